@@ -1,0 +1,1 @@
+"""The weight-sharing engine: spaces, elastic networks, training."""

@@ -1,0 +1,101 @@
+"""The supernet: a plain largest network, and a plan that says which slices an architecture uses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from supernet.elastic.plan import Plan, Slices, named_tensors, views
+from supernet.elastic.skeleton import bind, cut_out, make_elastic
+from supernet.space import Architecture, SearchSpace
+
+
+class Supernet(nn.Module):
+    """One set of shared weights that holds every network of a space.
+
+    The architecture is an argument and nothing is remembered: the same object can be run with two
+    architectures by two threads, checkpointed, or compared with itself.
+
+    Args:
+        largest: the largest network; taken over, its classes are swapped in place.
+        plan: what each architecture uses of it.
+    """
+
+    def __init__(self, largest: nn.Module, plan: Plan) -> None:
+        super().__init__()
+        self.largest = make_elastic(largest, plan)
+        self.plan = plan
+
+    @property
+    def space(self) -> SearchSpace:
+        """What can be chosen."""
+        return self.plan.space
+
+    def forward(self, x: Tensor, arch: Architecture, statistics: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Run one subnet.
+
+        Args:
+            x: a batch as the largest network takes it, e.g. images ``(batch, channels, height, width)``.
+            arch: a point of ``self.space``.
+            statistics: batch-norm statistics of this subnet, from `supernet.calibrate`; they
+                replace the shared ones for this call.
+
+        Returns:
+            What the network returns, e.g. ``(batch, classes)`` logits.
+
+        Raises:
+            ArchitectureError: when ``arch`` is of another space.
+        """
+        slices = self._slices(arch, statistics)
+        if torch.compiler.is_compiling():
+            # A graph takes tensors as inputs: one graph then serves every width.
+            out = functional_call(self.largest, self._graph_inputs(slices), (x,))
+        else:
+            out = bind(self.largest, slices)(x)
+        if self.training and slices.copies:
+            self._carry_back(arch, slices)
+        return out
+
+    def extract(self, arch: Architecture, statistics: Mapping[str, Tensor] | None = None) -> nn.Module:
+        """Cut one subnet out: a plain module of the original classes with weights of its own.
+
+        Args:
+            arch: a point of ``self.space``.
+            statistics: batch-norm statistics of this subnet to build in, from `supernet.calibrate`.
+
+        Raises:
+            ArchitectureError: when ``arch`` is of another space.
+        """
+        with torch.no_grad():
+            return cut_out(self.largest, self._slices(arch, statistics))
+
+    @torch.compiler.disable
+    def _slices(self, arch: Architecture, statistics: Mapping[str, Tensor] | None) -> Slices:
+        slices = self.plan.slices(self.largest, arch)
+        if statistics:
+            slices.tensors.update(statistics)
+        return slices
+
+    @torch.compiler.disable
+    def _graph_inputs(self, slices: Slices) -> dict[str, Tensor]:
+        """The same names and types for every architecture, so that only sizes differ between calls."""
+        whole = {name: tensor for name, tensor in named_tensors(self.largest) if self.plan.touches(name)}
+        return {name: slices.tensors.get(name, tensor.view_as(tensor)) for name, tensor in whole.items()}
+
+    @torch.compiler.disable
+    @torch.no_grad()
+    def _carry_back(self, arch: Architecture, slices: Slices) -> None:
+        """Write statistics that were updated in a copy back to where they belong."""
+        sizes, dims = self.plan.sizes(arch), self.plan.dims
+        for name in slices.copies:
+            whole, part, start = self.largest.get_buffer(name), slices.tensors[name], 0
+            (extent,) = (extent for extent in self.plan.extents[name] if extent is not None)
+            for view in views(whole, self.plan.extents[name].index(extent), extent, sizes, dims):
+                view.copy_(part.narrow(0, start, view.numel()).view_as(view))
+                start += view.numel()
+
+    def extra_repr(self) -> str:
+        return f"{len(self.space)} choices, 10^{self.space.log10_size:.1f} subnets"
