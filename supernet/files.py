@@ -1,0 +1,32 @@
+"""Writing files so that a reader never meets half of one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from supernet.errors import StateError
+
+
+def write_atomically(path: Path, content: bytes | str) -> Path:
+    """Write beside, sync, rename: after a crash the file is the old one or the new one, whole.
+
+    Args:
+        path: where to; missing folders are made.
+        content: bytes, or text written as UTF-8.
+
+    Raises:
+        StateError: when the place cannot be written to.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise StateError(f"cannot write {path}: {error.strerror}; choose a folder that can be written to") from error
+    return path
