@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from supernet.errors import StateError
@@ -27,6 +28,7 @@ def write_atomically(path: Path, content: bytes | str) -> Path:
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         raise StateError(f"cannot write {path}: {error.strerror}; choose a folder that can be written to") from error
     return path
