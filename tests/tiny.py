@@ -1,0 +1,83 @@
+"""A small elastic network for tests: timm's own MobileNetV3 blocks and a plan written by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from timm.models._efficientnet_builder import decode_arch_def
+from timm.models.mobilenetv3 import MobileNetV3
+from torch import Tensor, nn
+
+from supernet.elastic.plan import Dim, Extent, Kernel, Plan, Reading
+from supernet.elastic.supernet import Supernet
+from supernet.space import Choice, SearchSpace
+
+STAGES = [["ds_r1_k3_s1_c8"], ["ir_r2_k5_s2_e4_c12_se0.25"], ["ir_r2_k5_s2_e4_c16"]]
+
+
+def tiny_supernet(seed: int = 0) -> Supernet:
+    """Three channels, 32 px, ten classes, 1,764 subnets: elastic width, kernel and depth.
+
+    Statistics and affine parameters of the batch norms are random, so that a wrong fold or a
+    forgotten statistic shows.
+    """
+    torch.manual_seed(seed)
+    largest = MobileNetV3(
+        decode_arch_def(STAGES), num_classes=10, stem_size=8, num_features=32, act_layer=nn.Hardswish
+    )
+    for module in largest.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0, 0.1)
+            nn.init.normal_(module.running_mean, 0, 0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    return Supernet(largest.eval(), tiny_plan(largest))
+
+
+def tiny_images(batch: int = 2, seed: int = 0) -> Tensor:
+    """Random images ``(batch, 3, 32, 32)``."""
+    return torch.randn(batch, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+
+
+def tiny_plan(largest: nn.Module) -> Plan:
+    """Of every inverted residual: expand width in three sizes, kernel 3 or 5, and whether it is there."""
+    choices: list[Choice] = []
+    dims: dict[str, Dim] = {}
+    extents: dict[str, tuple[Extent | None, ...]] = {}
+    kernels: dict[str, Kernel] = {}
+    switches: dict[str, str] = {}
+    readings: list[Reading] = []
+
+    def add(name: str, values: tuple[int, ...], kind: str, needs: tuple[str, tuple[int, ...]] | None) -> None:
+        choices.append(Choice(name, values, needs))
+        dims[name] = Dim(name, values[-1], (name,), np.array(values), kind)
+
+    for path, block in largest.named_modules():
+        if type(block).__name__ != "InvertedResidual":
+            continue
+        wide, kernel = block.conv_pw.out_channels, block.conv_dw.kernel_size[0]
+        needs = None
+        if block.has_skip:
+            add(f"{path}.present", (0, 1), "present", None)
+            switches[path], needs = f"{path}.present", (f"{path}.present", (1,))
+        width = f"{path}.width"
+        add(width, (wide // 2, wide * 3 // 4, wide), "hidden", needs)
+        add(f"{path}.kernel", (3, kernel), "kernel", needs)
+        extent = ((width,),)
+        extents |= {f"{path}.{name}.weight": (extent,) for name in ("conv_pw", "conv_dw")}
+        extents |= {
+            f"{path}.{bn}.{x}": (extent,)
+            for bn in ("bn1", "bn2")
+            for x in ("weight", "bias", "running_mean", "running_var")
+        }
+        extents[f"{path}.conv_pwl.weight"] = (None, extent)
+        if hasattr(block.se, "conv_reduce"):
+            extents[f"{path}.se.conv_reduce.weight"] = (None, extent)
+            extents |= {f"{path}.se.conv_expand.{x}": (extent,) for x in ("weight", "bias")}
+        kernels[f"{path}.conv_dw.weight"] = Kernel(f"{path}.kernel")
+        readings.append(Reading(f"{path}.conv_dw", "groups", None, "weight", 0, wide, wide, 1, 1))
+        readings += [
+            Reading(f"{path}.conv_dw", "padding", i, "weight", 2 + i, kernel, kernel // 2, 1, 2)
+            for i in (0, 1)
+        ]
+    return Plan(SearchSpace(tuple(choices)), dims, extents, kernels, switches, tuple(readings))
