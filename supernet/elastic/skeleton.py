@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
@@ -50,13 +50,17 @@ def _reader(attribute: str) -> property:
             for step in path:
                 owner = getattr(owner, step)
             now = reading.at(getattr(owner, name).shape[reading.axis])
-            stored = now if reading.index is None else (*stored[: reading.index], now, *stored[reading.index + 1 :])
+            stored = (
+                now
+                if reading.index is None
+                else (*stored[: reading.index], now, *stored[reading.index + 1 :])
+            )
         return stored
 
     return property(read)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _variant(plain: type[nn.Module], attributes: tuple[str, ...], skippable: bool) -> type[nn.Module]:
     bases = (Variant, *((Skippable,) if skippable else ()), plain)
     body: dict[str, Any] = {name: _reader(name) for name in attributes}
@@ -74,39 +78,62 @@ def make_elastic(largest: nn.Module, plan: Plan) -> nn.Module:
             module.register_buffer(PRESENT, torch.ones(1), persistent=False)
         attributes = tuple(sorted(readings[path]))
         module.readings = {name: tuple(readings[path][name]) for name in attributes}  # type: ignore[assignment]
-        module.__class__ = _variant(type(module), attributes, path in plan.switches)
+        module.__class__ = _variant(type(module), attributes, path in plan.switches)  # type: ignore[arg-type]
     return largest
 
 
-def bind(module: nn.Module, slices: Slices, prefix: str = "", memo: dict[int, nn.Module] | None = None) -> nn.Module:
-    """A copy of the module tree that holds the slices; everything else is shared with the original."""
-    memo = {} if memo is None else memo
+def bind(
+    module: nn.Module, slices: Slices, *, without: frozenset[str] = frozenset(), training: bool | None = None
+) -> nn.Module:
+    """A copy of the module tree that holds the slices; everything else is shared with the original.
+
+    Args:
+        slices: what the copy holds instead of the original's tensors.
+        without: names of parameters and buffers that are None in the copy.
+        training: mode of the copy; None keeps the original's, module by module.
+    """
+    return _bind(module, slices.tensors | dict.fromkeys(without), "", training, {})
+
+
+def _bind(
+    module: nn.Module,
+    tensors: Mapping[str, Tensor | None],
+    prefix: str,
+    training: bool | None,
+    memo: dict[int, nn.Module],
+) -> nn.Module:
     if id(module) in memo:
         return memo[id(module)]
-    if not (module._modules or module._parameters or module._buffers):
+    if training is None and not (module._modules or module._parameters or module._buffers):
         return module
     copy = memo[id(module)] = object.__new__(type(module))
     copy.__dict__ = module.__dict__ | {
-        "_parameters": _replaced(module._parameters, slices.tensors, prefix),
-        "_buffers": _replaced(module._buffers, slices.tensors, prefix),
+        "_parameters": _replaced(module._parameters, tensors, prefix),
+        "_buffers": _replaced(module._buffers, tensors, prefix),
         "_modules": {
-            name: child and bind(child, slices, f"{prefix}{name}.", memo) for name, child in module._modules.items()
+            name: child and _bind(child, tensors, f"{prefix}{name}.", training, memo)
+            for name, child in module._modules.items()
         },
     }
+    if training is not None:
+        copy.__dict__["training"] = training
     _drop_caches(copy)
     return copy
 
 
-def _replaced(own: Mapping[str, Tensor | None], tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor | None]:
+def _replaced(
+    own: Mapping[str, Tensor | None], tensors: Mapping[str, Tensor | None], prefix: str
+) -> dict[str, Tensor | None]:
     return {name: tensors.get(prefix + name, tensor) for name, tensor in own.items()}
 
 
 def _drop_caches(module: nn.Module) -> None:
     """Forget tensors a module keeps in a plain dictionary: they belong to another architecture."""
     for name, value in module.__dict__.items():
-        if type(value) is dict and value and name not in ("_parameters", "_buffers", "_modules"):
-            if all(isinstance(entry, Tensor) for entry in value.values()):
-                module.__dict__[name] = {}
+        if type(value) is not dict or not value or name in ("_parameters", "_buffers", "_modules"):
+            continue
+        if all(isinstance(entry, Tensor) for entry in value.values()):
+            module.__dict__[name] = {}
 
 
 def cut_out(largest: nn.Module, slices: Slices) -> nn.Module:
@@ -118,8 +145,12 @@ def _cut_out(module: nn.Module, slices: Slices, prefix: str, memo: dict[int, nn.
     if id(module) in memo:
         return memo[id(module)]
     plain = getattr(module, "plain", type(module))
-    copy = memo[id(module)] = object.__new__(plain)
-    state = {name: value.copy() if isinstance(value, dict | set | list) else value for name, value in module.__dict__.items()}
+    copy: nn.Module = object.__new__(plain)
+    memo[id(module)] = copy
+    state: dict[str, Any] = {
+        name: value.copy() if isinstance(value, dict | set | list) else value
+        for name, value in module.__dict__.items()
+    }
     children: dict[str, nn.Module | None] = {}
     for name, child in module._modules.items():
         if f"{prefix}{name}" not in slices.absent:
@@ -127,10 +158,14 @@ def _cut_out(module: nn.Module, slices: Slices, prefix: str, memo: dict[int, nn.
         elif not isinstance(module, nn.Sequential):
             children[name] = nn.Identity()
     if isinstance(module, nn.Sequential):
-        children = {str(i) if name.isdigit() else name: child for i, (name, child) in enumerate(children.items())}
+        children = {
+            str(i) if name.isdigit() else name: child for i, (name, child) in enumerate(children.items())
+        }
     state["_modules"] = children
     state["_parameters"] = {
-        name: value if value is None else nn.Parameter(_own(slices.tensors.get(prefix + name, value)), value.requires_grad)
+        name: value
+        if value is None
+        else nn.Parameter(_own(slices.tensors.get(prefix + name, value)), value.requires_grad)
         for name, value in module._parameters.items()
     }
     state["_buffers"] = {
@@ -141,7 +176,7 @@ def _cut_out(module: nn.Module, slices: Slices, prefix: str, memo: dict[int, nn.
     state["_non_persistent_buffers_set"] = state["_non_persistent_buffers_set"] - {PRESENT}
     copy.__dict__ = state
     if isinstance(module, Variant):
-        bound = bind(module, slices, prefix)
+        bound = _bind(module, slices.tensors, prefix, None, {})
         for attribute in module.readings:
             copy.__dict__[attribute] = getattr(bound, attribute)
         del copy.__dict__["readings"]

@@ -10,6 +10,7 @@ from torch.func import functional_call
 
 from supernet.elastic.plan import Plan, Slices, named_tensors, views
 from supernet.elastic.skeleton import bind, cut_out, make_elastic
+from supernet.errors import WeightsError, did_you_mean
 from supernet.space import Architecture, SearchSpace
 
 
@@ -34,7 +35,9 @@ class Supernet(nn.Module):
         """What can be chosen."""
         return self.plan.space
 
-    def forward(self, x: Tensor, arch: Architecture, statistics: Mapping[str, Tensor] | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, arch: Architecture, statistics: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
         """Run one subnet.
 
         Args:
@@ -48,8 +51,10 @@ class Supernet(nn.Module):
 
         Raises:
             ArchitectureError: when ``arch`` is of another space.
+            WeightsError: when the statistics are those of another architecture.
         """
-        slices = self._slices(arch, statistics)
+        slices: Slices = self._slices(arch, statistics)
+        out: Tensor
         if torch.compiler.is_compiling():
             # A graph takes tensors as inputs: one graph then serves every width.
             out = functional_call(self.largest, self._graph_inputs(slices), (x,))
@@ -68,24 +73,37 @@ class Supernet(nn.Module):
 
         Raises:
             ArchitectureError: when ``arch`` is of another space.
+            WeightsError: when the statistics are those of another architecture.
         """
         with torch.no_grad():
             return cut_out(self.largest, self._slices(arch, statistics))
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _slices(self, arch: Architecture, statistics: Mapping[str, Tensor] | None) -> Slices:
         slices = self.plan.slices(self.largest, arch)
-        if statistics:
-            slices.tensors.update(statistics)
-        return slices
+        return self._with_statistics(slices, statistics) if statistics else slices
 
-    @torch.compiler.disable
+    def _with_statistics(self, slices: Slices, statistics: Mapping[str, Tensor]) -> Slices:
+        stored = dict(self.largest.named_buffers())
+        for name, value in statistics.items():
+            if name not in stored:
+                raise WeightsError(f"statistics were given for {name!r}{did_you_mean(name, stored)}")
+            expected = slices.tensors.get(name, stored[name]).shape
+            if value.shape != expected:
+                raise WeightsError(
+                    f"statistics {name!r} have shape {tuple(value.shape)}, this architecture needs {tuple(expected)}; "
+                    f"were they calibrated for another one?"
+                )
+        copies = tuple(name for name in slices.copies if name not in statistics)
+        return Slices(slices.tensors | dict(statistics), slices.absent, copies)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _graph_inputs(self, slices: Slices) -> dict[str, Tensor]:
         """The same names and types for every architecture, so that only sizes differ between calls."""
         whole = {name: tensor for name, tensor in named_tensors(self.largest) if self.plan.touches(name)}
         return {name: slices.tensors.get(name, tensor.view_as(tensor)) for name, tensor in whole.items()}
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     @torch.no_grad()
     def _carry_back(self, arch: Architecture, slices: Slices) -> None:
         """Write statistics that were updated in a copy back to where they belong."""
