@@ -1,0 +1,131 @@
+"""What a run can be told about its data, its supernet and its training: plain values, no torch.
+
+A configuration file is a picture of these dataclasses, section by section; the defaults are written
+down here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from supernet.errors import ConfigError
+
+Plain = bool | int | float | str | list[int | float | str]
+"""What an option of a registered thing can be in a configuration file."""
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which images, and how they are split and shown.
+
+    Args:
+        source: ``digits``, ``folder:PATH`` or ``torchvision:NAME@ROOT``.
+        resolution: side of the square images in pixels; None takes the data's own.
+        channels: 1 for grey, 3 for colour; None takes the data's own.
+        search_share: share of the images kept aside for the search, where the data brings no such split.
+        test_share: share kept aside as test split, where the data brings none.
+        split_seed: which images those are; apart from the training's seed, so that runs compare.
+        shift: largest random shift in training, as a share of the side.
+        flip: mirror training images at random; None leaves it to the source (digits no, clothes yes).
+
+    Raises:
+        ConfigError: for a size or share outside its range.
+    """
+
+    source: str = "digits"
+    resolution: int | None = None
+    channels: int | None = None
+    search_share: float = 0.15
+    test_share: float = 0.22
+    split_seed: int = 0
+    shift: float = 0.125
+    flip: bool | None = None
+
+    def __post_init__(self) -> None:
+        within("resolution", self.resolution or 1, 1, 4096)
+        within("search_share", self.search_share, 0.001, 0.9)
+        within("test_share", self.test_share, 0.001, 0.9)
+        within("shift", self.shift, 0.0, 0.5)
+        if self.channels not in (None, 1, 3, 4):
+            raise ConfigError(f"channels is {self.channels}; it can be 1 (grey), 3 (colour) or 4 (alpha)")
+        if self.search_share + self.test_share >= 1:
+            raise ConfigError(
+                f"search_share {self.search_share} and test_share {self.test_share} leave nothing to "
+                "train on; keep their sum below 1"
+            )
+
+
+@dataclass(frozen=True)
+class SupernetOptions:
+    """Which largest network, and what of it is elastic.
+
+    Args:
+        model: a preset (``mobile``) or the name of a timm model.
+        options: what that preset, or the conversion of a timm model, can be told.
+    """
+
+    model: str = "mobile"
+    options: dict[str, Plain] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How the shared weights are trained: SGD with Nesterov momentum, linear warm-up, then a cosine to zero.
+
+    Args:
+        epochs: passes over the train split.
+        batch_size: images per step; every lesson of the step sees all of them.
+        lr: learning rate at the end of the warm-up.
+        warmup: share of all steps spent warming up.
+        momentum: of SGD.
+        weight_decay: not applied to norms and biases.
+        label_smoothing: share of the label mass spread over all classes.
+        strategy: which registered strategy deals out the lessons.
+        strategy_options: the fields of that strategy.
+        distil_after: share of all steps after which lessons with a teacher also learn from it; 1 is never.
+        distil_weight: weight of the teacher's answers then, against the labels'.
+        seed: of initial weights, order, augmentation and sampled architectures.
+        evaluate_every: epochs between two looks at the search split; the last epoch is always looked at.
+        calibration_images: training images that the statistics of an evaluated subnet are taken from.
+        checkpoint_seconds: longest time without a checkpoint; one is written after every epoch too.
+        device: where to train, as torch names it.
+
+    Raises:
+        ConfigError: for a number outside its range.
+    """
+
+    epochs: int = 30
+    batch_size: int = 64
+    lr: float = 0.1
+    warmup: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.0
+    strategy: str = "sandwich"
+    strategy_options: dict[str, Plain] = field(default_factory=dict)
+    distil_after: float = 0.5
+    distil_weight: float = 0.5
+    seed: int = 0
+    evaluate_every: int = 1
+    calibration_images: int = 512
+    checkpoint_seconds: float = 60.0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "evaluate_every", "calibration_images"):
+            within(name, getattr(self, name), 1)
+        for name in ("warmup", "momentum", "label_smoothing", "distil_after", "distil_weight"):
+            within(name, getattr(self, name), 0.0, 1.0)
+        for name in ("lr", "weight_decay", "checkpoint_seconds", "seed"):
+            within(name, getattr(self, name), 0)
+
+
+def within(name: str, value: float, low: float, high: float | None = None) -> None:
+    """Check a number of an options class.
+
+    Raises:
+        ConfigError: naming the option, its value and the range.
+    """
+    if not (value >= low and (high is None or value <= high)):
+        bounds = f"at least {low:g}" if high is None else f"{low:g} to {high:g}"
+        raise ConfigError(f"{name} is {value:g}; it can be {bounds}")
