@@ -8,7 +8,7 @@ from timm.models._efficientnet_builder import decode_arch_def
 from timm.models.mobilenetv3 import MobileNetV3
 from torch import Tensor, nn
 
-from supernet.elastic.plan import Dim, Extent, Kernel, Plan, Reading
+from supernet.elastic.plan import Dim, Extent, Kernel, Plan, Reading, named_tensors
 from supernet.elastic.supernet import Supernet
 from supernet.space import Choice, SearchSpace
 
@@ -18,19 +18,17 @@ STAGES = [["ds_r1_k3_s1_c8"], ["ir_r2_k5_s2_e4_c12_se0.25"], ["ir_r2_k5_s2_e4_c1
 def tiny_supernet(seed: int = 0) -> Supernet:
     """Three channels, 32 px, ten classes, 1,764 subnets: elastic width, kernel and depth.
 
-    Statistics and affine parameters of the batch norms are random, so that a wrong fold or a
-    forgotten statistic shows.
+    Statistics, affine parameters and biases are random, so that a wrong fold or a forgotten tensor shows.
     """
     torch.manual_seed(seed)
     largest = MobileNetV3(
         decode_arch_def(STAGES), num_classes=10, stem_size=8, num_features=32, act_layer=nn.Hardswish
     )
-    for module in largest.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, 0, 0.1)
-            nn.init.normal_(module.running_mean, 0, 0.1)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    for name, tensor in named_tensors(largest):
+        if name.endswith(("bias", "running_mean")):
+            nn.init.normal_(tensor, 0, 0.1)
+        elif tensor.dim() == 1:
+            nn.init.uniform_(tensor, 0.5, 1.5)
     return Supernet(largest.eval(), tiny_plan(largest))
 
 
@@ -65,11 +63,8 @@ def tiny_plan(largest: nn.Module) -> Plan:
         add(f"{path}.kernel", (3, kernel), "kernel", needs)
         extent = ((width,),)
         extents |= {f"{path}.{name}.weight": (extent,) for name in ("conv_pw", "conv_dw")}
-        extents |= {
-            f"{path}.{bn}.{x}": (extent,)
-            for bn in ("bn1", "bn2")
-            for x in ("weight", "bias", "running_mean", "running_var")
-        }
+        for norm in (f"{path}.bn1", f"{path}.bn2"):
+            extents |= {f"{norm}.{x}": (extent,) for x in ("weight", "bias", "running_mean", "running_var")}
         extents[f"{path}.conv_pwl.weight"] = (None, extent)
         if hasattr(block.se, "conv_reduce"):
             extents[f"{path}.se.conv_reduce.weight"] = (None, extent)

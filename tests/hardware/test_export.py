@@ -1,0 +1,115 @@
+"""A subnet as ONNX: the same numbers, only its own weights, and no trace of where it was made."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from hardware.errors import ExportError
+from hardware.export import OnnxFile, check_onnx, export_onnx, weight_hash
+from tests.tiny import tiny_images, tiny_supernet
+
+
+@pytest.fixture(scope="module")
+def subnet() -> nn.Module:
+    net = tiny_supernet()
+    return net.extract(net.space.sample(Random(1)))
+
+
+@pytest.fixture(scope="module")
+def exported(subnet: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> OnnxFile:
+    path = tmp_path_factory.mktemp("onnx") / "subnet.onnx"
+    return export_onnx(subnet, tiny_images(), path, properties={"architecture": '{"width": 3}'})
+
+
+def test_onnx_runtime_agrees_with_pytorch_at_three_batch_sizes(subnet: nn.Module, exported: OnnxFile) -> None:
+    parity = check_onnx(exported.path, subnet, tiny_images(), batches=(1, 2, 5))
+    assert parity.max_relative <= 1e-5
+    assert parity.batches == (1, 2, 5)
+
+
+def test_the_file_holds_the_weights_of_the_subnet_and_no_more(subnet: nn.Module, exported: OnnxFile) -> None:
+    # The exporter folds a batch norm into the weight before it, which leaves one bias per channel.
+    norms = [module for module in subnet.modules() if isinstance(module, nn.BatchNorm2d)]
+    inside = {id(parameter) for norm in norms for parameter in norm.parameters()}
+    weights = sum(p.numel() for p in subnet.parameters() if id(p) not in inside)
+    initialisers = onnx.load(exported.path).graph.initializer
+    stored = sum(len(i.raw_data) for i in initialisers if i.data_type == onnx.TensorProto.FLOAT)
+    assert stored == 4 * (weights + sum(norm.num_features for norm in norms))
+
+
+def test_no_slice_of_a_weight_is_in_the_graph(exported: OnnxFile) -> None:
+    graph = onnx.load(exported.path).graph
+    assert "Slice" not in Counter(node.op_type for node in graph.node)
+
+
+def test_nothing_local_is_in_the_file(exported: OnnxFile) -> None:
+    content = exported.path.read_bytes()
+    for trace in (".py", "site-packages", "timm", str(Path.cwd()), f"{Path.home()}/"):
+        assert trace.encode() not in content
+
+
+def test_the_properties_are_read_back_by_onnx_runtime(subnet: nn.Module, exported: OnnxFile) -> None:
+    found = onnxruntime.InferenceSession(str(exported.path)).get_modelmeta().custom_metadata_map
+    assert found == exported.properties
+    assert found["architecture"] == '{"width": 3}'
+    assert found["weights_sha256"] == weight_hash(subnet)
+
+
+def test_equal_networks_give_equal_bytes(subnet: nn.Module, exported: OnnxFile, tmp_path: Path) -> None:
+    own = {"architecture": '{"width": 3}'}
+    again = export_onnx(subnet, tiny_images(seed=3), tmp_path / "x.onnx", properties=own)
+    assert again.sha256 == exported.sha256
+    assert (tmp_path / "x.onnx").read_bytes() == exported.path.read_bytes()
+
+
+def test_exporting_leaves_the_network_as_it_was(subnet: nn.Module, exported: OnnxFile) -> None:
+    assert any(getattr(module, "inplace", False) for module in subnet.modules())
+
+
+def test_the_weight_hash_sees_every_byte_and_no_order() -> None:
+    net = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    before = weight_hash(net)
+    turned = nn.Module()
+    for name in ("1", "0"):
+        turned.add_module(name, net.get_submodule(name))
+    assert weight_hash(turned) == before
+    with torch.no_grad():
+        net[1].running_mean[0] += 1e-6
+    assert weight_hash(net) != before
+
+
+def test_a_network_in_training_mode_is_refused(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval()
+    net[1].train()
+    with pytest.raises(ExportError, match=r"'1' is in training mode; call \.eval\(\)"):
+        export_onnx(net, tiny_images(), tmp_path / "x.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_batch_of_one_is_refused(subnet: nn.Module, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="at least 2"):
+        export_onnx(subnet, tiny_images(1), tmp_path / "x.onnx")
+
+
+class _Untraceable(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 2 if x.sum() > 0 else x
+
+
+def test_a_network_that_cannot_be_traced_says_so_in_a_line(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="_Untraceable cannot be exported"):
+        export_onnx(_Untraceable().eval(), tiny_images(), tmp_path / "x.onnx")
+
+
+def test_a_damaged_file_ends_in_one_clear_error(subnet: nn.Module, tmp_path: Path) -> None:
+    (tmp_path / "x.onnx").write_bytes(b"not a network")
+    with pytest.raises(ExportError, match="cannot run"):
+        check_onnx(tmp_path / "x.onnx", subnet, tiny_images())
