@@ -172,11 +172,7 @@ def _strip(model: onnx_ir.Model) -> None:
         graph.doc_string = None
         graph.metadata_props.clear()
         nodes = list(graph.all_nodes())
-        values = [
-            *graph.inputs,
-            *graph.initializers.values(),
-            *(value for node in nodes for value in node.outputs),
-        ]
+        outputs = [value for node in nodes for value in node.outputs]
         for node in nodes:
             node.doc_string = None
             node.metadata_props.clear()
