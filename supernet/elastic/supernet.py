@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from supernet.elastic import storage
 from supernet.elastic.plan import Plan, Slices, named_tensors, views
 from supernet.elastic.skeleton import bind, cut_out, make_elastic
+from supernet.elastic.trace import Op
 from supernet.errors import WeightsError, did_you_mean
 from supernet.space import Architecture, SearchSpace
 
@@ -23,12 +27,27 @@ class Supernet(nn.Module):
     Args:
         largest: the largest network; taken over, its classes are swapped in place.
         plan: what each architecture uses of it.
+        ops: its traced calls, from which costs are computed; empty when it was not traced.
+        origin: how to make the largest network again, e.g. ``{"timm": name, "kwargs": {...}}``.
+        conversion: what was found and decided when a plain network was made elastic, as JSON values.
     """
 
-    def __init__(self, largest: nn.Module, plan: Plan) -> None:
+    def __init__(
+        self,
+        largest: nn.Module,
+        plan: Plan,
+        *,
+        ops: tuple[Op, ...] = (),
+        origin: dict[str, Any] | None = None,
+        conversion: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         self.largest = make_elastic(largest, plan)
         self.plan = plan
+        self.ops = ops
+        self.origin = origin
+        self.conversion = conversion
+        self.training = largest.training
 
     @property
     def space(self) -> SearchSpace:
@@ -78,6 +97,28 @@ class Supernet(nn.Module):
         with torch.no_grad():
             return cut_out(self.largest, self._slices(arch, statistics))
 
+    def save(self, folder: Path | str) -> Path:
+        """Write the supernet to a folder, ``model.safetensors`` and ``plan.json``; `load` reads it back.
+
+        Raises:
+            StateError: when the place cannot be written to.
+        """
+        return storage.save(self, Path(folder))
+
+    @staticmethod
+    def load(folder: Path | str, model: nn.Module | None = None) -> Supernet:
+        """The supernet that `save` wrote, in evaluation mode; nothing is traced again.
+
+        Args:
+            folder: where it lies.
+            model: the plain largest network, for a supernet whose origin does not say how to make it.
+
+        Raises:
+            StateError: when there is no supernet in the folder, or it is damaged.
+            WeightsError: when the network is not the one that was saved.
+        """
+        return storage.load(Path(folder), model)
+
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _slices(self, arch: Architecture, statistics: Mapping[str, Tensor] | None) -> Slices:
         slices = self.plan.slices(self.largest, arch)
@@ -91,8 +132,8 @@ class Supernet(nn.Module):
             expected = slices.tensors.get(name, stored[name]).shape
             if value.shape != expected:
                 raise WeightsError(
-                    f"statistics {name!r} have shape {tuple(value.shape)}, this architecture needs {tuple(expected)}; "
-                    f"were they calibrated for another one?"
+                    f"statistics {name!r} have shape {tuple(value.shape)}, this architecture needs "
+                    f"{tuple(expected)}; were they calibrated for another one?"
                 )
         copies = tuple(name for name in slices.copies if name not in statistics)
         return Slices(slices.tensors | dict(statistics), slices.absent, copies)
