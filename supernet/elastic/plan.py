@@ -106,7 +106,7 @@ class Slices:
 
     Args:
         tensors: name of a parameter or buffer to its slice; tensors used whole are left out.
-        absent: paths of the modules that are left out.
+        absent: paths of the modules that are left out, and of the parameters that only the supernet needs.
         copies: buffers whose slice is no view; what is written there has to be carried back.
     """
 
@@ -172,7 +172,8 @@ class Plan:
                 tensors[name] = part
                 if not isinstance(whole, nn.Parameter) and part._base is not whole:
                     copies.append(name)
-        return Slices(tensors, absent, tuple(copies))
+        matrices = {matrix for kernel in self.kernels.values() for _, matrix in kernel.transforms}
+        return Slices(tensors, absent | matrices, tuple(copies))
 
     def _crop(self, weight: Tensor, kernel: Kernel, sizes: Sizes, stored: Mapping[str, Tensor]) -> Tensor:
         keep = sizes[kernel.dim]

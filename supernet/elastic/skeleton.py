@@ -167,6 +167,7 @@ def _cut_out(module: nn.Module, slices: Slices, prefix: str, memo: dict[int, nn.
         if value is None
         else nn.Parameter(_own(slices.tensors.get(prefix + name, value)), value.requires_grad)
         for name, value in module._parameters.items()
+        if prefix + name not in slices.absent
     }
     state["_buffers"] = {
         name: value if value is None else _own(slices.tensors.get(prefix + name, value))

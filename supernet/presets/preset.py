@@ -1,0 +1,93 @@
+"""What every preset offers, and the registry that knows them all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from supernet.elastic.supernet import Supernet
+from supernet.errors import ArchitectureError, WeightsError, did_you_mean
+from supernet.registry import Registry
+from supernet.space import Architecture, SearchSpace
+
+
+class Preset(Protocol):
+    """A published supernet: a space, its largest network and the names its authors gave things."""
+
+    @property
+    def space(self) -> SearchSpace:
+        """What can be chosen; needs no network."""
+
+    def supernet(self) -> Supernet:
+        """The supernet, freshly initialised."""
+
+    def from_reference(self, config: Mapping[str, Any]) -> Architecture:
+        """The architecture that the reference's own dictionary describes; what it skips may hold anything.
+
+        Raises:
+            ArchitectureError: when the dictionary lacks a key or holds a value outside the space.
+        """
+
+    def to_reference(self, arch: Architecture) -> dict[str, Any]:
+        """The reference's own dictionary for an architecture."""
+
+    def rename(self, name: str) -> str | None:
+        """What a tensor of the reference's ``state_dict`` is called here; None when it has no use here."""
+
+
+presets: Registry[Callable[..., Preset]] = Registry("preset")
+"""Presets by name; each is a frozen dataclass whose fields are its options."""
+
+
+@torch.no_grad()
+def load_reference(preset: Preset, supernet: Supernet, state: Mapping[str, Tensor]) -> None:
+    """Copy a ``state_dict`` of the reference implementation into the supernet.
+
+    Args:
+        state: tensors by the reference's own names, all of them.
+
+    Raises:
+        WeightsError: for a surplus or missing name, or a shape that differs; nothing is copied then.
+    """
+    stored = supernet.largest.state_dict()
+    found: dict[str, Tensor] = {}
+    for name, value in state.items():
+        ours = preset.rename(name)
+        if ours is None:
+            continue
+        if ours not in stored:
+            raise WeightsError(
+                f"the reference tensor {name!r} would be {ours!r} here{did_you_mean(ours, stored)}"
+            )
+        if value.shape != stored[ours].shape:
+            raise WeightsError(
+                f"the reference tensor {name!r} has shape {tuple(value.shape)}, {ours!r} has "
+                f"{tuple(stored[ours].shape)}; were the preset's options those of the weights?"
+            )
+        found[ours] = value
+    missing = [name for name in stored if name not in found]
+    if missing:
+        raise WeightsError(
+            f"no reference tensor fills {missing[0]!r} ({len(missing)} of {len(stored)} are missing)"
+        )
+    for name, value in found.items():
+        stored[name].copy_(value)
+
+
+def asked(config: Mapping[str, Any], key: str, count: int | None = None) -> Any:
+    """One entry of a reference's dictionary.
+
+    Args:
+        count: how many values its list has to hold; None for any.
+
+    Raises:
+        ArchitectureError: when it is missing or too short.
+    """
+    if key not in config:
+        raise ArchitectureError(f"the dictionary has no {key!r}{did_you_mean(key, config)}")
+    if count is not None and len(config[key]) < count:
+        raise ArchitectureError(f"{key!r} holds {len(config[key])} values; this space needs {count}")
+    return config[key]

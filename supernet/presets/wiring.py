@@ -1,0 +1,114 @@
+"""Says, layer by layer, which sizes drive a largest network: a plan written by hand.
+
+A preset knows its network, so it states what `supernet.elasticise` would have to discover: one line
+per layer, with the dims that its axes are made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import product
+
+import numpy as np
+from torch import Tensor, nn
+
+from supernet.elastic.plan import Dim, Extent, Kernel, Plan, Reading
+from supernet.space import SearchSpace, Value
+
+Axis = str | Extent | None
+"""A dim by name, an extent, or None for an axis that is always whole."""
+
+
+class Wiring:
+    """Collects the dims, extents, kernels, switches and readings of one network.
+
+    Args:
+        largest: the network the plan is for.
+        space: the choices that set the dims.
+    """
+
+    def __init__(self, largest: nn.Module, space: SearchSpace) -> None:
+        self.largest = largest
+        self.space = space
+        self.dims: dict[str, Dim] = {}
+        self.extents: dict[str, tuple[Extent | None, ...]] = {}
+        self.kernels: dict[str, Kernel] = {}
+        self.switches: dict[str, str] = {}
+        self.readings: list[Reading] = []
+
+    def plan(self) -> Plan:
+        """The plan of everything stated so far."""
+        return Plan(self.space, self.dims, self.extents, self.kernels, self.switches, tuple(self.readings))
+
+    def dim(
+        self, name: str, by: Sequence[str], size: Callable[..., int], kind: str, full: int | None = None
+    ) -> str:
+        """A dim, by its name.
+
+        Args:
+            by: the choices that set it.
+            size: its size from one value of each of them.
+            full: what the stored tensors hold; None when that is the largest size.
+        """
+        values: list[tuple[Value, ...]] = [self.space[choice].values for choice in by]
+        table = np.array([size(*combination) for combination in product(*values)], dtype=np.int64)
+        full = int(table.max()) if full is None else full
+        self.dims[name] = Dim(name, full, tuple(by), table.reshape([len(v) for v in values]), kind)
+        return name
+
+    def switch(self, path: str, name: str, by: Sequence[str], present: Callable[..., bool]) -> None:
+        """A module that is there for some values of some choices; without it its input passes on."""
+        self.switches[path] = self.dim(name, by, lambda *values: int(present(*values)), "present", full=1)
+
+    def tensor(self, name: str, *axes: Axis) -> None:
+        """A parameter or buffer, axis by axis."""
+        extents = tuple(((axis,),) if isinstance(axis, str) else axis for axis in axes)
+        if any(extents):
+            self.extents[name] = extents
+
+    def layer(self, path: str, out: Axis, into: Axis = None) -> None:
+        """A linear layer or ungrouped convolution: weight ``(out, into, ...)`` and bias ``(out,)``."""
+        self.tensor(f"{path}.weight", out, into)
+        if self.largest.get_submodule(path).bias is not None:
+            self.tensor(f"{path}.bias", out)
+
+    def norm(self, path: str, width: Axis) -> None:
+        """A batch or layer norm: affine parameters and statistics, as far as it has them."""
+        module = self.largest.get_submodule(path)
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            if isinstance(getattr(module, name, None), Tensor):
+                self.tensor(f"{path}.{name}", width)
+        if isinstance(module, nn.LayerNorm):
+            full = module.normalized_shape[0]
+            self.readings.append(Reading(path, "normalized_shape", 0, "weight", 0, full, full, 1, 1))
+
+    def depthwise(
+        self, path: str, width: Axis, kernel: str | None = None, transforms: Sequence[tuple[int, str]] = ()
+    ) -> None:
+        """A depth-wise convolution.
+
+        Args:
+            kernel: the dim of its kernel size.
+            transforms: ``(size, matrix parameter of the convolution)`` from large to small.
+        """
+        conv = self.largest.get_submodule(path)
+        assert isinstance(conv, nn.Conv2d)
+        if width is not None:
+            full = conv.out_channels
+            self.tensor(f"{path}.weight", width)
+            self.readings.append(Reading(path, "groups", None, "weight", 0, full, full, 1, 1))
+        if kernel is not None:
+            full = conv.kernel_size[0]
+            names = tuple((size, f"{path}.{matrix}") for size, matrix in transforms)
+            self.kernels[f"{path}.weight"] = Kernel(kernel, names)
+            for i in (0, 1):
+                self.readings.append(Reading(path, "padding", i, "weight", 2 + i, full, full // 2, 1, 2))
+
+    def squeeze(self, path: str, width: str, ratio: Callable[[int], int]) -> None:
+        """A timm squeeze-and-excitation whose bottleneck follows the width it gates."""
+        outer = self.dims[width]
+        table = np.vectorize(ratio, otypes=[np.int64])(outer.table)
+        inner = f"{width}.squeeze"
+        self.dims[inner] = Dim(inner, ratio(outer.full), outer.by, table, "squeeze")
+        self.layer(f"{path}.conv_reduce", inner, width)
+        self.layer(f"{path}.conv_expand", width, inner)
