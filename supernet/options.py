@@ -46,8 +46,8 @@ class DataOptions:
         within("search_share", self.search_share, 0.001, 0.9)
         within("test_share", self.test_share, 0.001, 0.9)
         within("shift", self.shift, 0.0, 0.5)
-        if self.channels not in (None, 1, 3, 4):
-            raise ConfigError(f"channels is {self.channels}; it can be 1 (grey), 3 (colour) or 4 (alpha)")
+        if self.channels not in (None, 1, 3):
+            raise ConfigError(f"channels is {self.channels}; it can be 1 (grey) or 3 (colour)")
         if self.search_share + self.test_share >= 1:
             raise ConfigError(
                 f"search_share {self.search_share} and test_share {self.test_share} leave nothing to "

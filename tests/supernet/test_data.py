@@ -1,0 +1,216 @@
+"""Data sets are split three ways, shown alike every time, and refused with a reason."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from supernet import data
+from supernet.data import augment, load
+from supernet.errors import DataError
+from supernet.images import decode_square
+from supernet.options import DataOptions
+from supernet.seeds import generator
+
+
+def image_folder(root: Path, splits: dict[str, dict[str, int]], mode: str = "RGB", size: int = 12) -> Path:
+    """An image folder with so many random PNG files per split and class."""
+    random = np.random.default_rng(0)
+    for split, classes in splits.items():
+        for name, count in classes.items():
+            (root / split / name).mkdir(parents=True)
+            for i in range(count):
+                shape = (size, size + 4) if mode == "L" else (size, size + 4, 3)
+                pixels = random.integers(0, 256, shape, dtype=np.uint8)
+                Image.fromarray(pixels, mode).save(root / split / name / f"{i}.png")
+    return root
+
+
+def test_the_three_splits_share_no_image_and_each_holds_every_class() -> None:
+    digits = load(DataOptions())
+    parts = [digits.train, digits.search, digits.test]
+    assert sum(map(len, parts)) == 1797
+    assert all(len(part.labels.unique()) == 10 for part in parts)
+    marked = data.Split(torch.arange(40)[:, None, None, None], torch.arange(40) % 4)
+    stay, leave = data.split_off(marked, 0.25, 0, "test", ("a", "b", "c", "d"))
+    assert sorted([*stay.images.flatten().tolist(), *leave.images.flatten().tolist()]) == list(range(40))
+    assert leave.labels.bincount().tolist() == [3, 3, 3, 3] or leave.labels.bincount().tolist() == [
+        2,
+        2,
+        2,
+        2,
+    ]
+
+
+def test_the_split_follows_its_seed_and_nothing_else() -> None:
+    first, again, other = (load(DataOptions(split_seed=seed)).test for seed in (0, 0, 1))
+    assert torch.equal(first.images, again.images)
+    assert not torch.equal(first.images[: len(other)], other.images)
+
+
+def test_training_images_are_shown_with_mean_zero_and_deviation_one() -> None:
+    digits = load(DataOptions(resolution=16, channels=3))
+    x = digits.show(digits.train.images)
+    assert x.shape[1:] == (3, 16, 16)
+    torch.testing.assert_close(x.mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(x.std((0, 2, 3)), torch.ones(3), atol=1e-4, rtol=0)
+
+
+def test_a_batch_is_the_same_whenever_it_is_asked_for() -> None:
+    digits = load(DataOptions())
+    late = digits.batch(40, 64, seed=0)
+    digits.batch(3, 64, seed=0)
+    again = digits.batch(40, 64, seed=0)
+    assert torch.equal(late[0], again[0]) and torch.equal(late[1], again[1])
+    assert not torch.equal(late[0], digits.batch(40, 64, seed=1)[0])
+
+
+def test_an_epoch_shows_every_image_at_most_once() -> None:
+    digits = load(DataOptions(shift=0.0))
+    steps = digits.epoch_steps(64)
+    shown = torch.cat([digits.batch(step, 64, seed=0)[1] for step in range(steps)])
+    assert len(shown) == steps * 64 <= len(digits.train)
+    assert (shown.bincount() <= digits.train.labels.bincount()).all()
+
+
+def test_calibration_batches_mix_the_classes_of_a_sorted_data_set(tmp_path: Path) -> None:
+    root = image_folder(tmp_path, {"train": {"a": 40, "b": 40, "c": 40}})
+    sorted_by_class = load(DataOptions(source=f"folder:{root}", resolution=8))
+    assert sorted_by_class.train.labels.diff().min() >= 0
+    share = [
+        (batch[:, None] == sorted_by_class.show(sorted_by_class.train.images)[None]).flatten(2).all(2)
+        for batch in sorted_by_class.calibration_batches(images=48, batch_size=24)
+    ]
+    assert len(share) == 2
+    for match in share:
+        labels = sorted_by_class.train.labels[match.int().argmax(1)]
+        assert labels.bincount(minlength=3).min() >= 3
+
+
+def test_augmentation_moves_and_mirrors_within_its_bounds() -> None:
+    images = torch.zeros(64, 1, 9, 9, dtype=torch.uint8)
+    images[:, :, 4, 5] = 255
+    moved = augment(images, 2, True, generator(0))
+    places = moved.flatten(1).float().argmax(1)
+    rows, columns = places // 9, places % 9
+    assert rows.min() == 2 and rows.max() == 6 and columns.min() == 1 and columns.max() == 7
+    assert torch.equal(augment(images, 0, False, generator(0)), images)
+    assert torch.equal(augment(images, 2, True, generator(1)), augment(images, 2, True, generator(1)))
+
+
+def test_a_folder_brings_its_own_splits(tmp_path: Path) -> None:
+    root = image_folder(
+        tmp_path, {"train": {"cat": 8, "dog": 6}, "val": {"cat": 2, "dog": 3}, "test": {"dog": 4}}
+    )
+    found = load(DataOptions(source=f"folder:{root}"))
+    assert found.classes == ("cat", "dog") and found.flip
+    assert [len(found.split(name)) for name in ("train", "search", "test")] == [14, 5, 4]
+    assert found.test.labels.tolist() == [1] * 4
+    assert found.train.images.shape == (14, 3, 12, 12)
+
+
+def test_a_grey_folder_stays_grey_unless_asked(tmp_path: Path) -> None:
+    root = image_folder(tmp_path, {"train": {"a": 8, "b": 8}}, mode="L")
+    assert load(DataOptions(source=f"folder:{root}")).channels == 1
+    assert load(DataOptions(source=f"folder:{root}", channels=3, resolution=20)).train.images.shape[1:] == (
+        3,
+        20,
+        20,
+    )
+
+
+def test_a_folder_too_large_for_memory_gives_the_same_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = image_folder(tmp_path, {"train": {"a": 12, "b": 12}})
+    options = DataOptions(source=f"folder:{root}")
+    small = load(options)
+    monkeypatch.setattr(data, "MEMORY_BYTES", 0)
+    large = load(options)
+    assert not isinstance(large.train.images, torch.Tensor)
+    torch.testing.assert_close(large.mean, small.mean)
+    for ours, theirs in zip(small.batch(2, 5, seed=0), large.batch(2, 5, seed=0)):
+        assert torch.equal(ours, theirs)
+    assert torch.equal(next(small.batches("test", 3))[0], next(large.batches("test", 3))[0])
+
+
+def test_sixteen_bit_grey_keeps_its_range(tmp_path: Path) -> None:
+    ramp = (np.arange(64, dtype=np.uint16) * 1023).reshape(8, 8)
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    decoded = decode_square(tmp_path / "ramp.png", 8, 1)
+    assert decoded.min() == 0 and decoded.max() > 245 and len(np.unique(decoded)) > 60
+
+
+def test_fashion_mnist_is_read_from_its_idx_files(tmp_path: Path) -> None:
+    raw = tmp_path / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for part, count in (("train", 60), ("t10k", 20)):
+        pixels = random.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        header = b"".join(n.to_bytes(4, "big") for n in (0x803, count, 28, 28))
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(header + pixels.tobytes())
+        header = b"".join(n.to_bytes(4, "big") for n in (0x801, count))
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(header + labels.tobytes())
+        with gzip.open(raw / f"{part}-images-idx3-ubyte.gz", "wb") as packed:
+            packed.write(b"")
+    found = load(DataOptions(source=f"torchvision:FashionMNIST@{tmp_path}", resolution=32))
+    assert (len(found.train), len(found.search), len(found.test)) == (50, 10, 20)
+    assert found.train.images.shape[1:] == (1, 32, 32) and found.classes[0] == "T-shirt/top" and found.flip
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("digit", r"no data source is called 'digit'; did you mean 'digits'.*folder:PATH"),
+        ("digits:8", r"digits takes nothing behind it, but '8'"),
+        ("folder:", r"there is no folder ''"),
+        ("folder:/nowhere/at/all", r"there is no folder '/nowhere/at/all'"),
+        ("torchvision:FashionMNST@x", r"no data set 'FashionMNST'.*did you mean 'FashionMNIST'"),
+        ("torchvision:FashionMNIST", r"write torchvision:FashionMNIST@ROOT"),
+        ("torchvision:FashionMNIST@/nowhere", r"cannot read FashionMNIST below /nowhere"),
+    ],
+)
+def test_a_source_that_is_not_there_is_named(source: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load(DataOptions(source=source))
+
+
+def test_a_folder_without_train_says_what_is_there(tmp_path: Path) -> None:
+    root = image_folder(tmp_path, {"trian": {"a": 1}})
+    with pytest.raises(DataError, match="holds no folder 'train'; did you mean 'trian'"):
+        load(DataOptions(source=f"folder:{root}"))
+
+
+def test_a_class_without_images_is_named(tmp_path: Path) -> None:
+    root = image_folder(tmp_path, {"train": {"cat": 4, "dog": 0}})
+    with pytest.raises(DataError, match=r"class 'dog' has no images"):
+        load(DataOptions(source=f"folder:{root}"))
+
+
+def test_a_corrupt_image_is_named(tmp_path: Path) -> None:
+    root = image_folder(tmp_path, {"train": {"cat": 4, "dog": 4}})
+    whole = (root / "train/dog/2.png").read_bytes()
+    for damaged in (b"", b"not an image", whole[: len(whole) // 2]):
+        (root / "train/dog/2.png").write_bytes(damaged)
+        with pytest.raises(DataError, match=r"cannot decode .*dog/2\.png"):
+            load(DataOptions(source=f"folder:{root}"))
+
+
+def test_a_class_the_train_split_lacks_is_named(tmp_path: Path) -> None:
+    root = image_folder(tmp_path, {"train": {"cat": 4, "dog": 4}, "val": {"dogs": 1}})
+    with pytest.raises(
+        DataError, match=r"class 'dogs' of .*val is not in the train split; did you mean 'dog'"
+    ):
+        load(DataOptions(source=f"folder:{root}"))
+
+
+def test_too_few_images_to_split_are_counted(tmp_path: Path) -> None:
+    root = image_folder(tmp_path, {"train": {"cat": 9, "dog": 1}})
+    with pytest.raises(DataError, match=r"class 'dog' has 1 images, not enough to split off 1 for test"):
+        load(DataOptions(source=f"folder:{root}"))
