@@ -1,0 +1,106 @@
+"""The non-dominated part of what was evaluated, how much it covers, and three points to pick from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pymoo.indicators.hv import HV
+from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
+
+from search.archive import Evaluation
+from search.objective import InfeasibleError, Objective, Values, feasible, losses
+from supernet.errors import ConfigError, did_you_mean
+
+
+def matrix(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]) -> Values:
+    """Their values in natural units ``(evaluations, objectives)``."""
+    rows = [[evaluation.values[objective.name] for objective in objectives] for evaluation in evaluations]
+    return np.array(rows, dtype=np.float64).reshape(len(rows), len(objectives))
+
+
+def front(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]) -> list[Evaluation]:
+    """Those within every limit that no other beats in all optimised objectives.
+
+    Sorted by the objectives that are to be small, then the others, then genes: the same in every process.
+    """
+    values = matrix(evaluations, objectives)
+    within = np.flatnonzero(feasible(objectives, values))
+    if not len(within):
+        return []
+    loss = losses(objectives, values[within])
+    best: NDArray[np.intp] = NonDominatedSorting().do(loss, only_non_dominated_front=True)
+    order = sorted(range(len(objectives)), key=lambda i: objectives[i].sense != "min")
+
+    def key(row: int) -> tuple[object, ...]:
+        return (*(objectives[i].sign * values[row, i] for i in order), evaluations[row].arch.genes)
+
+    return [evaluations[row] for row in sorted(within[best].tolist(), key=key)]
+
+
+def hypervolume(
+    evaluations: Sequence[Evaluation], objectives: Sequence[Objective], reference: Sequence[float]
+) -> float:
+    """What the front dominates up to a reference point, in the product of the objectives' units.
+
+    Args:
+        reference: one bad value per optimised objective, in natural units.
+
+    Raises:
+        ConfigError: when the reference has another number of values.
+    """
+    optimised = [objective for objective in objectives if objective.optimise]
+    if len(reference) != len(optimised):
+        names = [objective.name for objective in optimised]
+        raise ConfigError(
+            f"a reference of {len(reference)} values was given for {len(optimised)} objectives: {names}"
+        )
+    chosen = front(evaluations, objectives)
+    if not chosen:
+        return 0.0
+    point = np.array([objective.sign * value for objective, value in zip(optimised, reference)])
+    return float(HV(ref_point=point)(losses(objectives, matrix(chosen, objectives))))
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Three points of a front; they coincide when the front is short."""
+
+    fastest: Evaluation
+    knee: Evaluation
+    most_accurate: Evaluation
+
+    def items(self) -> list[tuple[str, Evaluation]]:
+        """Name and point, from the cheapest to the best."""
+        return [("fastest", self.fastest), ("knee", self.knee), ("most accurate", self.most_accurate)]
+
+
+def choose(points: Sequence[Evaluation], objectives: Sequence[Objective], *, cost: str, gain: str) -> Chosen:
+    """The fastest, the knee and the most accurate point.
+
+    The knee is the point farthest from the straight line between the two ends, with both axes scaled to
+    the range of the front: beyond it, a further point of accuracy costs more than the average one.
+
+    Args:
+        points: a front.
+        cost: the objective that is to be small, for example latency.
+        gain: the objective that is to be large, for example accuracy.
+
+    Raises:
+        InfeasibleError: when there is no point.
+        ConfigError: for a name that is no objective.
+    """
+    known = {objective.name: objective for objective in objectives}
+    for name in (cost, gain):
+        if name not in known:
+            raise ConfigError(f"no objective is called {name!r}{did_you_mean(name, known)}")
+    if not points:
+        raise InfeasibleError("nothing can be chosen from an empty front; loosen the limits or evaluate more")
+    axes = [known[cost], known[gain]]
+    line = front(points, axes)
+    values = losses(axes, matrix(line, axes))
+    span = np.ptp(values, axis=0)
+    scaled = (values - values.min(axis=0)) / np.where(span > 0, span, 1.0)
+    return Chosen(line[0], line[int(np.argmin(scaled.sum(axis=1)))], line[-1])

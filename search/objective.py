@@ -1,0 +1,151 @@
+"""What a search optimises: objectives with a unit, a sense and perhaps a limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from supernet.errors import ConfigError, SupernetError, did_you_mean
+from supernet.space import Architecture
+
+Values = NDArray[np.float64]
+Score = Callable[[Sequence[Architecture]], Values]
+
+
+class InfeasibleError(SupernetError):
+    """Limits that no network meets; the message names the tight one and the nearest value."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One number per architecture, and which way is better.
+
+    Args:
+        name: unique in a search: ``"accuracy"``.
+        unit: of the numbers: ``"%"``, ``"ms"``; empty when they are counts.
+        sense: ``"min"`` or ``"max"``.
+        score: from a batch of architectures to as many numbers. What an architecture gets may depend
+            on nothing else, neither on its batch nor on the hour: a resumed search asks for others.
+        limit: the worst value that is acceptable, None when all are.
+        cheap: whether it is computed or predicted rather than run. Cheap ones are scored first, and a
+            network beyond a cheap limit is never handed to the others.
+        optimise: False for one that is only recorded and limited.
+
+    Raises:
+        ConfigError: for an unknown sense.
+    """
+
+    name: str
+    unit: str
+    sense: Literal["min", "max"]
+    score: Score
+    limit: float | None = None
+    cheap: bool = False
+    optimise: bool = True
+
+    def __post_init__(self) -> None:
+        if self.sense not in ("min", "max"):
+            raise ConfigError(f"objective {self.name!r} has sense {self.sense!r}; it can be 'min' or 'max'")
+
+    @property
+    def sign(self) -> float:
+        """What a value is multiplied with to make smaller better."""
+        return 1.0 if self.sense == "min" else -1.0
+
+    @property
+    def label(self) -> str:
+        """Name and unit, for a column or an axis."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
+    def excess(self, values: Values) -> Values:
+        """How far each value is beyond the limit, relative to it; at most 0 within, NaN where unknown."""
+        if self.limit is None:
+            return np.zeros_like(values)
+        scale = abs(self.limit) or 1.0
+        return np.asarray(self.sign * (values - self.limit) / scale, dtype=np.float64)
+
+    def show(self, value: float) -> str:
+        """A value with its unit, for messages."""
+        number = f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
+        return f"{number} {self.unit}".strip()
+
+    def __call__(self, archs: Sequence[Architecture]) -> Values:
+        """The values of several architectures ``(architectures,)``.
+
+        Raises:
+            SupernetError: when the score answers with another number of values, or one that is not finite.
+        """
+        values = np.asarray(self.score(archs), dtype=np.float64)
+        if values.shape != (len(archs),):
+            raise SupernetError(
+                f"objective {self.name!r} was asked for {len(archs)} architectures and answered with shape "
+                f"{values.shape}; its score must return one number per architecture"
+            )
+        for arch, value in zip(archs, values):
+            if not np.isfinite(value):
+                raise SupernetError(
+                    f"objective {self.name!r} is {value} for {arch.id} (genes {arch}); it must be finite"
+                )
+        return values
+
+
+def check_objectives(objectives: Sequence[Objective]) -> tuple[Objective, ...]:
+    """The objectives themselves, when a search can be made of them.
+
+    Raises:
+        ConfigError: when two share a name, or none is to be optimised.
+    """
+    names = [objective.name for objective in objectives]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise ConfigError(f"two objectives are called {sorted(twice)[0]!r}; rename one")
+    if not any(objective.optimise for objective in objectives):
+        raise ConfigError(f"none of the objectives {names} is to be optimised; give one with optimise=True")
+    return tuple(objectives)
+
+
+def limited(objectives: Sequence[Objective], limits: Mapping[str, float | None]) -> tuple[Objective, ...]:
+    """The same objectives with limits by name; None leaves one as it is.
+
+    Raises:
+        ConfigError: for a limit on an objective that is not there.
+    """
+    names = [objective.name for objective in objectives]
+    for name, limit in limits.items():
+        if limit is not None and name not in names:
+            raise ConfigError(
+                f"a limit of {limit} was given for {name!r}, no objective{did_you_mean(name, names)}"
+            )
+    return tuple(
+        objective if limits.get(objective.name) is None else replace(objective, limit=limits[objective.name])
+        for objective in objectives
+    )
+
+
+def violation(objectives: Sequence[Objective], values: Values) -> Values:
+    """How far each limited objective is exceeded ``(architectures, limited objectives)``, 0 where it is met.
+
+    An unknown value violates nothing: it was left out because a cheaper limit was exceeded already.
+
+    Args:
+        values: ``(architectures, objectives)`` in natural units, NaN where unknown.
+    """
+    columns = [o.excess(values[:, i]) for i, o in enumerate(objectives) if o.limit is not None]
+    if not columns:
+        return np.zeros((len(values), 0))
+    return np.maximum(np.nan_to_num(np.stack(columns, axis=1), nan=0.0), 0.0)
+
+
+def feasible(objectives: Sequence[Objective], values: Values) -> NDArray[np.bool_]:
+    """Which rows of ``(architectures, objectives)`` are complete and within every limit."""
+    complete = ~np.isnan(values).any(axis=1)
+    return np.asarray(complete & (violation(objectives, values) == 0).all(axis=1), dtype=np.bool_)
+
+
+def losses(objectives: Sequence[Objective], values: Values) -> Values:
+    """The optimised columns with smaller better ``(architectures, optimised objectives)``."""
+    return np.stack([o.sign * values[:, i] for i, o in enumerate(objectives) if o.optimise], axis=1)

@@ -1,0 +1,57 @@
+"""What a search can be asked for; light enough for the command line to read before anything is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from supernet.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How far and how to search.
+
+    Args:
+        evaluations: networks whose expensive objectives are paid for, at most; recorded ones count.
+        population: networks of one generation.
+        seed: of everything random; two searches with one seed see the same networks in the same order.
+        crossover: probability that two parents are mixed at all.
+        mutation: probability that a gene is drawn anew; None for one gene per network on average.
+        batch: networks handed to an expensive score at once; what a crash can lose.
+        patience: generations in a row without a network worth paying for, after which the search ends.
+        max_latency_ms: limit on the predicted latency, None for no limit.
+        max_params: limit on the exact number of parameters, None for no limit.
+
+    Raises:
+        ConfigError: for a number outside its range.
+    """
+
+    evaluations: int = 300
+    population: int = 40
+    seed: int = 0
+    crossover: float = 0.9
+    mutation: float | None = None
+    batch: int = 8
+    patience: int = 20
+    max_latency_ms: float | None = None
+    max_params: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("evaluations", 1),
+            ("population", 4),
+            ("batch", 1),
+            ("patience", 1),
+            ("seed", 0),
+        ):
+            if getattr(self, name) < least:
+                raise ConfigError(f"search {name} is {getattr(self, name)}; give at least {least}")
+        # pymoo accepts a crossover probability of one half or more only
+        if not 0.5 <= self.crossover <= 1:
+            raise ConfigError(f"search crossover is {self.crossover}; give a probability from 0.5 to 1")
+        if self.mutation is not None and not 0 < self.mutation <= 1:
+            raise ConfigError(f"search mutation is {self.mutation}; give a probability above 0, at most 1")
+        for name in ("max_latency_ms", "max_params"):
+            limit = getattr(self, name)
+            if limit is not None and not limit > 0:
+                raise ConfigError(f"search {name} is {limit}; give a positive number, or leave it out")

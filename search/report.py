@@ -1,0 +1,162 @@
+"""A front for people: rows of a table, and a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search.archive import Evaluation
+from search.objective import Objective
+from supernet.files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INK, MUTED, GRID = "#1f2933", "#7b8794", "#e4e7eb"
+FRONT, MEASURED, BASELINE, LARGEST = "#2563eb", "#0f172a", "#a3a9b3", "#b45309"
+CHOSEN = ("#059669", "#d97706", "#dc2626")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One network in the figure: cost and gain, and the spread of the cost where it was measured."""
+
+    cost: float
+    gain: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class FrontFigure:
+    """All that a picture of a front shows; empty parts are left out.
+
+    Args:
+        title: what was searched, in words.
+        provenance: the command, the seed and the device, in a line below the title.
+        cost: label of the horizontal axis, with its unit.
+        gain: label of the vertical axis, with its unit.
+        estimated: the front, with predicted costs.
+        measured: networks whose cost was measured, with its spread.
+        chosen: named points, at their measured cost where there is one.
+        largest: the largest network.
+        baseline: the front of a random search that evaluated as many networks.
+        seen: everything else that was evaluated.
+    """
+
+    title: str
+    provenance: str
+    cost: str
+    gain: str
+    estimated: Sequence[Point]
+    measured: Sequence[Point] = ()
+    chosen: Sequence[tuple[str, Point]] = ()
+    largest: Point | None = None
+    baseline: Sequence[Point] = ()
+    seen: Sequence[Point] = field(default=(), repr=False)
+
+
+def points(evaluations: Sequence[Evaluation], *, cost: str, gain: str) -> list[Point]:
+    """Evaluations as points of a figure; those without both values are left out."""
+    pairs = [(evaluation.values[cost], evaluation.values[gain]) for evaluation in evaluations]
+    return [Point(x, y) for x, y in pairs if x == x and y == y]
+
+
+def rows(front: Sequence[Evaluation], objectives: Sequence[Objective]) -> list[dict[str, str]]:
+    """One row per network: its id and every objective under its label, as text for a table."""
+    return [
+        {"network": evaluation.arch.id}
+        | {objective.label: _digits(evaluation.values[objective.name]) for objective in objectives}
+        for evaluation in front
+    ]
+
+
+def draw(figure: FrontFigure, path: Path) -> Path:
+    """Write the figure as PNG, 150 dots per inch, 9 by 5.6 inches.
+
+    Raises:
+        StateError: when the place cannot be written to.
+    """
+    from io import BytesIO
+
+    from matplotlib.figure import Figure
+
+    # a Figure of its own, not pyplot: no window, no state shared with the caller's plots
+    canvas = Figure(figsize=(9, 5.6), dpi=150, facecolor="white")
+    axes = canvas.subplots()
+    canvas.subplots_adjust(left=0.085, right=0.975, top=0.86, bottom=0.115)
+    _frame(axes, figure)
+    _background(axes, figure)
+    _foreground(axes, figure)
+    canvas.text(0.085, 0.945, figure.title, fontsize=13, fontweight="bold", color=INK)
+    canvas.text(0.085, 0.895, figure.provenance, fontsize=8.5, color=MUTED, family="monospace")
+    axes.legend(loc="lower right", fontsize=8.5, frameon=True, framealpha=0.95, edgecolor=GRID, borderpad=0.8)
+    image = BytesIO()
+    canvas.savefig(image, format="png", metadata={"Software": None})
+    return write_atomically(path, image.getvalue())
+
+
+def _frame(axes: Axes, figure: FrontFigure) -> None:
+    axes.set_xlabel(figure.cost, color=INK)
+    axes.set_ylabel(figure.gain, color=INK)
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=MUTED, labelsize=9)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(GRID)
+
+
+def _background(axes: Axes, figure: FrontFigure) -> None:
+    if figure.seen:
+        x, y = _columns(figure.seen)
+        axes.scatter(
+            x, y, s=9, color=FRONT, alpha=0.16, linewidths=0, label="evaluated by the search", zorder=2
+        )
+    if figure.baseline:
+        x, y = _columns(figure.baseline)
+        axes.step(x, y, where="post", color=BASELINE, linewidth=1.2, linestyle=(0, (4, 2)), zorder=3)
+        axes.plot(x, y, "s", ms=4, color=BASELINE, label="random search, as many networks", zorder=3)
+
+
+def _foreground(axes: Axes, figure: FrontFigure) -> None:
+    if figure.estimated:
+        x, y = _columns(figure.estimated)
+        axes.step(x, y, where="post", color=FRONT, linewidth=1.5, zorder=4)
+        axes.plot(x, y, "o", ms=5, mfc="white", mec=FRONT, mew=1.3, label="front, predicted", zorder=5)
+    if figure.measured:
+        _with_spread(
+            axes, figure.measured, MEASURED, "measured, 10th to 90th percentile", size=4.5, marker="o"
+        )
+    if figure.largest is not None:
+        _with_spread(axes, [figure.largest], LARGEST, "largest network", size=10, marker="*")
+    for color, (name, point) in zip(CHOSEN, figure.chosen):
+        label = f"{name}: {point.gain:.1f} at {point.cost:.3g}"
+        _with_spread(axes, [point], color, label, size=9, marker="D")
+
+
+def _with_spread(
+    axes: Axes, marks: Sequence[Point], color: str, label: str, *, size: float, marker: str
+) -> None:
+    x, y = [point.cost for point in marks], [point.gain for point in marks]
+    below = [point.cost - point.low if point.low is not None else 0.0 for point in marks]
+    above = [point.high - point.cost if point.high is not None else 0.0 for point in marks]
+    spread = [[max(value, 0.0) for value in below], [max(value, 0.0) for value in above]]
+    axes.errorbar(
+        x, y, xerr=spread, fmt=marker, ms=size, color=color, mec="white", mew=0.8,
+        ecolor=color, elinewidth=1.3, capsize=2.5, label=label, zorder=6,
+    )  # fmt: skip
+
+
+def _columns(marks: Sequence[Point]) -> tuple[list[float], list[float]]:
+    ordered = sorted(marks, key=lambda point: (point.cost, point.gain))
+    return [point.cost for point in ordered], [point.gain for point in ordered]
+
+
+def _digits(value: float) -> str:
+    if value != value:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
