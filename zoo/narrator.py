@@ -1,0 +1,60 @@
+"""How a run talks to a person: plain words, a bar for every long step, tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+Report = Callable[..., None]
+"""Called with what is done, what there is to do, and perhaps a few words on how it goes."""
+
+
+class Narrator:
+    """Writes to a terminal, or to a file just as well.
+
+    Args:
+        console: where to; standard output when None.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False)
+
+    def heading(self, text: str) -> None:
+        """The start of a step."""
+        self.console.print(f"\n[bold]{text}[/bold]")
+
+    def say(self, text: str) -> None:
+        """A sentence."""
+        self.console.print(f"  {text}")
+
+    @contextmanager
+    def bar(self, title: str) -> Iterator[Report]:
+        """A progress bar for as long as the block lasts; yields what to report to."""
+        columns = (
+            TextColumn("  {task.description}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[words]}"),
+        )
+        with Progress(*columns, console=self.console) as progress:
+            task = progress.add_task(title, total=None, words="")
+
+            def report(done: float, total: float, words: str = "") -> None:
+                progress.update(task, completed=done, total=total, words=words)
+
+            yield report
+
+    def table(self, title: str, rows: Sequence[Mapping[str, object]]) -> None:
+        """Rows under the names of their columns."""
+        table = Table(title=title, title_justify="left", title_style="bold")
+        for i, column in enumerate(dict.fromkeys(name for row in rows for name in row)):
+            table.add_column(column, justify="left" if i == 0 else "right")
+        for row in rows:
+            table.add_row(*(str(row.get(column.header, "")) for column in table.columns))
+        self.console.print(table)

@@ -1,0 +1,55 @@
+"""A whole run as one picture: the option classes of every package, section by section. Nothing heavy is imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hardware.options import DeviceOptions, ProfileOptions
+from search.options import SearchOptions
+from supernet.options import DataOptions, SupernetOptions, TrainOptions
+
+
+@dataclass(frozen=True)
+class ZooOptions:
+    """Where chosen subnets are published, and under which terms.
+
+    Args:
+        store: a folder or address of a registered store; None is ``zoo`` inside the run.
+        licence: SPDX name of the weights' licence.
+        data_licence: what the data may be used for, in words or as an SPDX name.
+    """
+
+    store: str | None = None
+    licence: str = "Apache-2.0"
+    data_licence: str = "unknown"
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """How latencies that were not measured are filled in.
+
+    Args:
+        predictor: a registered predictor.
+        level: share of the latencies that should lie inside the predicted interval.
+    """
+
+    predictor: str = "latency"
+    level: float = 0.9
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Everything a run can be told. A TOML file is a picture of this, one table per field."""
+
+    data: DataOptions = field(default_factory=DataOptions)
+    supernet: SupernetOptions = field(default_factory=SupernetOptions)
+    train: TrainOptions = field(default_factory=TrainOptions)
+    device: DeviceOptions = field(default_factory=DeviceOptions)
+    profile: ProfileOptions = field(default_factory=ProfileOptions)
+    predict: PredictOptions = field(default_factory=PredictOptions)
+    search: SearchOptions = field(default_factory=SearchOptions)
+    zoo: ZooOptions = field(default_factory=ZooOptions)
+
+
+DEFAULT_RUN = Path("runs") / "default"
