@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -49,7 +49,7 @@ def read_toml(path: Path, kind: type[T], overrides: Iterable[str] = ()) -> T:
         raise ConfigError(f"{path}: {error}") from error
 
 
-def decode(document: Mapping[str, Any], kind: type[T], where: str = "") -> T:
+def decode(document: Mapping[str, Any], kind: Callable[..., T], where: str = "") -> T:
     """A dataclass from plain nested mappings.
 
     Args:

@@ -1,0 +1,36 @@
+"""The sandwich rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from supernet.errors import ConfigError
+from supernet.space import SearchSpace
+from supernet.strategies.strategy import Lesson, strategies
+
+
+@strategies.register("sandwich")
+@dataclass(frozen=True)
+class Sandwich:
+    """Largest, smallest and a few in between; the largest teaches the others.
+
+    Source: Yu and Huang, arXiv:1903.05134; at scale in BigNAS, arXiv:2003.11142.
+
+    Args:
+        between: random architectures per step.
+
+    Raises:
+        ConfigError: when ``between`` is negative.
+    """
+
+    between: int = 2
+
+    def __post_init__(self) -> None:
+        if self.between < 0:
+            raise ConfigError(f"between is {self.between}; it can be 0 or more")
+
+    def lessons(self, space: SearchSpace, step: int, rng: Random) -> list[Lesson]:
+        """Largest first, then the random ones, then the smallest."""
+        others = [space.sample(rng) for _ in range(self.between)] + [space.smallest()]
+        return [Lesson(space.largest()), *(Lesson(arch, teacher=0) for arch in others)]
