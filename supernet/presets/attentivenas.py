@@ -235,7 +235,9 @@ class AttentiveNAS:
         wiring.norm(f"{path}.body.bn3", width)
 
     def from_reference(self, config: Mapping[str, Any]) -> Architecture:
-        """The architecture of ``{"resolution", "width" [9], "depth", "kernel_size", "expand_ratio" [7 each]}``.
+        """The architecture of ``{"resolution", "width", "depth", "kernel_size", "expand_ratio"}``.
+
+        ``width`` holds the stem, the stages and the head; the other lists one value per stage.
 
         Raises:
             ArchitectureError: for a missing key, a short list or a value outside the space.
@@ -271,7 +273,9 @@ class AttentiveNAS:
         name = re.sub(r"\.(conv|bn|linear)\.\1\.", r".\1.", name)
         if found := re.fullmatch(r"blocks\.(\d+)\.(mobile_inverted_conv|shortcut)\.(.+)\.(\w+)", name):
             blocks = list(self._blocks())
-            i, j, stage = blocks[int(found[1])] if int(found[1]) < len(blocks) else (len(blocks), 0, self.stages[0])
+            i, j, stage = (
+                blocks[int(found[1])] if int(found[1]) < len(blocks) else (len(blocks), 0, self.stages[0])
+            )
             if found[2] == "shortcut":
                 return f"blocks.{i}.{j}.shortcut.{found[3]}.{found[4]}" if j == 0 else None
             layers = FIRST_BLOCK if stage.expands == (1,) else LAYERS

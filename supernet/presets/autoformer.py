@@ -29,7 +29,9 @@ HEAD_DIM = 64
 
 
 class RelativePosition(nn.Module):
-    """A learned vector for each offset between two patches: one table per direction, row 0 for the class token.
+    """A learned vector for each offset between two patches: a table per direction.
+
+    Row 0 is for the class token.
 
     Args:
         side: patches per side of the image.
@@ -83,7 +85,7 @@ class RelativeAttention(nn.Module):
     def forward(self, x: Tensor, attn_mask: None = None, is_causal: bool = False) -> Tensor:
         """Tokens ``(batch, tokens, dim)`` to the same shape; the masks of timm's interface are not used."""
         batch, tokens, _ = x.shape
-        rows = F.linear(x, self.qkv.weight).unflatten(2, (-1, 3)).transpose(2, 3)
+        rows = F.linear(x, self.qkv.weight).view(batch, tokens, -1, 3).transpose(2, 3)
         interleaved = self.bias_layout == "interleaved"
         bias = self.qkv.bias.view(-1, 3).T if interleaved else self.qkv.bias.view(3, -1)
         q, k, v = (rows + bias).view(batch, tokens, 3, -1, HEAD_DIM).permute(2, 0, 3, 1, 4)
@@ -257,7 +259,7 @@ class AutoFormerBase(AutoFormerTiny):
 @presets.register("prenas_tiny")
 @dataclass(frozen=True)
 class PreNASTiny(AutoFormerTiny):
-    """AutoFormer-T's space with the bias interleaved like the weight; PreNAS trains only preferred subnets."""
+    """AutoFormer-T's space, the bias interleaved like the weight; PreNAS trains preferred subnets only."""
 
     bias_layout: BiasLayout = "interleaved"
 

@@ -208,7 +208,7 @@ class OFAMobileNetV3(_Mobile):
             shape = f"k{kernel}_s{stage.stride}_e{expand}_c{stage.channels}"
             stages.append([f"ir_r{stage.blocks[-1]}_{shape}{gate}"])
         stages.append([f"cn_r1_k1_s1_c{wide(960)}_nhs"])
-        return MobileNetV3(
+        network: nn.Module = MobileNetV3(
             decode_arch_def(stages),
             num_classes=self.classes,
             stem_size=wide(16),
@@ -221,6 +221,7 @@ class OFAMobileNetV3(_Mobile):
             ),
             drop_rate=self.dropout,
         )
+        return network
 
     def _ends(self) -> dict[str, str]:
         last = f"blocks.{len(self._stages()) + 1}.0"
@@ -249,7 +250,7 @@ class OFAProxyless(_Mobile):
             shape = f"k{kernel}_s{stage.stride}_e{expand}_c{stage.channels}"
             skip = "_noskip" if stage.blocks == (1,) else ""
             stages.append([f"ir_r{stage.blocks[-1]}_{shape}{skip}"])
-        return EfficientNet(
+        network: nn.Module = EfficientNet(
             decode_arch_def(stages),
             num_classes=self.classes,
             stem_size=self._wide(32),
@@ -258,6 +259,7 @@ class OFAProxyless(_Mobile):
             norm_layer=partial(nn.BatchNorm2d, eps=1e-3, momentum=0.1),
             drop_rate=self.dropout,
         )
+        return network
 
 
 @torch.no_grad()

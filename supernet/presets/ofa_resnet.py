@@ -168,7 +168,9 @@ class OFAResNet50D:
         values: dict[str, Any] = {"stem.residual": int(extra[0] == self.extra[-1])}
         for position, (name, wide) in zip(asked(config, "w", len(self._channels)), self._channels.items()):
             if position not in range(len(wide)):
-                raise ArchitectureError(f"'w' asks for position {position} of {name!r}; it can be 0 to {len(wide) - 1}")
+                raise ArchitectureError(
+                    f"'w' asks for position {position} of {name!r}; it can be 0 to {len(wide) - 1}"
+                )
             values[name] = wide[position]
         for (i, j, _), expand in zip(blocks, expands):
             values[f"stages.{i}.depth"] = self.base_depths[i] + extra[i + 1]
@@ -177,7 +179,7 @@ class OFAResNet50D:
         return self.space.encode(values)
 
     def to_reference(self, arch: Architecture) -> dict[str, Any]:
-        """``{"d", "e", "w"}``; blocks that are left out get the first value, equal widths the first position."""
+        """``{"d", "e", "w"}``; absent blocks get the first value, equal widths the first position."""
         values = self.space.decode(arch)
         stages = enumerate(self.base_depths)
         return {
