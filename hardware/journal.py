@@ -1,0 +1,163 @@
+"""What has been timed so far, line by line: after a kill the next window is the one that was due.
+
+A *burst* is some calls of one network in a row. A *window* is a burst of the reference, one of each of
+a few networks, and the reference again. The journal is a heading and one line for each window; a line
+that was cut short by a kill is dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from supernet.errors import StateError
+
+
+@dataclass(frozen=True)
+class Burst:
+    """Percentiles of the calls of one burst that counted, in milliseconds."""
+
+    p10: float
+    p25: float
+    p50: float
+    p90: float
+    calls: int
+
+    @classmethod
+    def of(cls, times_ns: Sequence[int]) -> Burst:
+        """Summarise the calls of a burst, given in nanoseconds."""
+        p10, p25, p50, p90 = (round(float(t), 7) for t in np.percentile(times_ns, (10, 25, 50, 90)) / 1e6)
+        return cls(p10, p25, p50, p90, len(times_ns))
+
+
+@dataclass(frozen=True)
+class Window:
+    """Bursts of a few networks between two of the reference.
+
+    Args:
+        phase: ``first`` or ``repeat``.
+        round: counts from 0 in each phase.
+        index: place in the round.
+        before: the reference, at the start.
+        after: the reference, at the end.
+        bursts: architecture id to what was measured.
+        attempts: how often it was measured until the reference stayed where it was.
+        seconds: all attempts together.
+        date: when it ended, UTC.
+        load_average: of the machine; -1 when unknown.
+    """
+
+    phase: str
+    round: int
+    index: int
+    before: Burst
+    after: Burst
+    bursts: dict[str, Burst]
+    attempts: int
+    seconds: float
+    date: str
+    load_average: float
+
+    @property
+    def drift(self) -> float:
+        """How far the reference moved while the window was measured, as a share."""
+        return abs(self.after.p10 / self.before.p10 - 1)
+
+    def ratio(self, arch: str) -> float:
+        """Latency of one of its networks over that of the reference."""
+        return 2 * self.bursts[arch].p25 / (self.before.p25 + self.after.p25)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Window:
+        """The window that `dataclasses.asdict` made plain."""
+        bursts = {arch: Burst(**burst) for arch, burst in document["bursts"].items()}
+        ends = {key: Burst(**document[key]) for key in ("before", "after")}
+        return cls(**{**document, **ends, "bursts": bursts})
+
+
+class Journal:
+    """The windows of one profile, on disk as they come.
+
+    Args:
+        path: the file; it is made when there is none.
+        heading: what the windows belong to: space, device, architectures, options.
+
+    Raises:
+        StateError: when the file belongs to something else, or cannot be read or written.
+    """
+
+    def __init__(self, path: Path, heading: Mapping[str, Any]) -> None:
+        self.path = path
+        self.windows: list[Window] = []
+        wanted = json.loads(json.dumps(heading))
+        lines = self._read()
+        if lines:
+            self._check(json.loads(lines[0]), wanted)
+            self.windows = [Window.from_json(json.loads(line)) for line in lines[1:]]
+        else:
+            self._append(wanted)
+
+    def add(self, window: Window) -> None:
+        """Note a window down; it is on disk when this returns."""
+        self._append(asdict(window))
+        self.windows.append(window)
+
+    def of(self, phase: str) -> list[Window]:
+        """The windows of one phase, in the order measured."""
+        return [window for window in self.windows if window.phase == phase]
+
+    def ratios(self, phase: str, before_round: int | None = None) -> dict[str, list[float]]:
+        """Every ratio of every architecture in one phase, perhaps only from the rounds before one."""
+        found: defaultdict[str, list[float]] = defaultdict(list)
+        for window in self.of(phase):
+            if before_round is None or window.round < before_round:
+                for arch in window.bursts:
+                    found[arch].append(window.ratio(arch))
+        return found
+
+    def _read(self) -> list[str]:
+        """The whole lines of the file; what a kill left of one is cut off."""
+        try:
+            content = self.path.read_bytes()
+            whole = content[: content.rfind(b"\n") + 1]
+            if len(whole) < len(content):
+                os.truncate(self.path, len(whole))
+            return whole.decode().splitlines()
+        except FileNotFoundError:
+            return []
+        except (OSError, UnicodeDecodeError) as error:
+            raise StateError(
+                f"the journal {self.path} cannot be read: {error}; remove it to start anew"
+            ) from error
+
+    def _append(self, document: Mapping[str, Any]) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a") as file:
+                file.write(json.dumps(document) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise StateError(
+                f"cannot write {self.path}: {error.strerror}; choose a folder that can be written to"
+            ) from error
+
+    def _check(self, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+        for key, value in wanted.items():
+            if found.get(key) != value:
+                raise StateError(
+                    f"{self.path} was begun with another {key} ({_short(found.get(key))}, "
+                    f"now {_short(value)}); measure into another folder, or remove this one"
+                )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) < 80 else f"{text[:77]}..."

@@ -1,0 +1,181 @@
+"""What was measured: one latency, and all of one device with the error they come with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hardware.device import Device
+from supernet.errors import StateError
+from supernet.files import write_atomically
+from supernet.space import Genes
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The latency of one architecture on one device.
+
+    Args:
+        arch: id of the architecture.
+        genes: the architecture itself.
+        device: id of the device.
+        median_ms: median ratio to the reference network, times the reference's latency: comparable
+            between measurements even when the machine was busier during one of them.
+        p10_ms: tenth percentile of single calls, as the clock gave them.
+        p90_ms: ninetieth percentile of single calls, as the clock gave them.
+        ratio: to the reference network measured next to it.
+        ci: half the 95 % confidence interval of the ratio, over the ratio.
+        runs: calls that counted.
+        rounds: bursts they came in.
+        date: when the last of them ended, UTC.
+        load_average: processes waiting for a core, mean over the bursts; -1 when unknown.
+        method: how it was measured.
+    """
+
+    arch: str
+    genes: tuple[int, ...]
+    device: str
+    median_ms: float
+    p10_ms: float
+    p90_ms: float
+    ratio: float
+    ci: float
+    runs: int
+    rounds: int
+    date: str
+    load_average: float
+    method: str = "bursts beside a reference"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The network that every measurement was taken beside.
+
+    Args:
+        arch: id of the architecture.
+        genes: the architecture itself.
+        ms: its best-known latency: what the quieter moments agreed on.
+    """
+
+    arch: str
+    genes: tuple[int, ...]
+    ms: float
+
+
+@dataclass(frozen=True)
+class RepeatError:
+    """How far a second measurement was from the first: no predictor can be better than this.
+
+    Args:
+        mean: mean relative difference.
+        largest: largest relative difference.
+        archs: how many architectures were measured twice.
+    """
+
+    mean: float
+    largest: float
+    archs: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What was measured of one space on one device.
+
+    Args:
+        space: fingerprint of the search space.
+        device: where.
+        input_shape: of one forward pass, ``(batch, channels, height, width)``.
+        reference: what everything was measured beside.
+        measurements: one for each architecture, in the order asked.
+        repeat: error of a second measurement.
+        windows: how many windows were measured.
+        drifts: how often one was measured again because the reference had moved.
+        seconds: time spent measuring.
+        options: the `ProfileOptions` it was made with.
+    """
+
+    space: str
+    device: Device
+    input_shape: tuple[int, ...]
+    reference: Reference
+    measurements: tuple[Measurement, ...]
+    repeat: RepeatError
+    windows: int
+    drifts: int
+    seconds: float
+    options: dict[str, Any]
+
+    @property
+    def genes(self) -> Genes:
+        """The architectures measured, ``(measurements, choices)``."""
+        return np.array([m.genes for m in self.measurements], dtype=np.int64)
+
+    @property
+    def median_ms(self) -> NDArray[np.float64]:
+        """Their latencies, ``(measurements,)``, in milliseconds."""
+        return np.array([m.median_ms for m in self.measurements])
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain JSON values; `from_json` reads it back."""
+        return {"format": FORMAT} | asdict(self) | {"device": self.device.to_json()}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Profile:
+        """The profile that `to_json` wrote.
+
+        Raises:
+            StateError: when a newer version wrote it, or a part is missing.
+        """
+        if document.get("format") != FORMAT:
+            raise StateError(
+                f"a profile of format {document.get('format')} cannot be read; this version reads {FORMAT}"
+            )
+        rest = {key: value for key, value in document.items() if key != "format"}
+        try:
+            return cls(
+                **rest
+                | {
+                    "device": Device.from_json(rest["device"]),
+                    "input_shape": tuple(rest["input_shape"]),
+                    "reference": Reference(**_with_genes(rest["reference"])),
+                    "measurements": tuple(Measurement(**_with_genes(m)) for m in rest["measurements"]),
+                    "repeat": RepeatError(**rest["repeat"]),
+                }
+            )
+        except (KeyError, TypeError) as error:
+            raise StateError(f"the profile is damaged ({error}); measure again") from error
+
+    def save(self, path: Path) -> Path:
+        """Write it as one JSON file.
+
+        Raises:
+            StateError: when the place cannot be written to.
+        """
+        return write_atomically(path, json.dumps(self.to_json(), indent=1))
+
+    @classmethod
+    def load(cls, path: Path) -> Profile:
+        """Read what `save` wrote.
+
+        Raises:
+            StateError: when the file is missing, damaged or of a newer version.
+        """
+        try:
+            document = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise StateError(
+                f"no profile can be read from {path}: {error}; measure with `supernet profile`"
+            ) from error
+        return cls.from_json(document)
+
+
+def _with_genes(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {**document, "genes": tuple(document["genes"])}

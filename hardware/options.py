@@ -1,0 +1,75 @@
+"""What can be asked of a measurement. Nothing heavy is imported here: the command line reads it to start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hardware.errors import DeviceError
+
+
+@dataclass(frozen=True)
+class DeviceOptions:
+    """How this machine is to be used while it is timed.
+
+    Args:
+        runtime: a registered runtime: ``onnxruntime`` or ``torch``.
+        optimisation: graph optimisation of ONNX Runtime: ``disable``, ``basic``, ``extended`` or ``all``.
+        threads: threads of one forward pass; as many cores are pinned.
+        batch: images in one forward pass.
+        pin: keep the measuring thread on its cores, where the operating system can.
+        name: what to call the device; its chip otherwise.
+    """
+
+    runtime: str = "onnxruntime"
+    optimisation: str = "all"
+    threads: int = 1
+    batch: int = 1
+    pin: bool = True
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if self.threads < 1 or self.batch < 1:
+            raise DeviceError(f"threads and batch must be at least 1, not {self.threads} and {self.batch}")
+
+
+@dataclass(frozen=True)
+class ProfileOptions:
+    """How many subnets are measured, and how well.
+
+    Args:
+        subnets: how many are measured.
+        burst: calls in a row of one network; fewer leave its caches cold.
+        drop: leading calls of a burst that do not count.
+        warm_calls: calls before the first burst of a network, at least,
+        warm_ms: and for at least so long.
+        window: networks between two bursts of the reference network.
+        rounds: bursts of every network, at least.
+        spread: enough bursts: half the 95 % confidence interval of a latency, over the latency.
+        drift: how far the reference may move within a window before the window is measured again.
+        repeat: share of the networks that is measured a second time at the end, at least two.
+        seconds: when to stop adding rounds, however wide the intervals still are.
+        workers: processes that export side by side.
+        seed: decides which subnets are measured and in which order.
+    """
+
+    subnets: int = 24
+    burst: int = 20
+    drop: int = 2
+    warm_calls: int = 30
+    warm_ms: float = 50.0
+    window: int = 4
+    rounds: int = 5
+    spread: float = 0.01
+    drift: float = 0.03
+    repeat: float = 0.05
+    seconds: float = 30.0
+    workers: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.subnets < 3:
+            raise DeviceError(f"{self.subnets} subnets are too few to learn from; profile at least 3")
+        if not 0 <= self.drop < self.burst:
+            raise DeviceError(f"a burst of {self.burst} calls cannot drop {self.drop}; drop fewer")
+        if min(self.window, self.rounds, self.workers) < 1:
+            raise DeviceError("window, rounds and workers must be at least 1")

@@ -1,0 +1,73 @@
+"""Many exports side by side: tracing a network is one thread of Python, so processes are what helps."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from hardware.export import OnnxFile, export_onnx
+from supernet.elastic.plan import named_tensors
+
+
+@dataclass(frozen=True)
+class ExportJob:
+    """One network to export; the fields are the arguments of `export_onnx`."""
+
+    module: nn.Module
+    example: Tensor
+    path: Path
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Parcel:
+    """A job on its way to another process: the tensors as bytes, so that no shared memory is held open."""
+
+    skeleton: nn.Module
+    tensors: bytes
+    path: Path
+    properties: dict[str, str]
+
+
+def export_all(jobs: Iterable[ExportJob], workers: int = 1) -> Iterator[OnnxFile]:
+    """Export networks in order; the files are byte for byte those of `export_onnx`.
+
+    Args:
+        jobs: what to export.
+        workers: processes; 1 stays in this one. More need a main module that can be imported anew
+            (``if __name__ == "__main__":``), and each takes some seconds to start.
+
+    Raises:
+        ExportError: when a network cannot be exported.
+    """
+    if workers <= 1:
+        for job in jobs:
+            yield export_onnx(job.module, job.example, job.path, properties=job.properties)
+        return
+    with ProcessPoolExecutor(
+        workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        yield from pool.map(_export, (_pack(job) for job in jobs))
+
+
+def _pack(job: ExportJob) -> _Parcel:
+    tensors = {name: tensor.detach().contiguous() for name, tensor in named_tensors(job.module)}
+    skeleton = copy.deepcopy(job.module).to("meta")
+    return _Parcel(skeleton, save(tensors | {"": job.example}), job.path, dict(job.properties))
+
+
+def _export(parcel: _Parcel) -> OnnxFile:
+    tensors = load(parcel.tensors)
+    module = parcel.skeleton.to_empty(device="cpu")
+    with torch.no_grad():
+        for name, tensor in named_tensors(module):
+            tensor.copy_(tensors[name])
+    return export_onnx(module, tensors[""], parcel.path, properties=parcel.properties)

@@ -1,0 +1,220 @@
+"""Profile this machine: export some subnets, time them, and say how well that repeats."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from math import ceil
+from pathlib import Path
+from random import Random
+from statistics import mean, median
+
+import numpy as np
+from torch import Tensor, nn
+
+from hardware.bursts import half_width, measure, no_garbage_collection
+from hardware.device import Device, local_device, pinned
+from hardware.errors import DeviceError
+from hardware.export import weight_hash
+from hardware.journal import Journal
+from hardware.measurement import Measurement, Profile, Reference, RepeatError
+from hardware.options import DeviceOptions, ProfileOptions
+from hardware.pool import ExportJob, export_all
+from hardware.runners import Runner, Runtime, runtimes
+from supernet.elastic.supernet import Supernet
+from supernet.space import Architecture
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]
+"""Called with the name of a step, how many of its parts are done and how many there are (so far as known)."""
+
+Statistics = Callable[[Architecture], Mapping[str, Tensor]]
+"""Batch-norm statistics of an architecture."""
+
+
+def profile(
+    supernet: Supernet,
+    archs: Sequence[Architecture],
+    example: Tensor,
+    folder: Path,
+    *,
+    options: ProfileOptions | None = None,
+    device: DeviceOptions | None = None,
+    statistics: Statistics | None = None,
+    against: Profile | None = None,
+    progress: Progress | None = None,
+) -> Profile:
+    """Measure subnets on this machine by the protocol of `hardware.bursts`.
+
+    After a kill the same call goes on with the window that was due; after the end it reads the result.
+
+    Args:
+        supernet: holds them, in eval mode.
+        archs: what to measure, e.g. from `hardware.sampling.spread`; duplicates count once.
+        example: sets the shape of an input, ``(any batch, ...)``.
+        folder: keeps the journal and the result, ``profile.json``.
+        options: how well to measure.
+        device: how to use the machine.
+        statistics: batch-norm statistics to build into each subnet; latency does not depend on them.
+        against: an earlier profile of this device whose reference to use, so that the two compare;
+            the reference is the largest subnet otherwise.
+        progress: told about every step.
+
+    Raises:
+        ArchitectureError: for an architecture of another space.
+        DeviceError: when ``against`` is of another device.
+        ExportError: when a subnet cannot be exported.
+        StateError: when the folder holds another profile, or cannot be written to.
+    """
+    options, used = options or ProfileOptions(), device or DeviceOptions()
+    progress = progress or (lambda step, done, total: None)
+    here, space = local_device(used), supernet.space
+    if against is not None and against.device.id != here.id:
+        raise DeviceError(
+            f"the reference was measured on {against.device}, not on {here}; profile this device anew"
+        )
+    reference = space.architecture(against.reference.genes) if against else space.largest()
+    archs = [space.check(arch) for arch in dict.fromkeys(archs)]
+    again = _repeated(archs, options)
+    x = example[:1].expand(used.batch, *example.shape[1:]).contiguous()
+    journal = Journal(folder / "journal.jsonl", _heading(here, archs, reference, x, options))
+    result = folder / "profile.json"
+    if result.exists():
+        return Profile.load(result)
+    runtime = runtimes[used.runtime](used)
+    everything = list(dict.fromkeys([reference, *archs]))
+    subnets = {
+        arch.id: supernet.extract(arch, statistics(arch) if statistics else None).eval()
+        for arch in everything
+    }
+    files = _export(everything, subnets, x, folder / "onnx", options, progress) if runtime.reads_onnx else {}
+    with pinned(used), no_garbage_collection():
+        for phase, chosen in (("first", archs), ("repeat", again)):
+            runners = _load(runtime, [reference, *chosen], subnets, files, x)
+            share = len(chosen) / len(archs)
+            measure(
+                phase,
+                {arch.id: runners[arch.id] for arch in chosen},
+                runners[reference.id],
+                journal,
+                options,
+                options.seconds * share,
+                lambda done, total, phase=phase: progress(_STEPS[phase], done, total),  # type: ignore[misc]
+            )
+    found = _summarise(journal, here, archs, reference, x, options, against)
+    found.save(result)
+    shutil.rmtree(folder / "onnx", ignore_errors=True)
+    return found
+
+
+_STEPS = {"first": "measure", "repeat": "measure again"}
+
+
+def _repeated(archs: Sequence[Architecture], options: ProfileOptions) -> list[Architecture]:
+    """The architectures that are measured twice."""
+    count = min(len(archs), max(2, ceil(options.repeat * len(archs))))
+    return Random(options.seed).sample(list(archs), count)
+
+
+def _heading(
+    device: Device, archs: Sequence[Architecture], reference: Architecture, x: Tensor, options: ProfileOptions
+) -> dict[str, object]:
+    """What makes two journals the same one; how long it may take and by how many processes does not."""
+    kept = {key: value for key, value in asdict(options).items() if key not in ("seconds", "workers")}
+    return {
+        "space": reference.space,
+        "device": device.to_json(),
+        "input_shape": list(x.shape),
+        "reference": reference.id,
+        "architectures": [arch.id for arch in archs],
+        "options": kept,
+    }
+
+
+def _export(
+    archs: Sequence[Architecture],
+    subnets: Mapping[str, nn.Module],
+    x: Tensor,
+    folder: Path,
+    options: ProfileOptions,
+    progress: Progress,
+) -> dict[str, Path]:
+    """Every subnet as a file; one that an earlier process finished with the same weights is kept."""
+    example = x[:1].expand(2, *x.shape[1:]).contiguous()
+    files = {arch.id: folder / f"{arch.id}-{weight_hash(subnets[arch.id])[:12]}.onnx" for arch in archs}
+    missing = [arch for arch in archs if not files[arch.id].exists()]
+    log.info("exporting %d of %d subnets", len(missing), len(archs))
+
+    def jobs() -> Iterator[ExportJob]:
+        for arch in missing:
+            yield ExportJob(
+                subnets[arch.id], example, files[arch.id], {"architecture": json.dumps(arch.genes)}
+            )
+
+    workers = min(options.workers, len(missing))
+    for done, _ in enumerate(export_all(jobs(), workers), start=len(archs) - len(missing) + 1):
+        progress("export", done, len(archs))
+    return files
+
+
+def _load(
+    runtime: Runtime,
+    archs: Sequence[Architecture],
+    subnets: Mapping[str, nn.Module],
+    files: Mapping[str, Path],
+    x: Tensor,
+) -> dict[str, Runner]:
+    return {arch.id: runtime.load(subnets[arch.id], files.get(arch.id), x) for arch in archs}
+
+
+def _summarise(
+    journal: Journal,
+    device: Device,
+    archs: Sequence[Architecture],
+    reference: Architecture,
+    x: Tensor,
+    options: ProfileOptions,
+    against: Profile | None,
+) -> Profile:
+    first, windows = journal.ratios("first"), journal.of("first")
+    quiet = np.percentile([burst.p25 for window in windows for burst in (window.before, window.after)], 10)
+    ms = against.reference.ms if against else float(quiet)
+    twice = [
+        abs(median(ratios) / median(first[arch]) - 1) for arch, ratios in journal.ratios("repeat").items()
+    ]
+    return Profile(
+        space=reference.space,
+        device=device,
+        input_shape=tuple(x.shape),
+        reference=Reference(reference.id, reference.genes, ms),
+        measurements=tuple(_measurement(journal, arch, device, ms) for arch in archs),
+        repeat=RepeatError(mean(twice), max(twice), len(twice)),
+        windows=len(journal.windows),
+        drifts=sum(window.attempts - 1 for window in journal.windows),
+        seconds=round(sum(window.seconds for window in journal.windows), 3),
+        options=asdict(options),
+    )
+
+
+def _measurement(journal: Journal, arch: Architecture, device: Device, reference_ms: float) -> Measurement:
+    windows = [window for window in journal.of("first") if arch.id in window.bursts]
+    bursts = [window.bursts[arch.id] for window in windows]
+    ratios = [window.ratio(arch.id) for window in windows]
+    return Measurement(
+        arch=arch.id,
+        genes=arch.genes,
+        device=device.id,
+        median_ms=median(ratios) * reference_ms,
+        p10_ms=median(burst.p10 for burst in bursts),
+        p90_ms=median(burst.p90 for burst in bursts),
+        ratio=median(ratios),
+        ci=half_width(ratios),
+        runs=sum(burst.calls for burst in bursts),
+        rounds=len(bursts),
+        date=windows[-1].date,
+        load_average=round(mean(window.load_average for window in windows), 2),
+    )
