@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from search.archive import Archive
+from search.engine import SearchResult, random_search, search
+from search.front import hypervolume
+from search.objective import InfeasibleError, Objective
+from search.options import SearchOptions
+from supernet.space import Architecture, Choice, SearchSpace
+from tests.search import synthetic
+
+SPACE = synthetic.space()
+TWO = synthetic.objectives()[:2]
+QUICK = SearchOptions(evaluations=120, population=20)
+
+
+def _numbers(result: SearchResult) -> list[tuple[str, str]]:
+    """Every digit of every value, in order; as text, in which nan equals nan."""
+    return [(evaluation.arch.id, repr(evaluation.values)) for evaluation in result.evaluations]
+
+
+def test_the_search_covers_more_than_random_networks_of_the_same_number(tmp_path: Path) -> None:
+    gained = []
+    for seed in range(3):
+        options = SearchOptions(evaluations=400, population=40, seed=seed)
+        found = search(SPACE, TWO, options, tmp_path / f"search{seed}")
+        drawn = random_search(SPACE, TWO, options, tmp_path / f"random{seed}")
+        assert len(found.evaluations) == len(drawn.evaluations) == 400
+        reference = [40, 12]
+        gained.append(
+            hypervolume(found.evaluations, TWO, reference) / hypervolume(drawn.evaluations, TWO, reference)
+        )
+    assert min(gained) > 1.0
+    assert np.mean(gained) > 1.03
+
+
+@pytest.mark.parametrize("walk", [search, random_search])
+def test_no_network_is_evaluated_twice(walk: object, tmp_path: Path) -> None:
+    asked: list[Architecture] = []
+
+    def score(archs: Sequence[Architecture]) -> NDArray[np.float64]:
+        asked.extend(archs)
+        return synthetic.accuracy(archs)
+
+    result = walk(SPACE, [Objective("accuracy", "%", "max", score), TWO[1]], QUICK, tmp_path / "a")  # type: ignore[operator]
+    assert len(asked) == len(set(asked)) == result.paid == 120
+
+
+@pytest.mark.parametrize("walk", [search, random_search])
+def test_the_same_command_again_is_answered_from_the_archive(walk: object, tmp_path: Path) -> None:
+    first = walk(SPACE, TWO, QUICK, tmp_path / "a")  # type: ignore[operator]
+    size = (tmp_path / "a").stat().st_size
+    again = walk(SPACE, TWO, QUICK, tmp_path / "a")  # type: ignore[operator]
+    assert (first.scored, again.scored) == (120, 0)
+    assert _numbers(first) == _numbers(again)
+    assert first.front == again.front
+    assert (tmp_path / "a").stat().st_size == size
+
+
+def test_more_evaluations_continue_a_finished_search(tmp_path: Path) -> None:
+    search(SPACE, TWO, SearchOptions(evaluations=50, population=20), tmp_path / "a")
+    further = search(SPACE, TWO, QUICK, tmp_path / "a")
+    at_once = search(SPACE, TWO, QUICK, tmp_path / "b")
+    assert further.scored == 70
+    assert _numbers(further) == _numbers(at_once)
+
+
+def test_a_limit_that_was_loosened_reuses_what_is_known(tmp_path: Path) -> None:
+    search(SPACE, synthetic.objectives(latency_limit=3.0), QUICK, tmp_path / "a")
+    loose = search(SPACE, synthetic.objectives(latency_limit=6.0), QUICK, tmp_path / "a")
+    assert loose.scored < 120
+    assert _numbers(loose) == _numbers(
+        search(SPACE, synthetic.objectives(latency_limit=6.0), QUICK, tmp_path / "b")
+    )
+
+
+CHILD = """
+import sys, time
+from pathlib import Path
+from search.engine import search
+from search.objective import Objective
+from search.options import SearchOptions
+from tests.search import synthetic
+
+def slowly(archs):
+    time.sleep(0.02)
+    return synthetic.accuracy(archs)
+
+two = [Objective("accuracy", "%", "max", slowly), synthetic.objectives()[1]]
+search(synthetic.space(), two, SearchOptions(evaluations=120, population=20, batch=1), Path(sys.argv[1]))
+"""
+
+
+def test_a_killed_search_ends_at_the_numbers_of_an_undisturbed_one(tmp_path: Path) -> None:
+    path = tmp_path / "archive"
+    child = subprocess.Popen([sys.executable, "-c", CHILD, str(path)], cwd=Path(__file__).parents[2])
+    deadline = time.monotonic() + 60
+    while not path.exists() or path.read_bytes().count(b"\n") < 30:
+        assert child.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    with path.open("ab") as file:
+        file.write(b'{"genes": [0, 1')
+    resumed = search(SPACE, TWO, QUICK, path)
+    undisturbed = search(SPACE, TWO, QUICK, tmp_path / "other")
+    assert 0 < resumed.scored <= 120 - 29
+    assert _numbers(resumed) == _numbers(undisturbed)
+    assert resumed.front == undisturbed.front
+
+
+def test_networks_beyond_a_cheap_limit_are_not_handed_to_the_expensive_score(tmp_path: Path) -> None:
+    def score(archs: Sequence[Architecture]) -> NDArray[np.float64]:
+        assert (synthetic.latency_ms(archs) <= 2.0).all()
+        return synthetic.accuracy(archs)
+
+    objectives = [Objective("accuracy", "%", "max", score), *synthetic.objectives(latency_limit=2.0)[1:]]
+    result = search(SPACE, objectives, QUICK, tmp_path / "a")
+    assert result.paid == 120 < len(result.evaluations)
+    assert all(evaluation.values["latency"] <= 2.0 for evaluation in result.front)
+
+
+def test_a_limit_below_the_smallest_network_is_refused_with_the_nearest_value(tmp_path: Path) -> None:
+    with pytest.raises(
+        InfeasibleError, match=r"latency <= 0\.1 ms.*has 0\.84 ms; raise that limit to at least 0\.84 ms"
+    ):
+        search(SPACE, synthetic.objectives(latency_limit=0.1), QUICK, tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_value_an_infeasible_message_suggests_is_feasible(tmp_path: Path) -> None:
+    with pytest.raises(InfeasibleError) as error:
+        search(SPACE, synthetic.objectives(params_limit=100), QUICK, tmp_path / "a")
+    suggested = float(str(error.value).rsplit(maxsplit=1)[-1])
+    assert search(SPACE, synthetic.objectives(params_limit=suggested), QUICK, tmp_path / "a").front
+
+
+def test_two_limits_that_exclude_each_other_are_named_together(tmp_path: Path) -> None:
+    accuracy, latency, _ = synthetic.objectives(latency_limit=0.9)
+    good = Objective("accuracy", "%", "max", accuracy.score, limit=90.0, cheap=True)
+    with pytest.raises(InfeasibleError, match=r"accuracy >= 90 % and latency <= 0.9 ms together"):
+        search(SPACE, [good, latency], QUICK, tmp_path / "a")
+
+
+def test_an_expensive_limit_out_of_reach_ends_with_the_best_that_was_found(tmp_path: Path) -> None:
+    proud = Objective("accuracy", "%", "max", synthetic.accuracy, limit=99.9)
+    with pytest.raises(
+        InfeasibleError, match=r"accuracy >= 99.9 %.* has 91.5 %; lower that limit to at most 91.5 %"
+    ):
+        search(SPACE, [proud, TWO[1]], QUICK, tmp_path / "a")
+
+
+@pytest.mark.parametrize("walk", [search, random_search])
+def test_a_space_smaller_than_the_budget_is_searched_whole(walk: object, tmp_path: Path) -> None:
+    small = SearchSpace((Choice("a", (1, 2, 3)), Choice("b", (1, 2, 3)), Choice("c", (1,))))
+
+    def total(archs: Sequence[Architecture]) -> NDArray[np.float64]:
+        return np.array([float(sum(arch.genes)) for arch in archs])
+
+    result = walk(small, [Objective("total", "", "max", total)], QUICK, tmp_path / "a")  # type: ignore[operator]
+    assert result.paid == small.size == 9
+    assert [evaluation.values["total"] for evaluation in result.front] == [4.0]
+
+
+def test_the_first_networks_are_the_smallest_and_the_largest(tmp_path: Path) -> None:
+    result = search(SPACE, TWO, QUICK, tmp_path / "a")
+    assert [evaluation.arch for evaluation in result.evaluations[:2]] == [SPACE.smallest(), SPACE.largest()]
+
+
+def test_progress_counts_up_to_the_budget(tmp_path: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    search(SPACE, TWO, QUICK, tmp_path / "a", progress=lambda done, total: calls.append((done, total)))
+    assert calls == sorted(calls)
+    assert calls[-1] == (120, 120)
+
+
+def test_an_archive_may_be_read_after_the_search(tmp_path: Path) -> None:
+    result = search(SPACE, TWO, QUICK, tmp_path / "a")
+    with Archive(tmp_path / "a", SPACE, TWO) as archive:
+        assert {evaluation.arch for evaluation in archive} == {e.arch for e in result.evaluations}
