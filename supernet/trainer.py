@@ -95,7 +95,8 @@ class Trainer:
         strategy: Strategy | None = None,
     ) -> None:
         self.options = options = options or TrainOptions()
-        self.supernet = supernet.to(options.device)
+        # Depth-wise convolutions train up to twice as fast with channels last on a CPU.
+        self.supernet = supernet.to(options.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.dataset = dataset
         self.folder = folder
         self.strategy = strategy or decode(
@@ -135,9 +136,7 @@ class Trainer:
             SupernetError: when the loss is no longer a number.
             StateError: when the folder can not be written to.
         """
-        if self.step == self.steps:
-            return self.history
-        writer = self._writer()
+        writer = self._writer() if self.step < self.steps else None
         saved = time.monotonic()
         while self.step < self.steps:
             self._learn(writer)
@@ -153,14 +152,15 @@ class Trainer:
                 progress(self.step, self.steps, self._words())
         if writer:
             writer.close()
-        self.supernet.eval()
+        self.supernet.eval().to(memory_format=torch.contiguous_format)
         return self.history
 
     def _learn(self, writer: SummaryWriter | None) -> None:
         """One optimiser step."""
         options = self.options
         images, labels = self.dataset.batch(self.step, options.batch_size, options.seed)
-        images, labels = images.to(options.device), labels.to(options.device)
+        images = images.to(options.device, memory_format=torch.channels_last)
+        labels = labels.to(options.device)
         lessons = self.strategy.lessons(
             self.supernet.space, self.step, rng(options.seed, "lessons", self.step)
         )
