@@ -1,0 +1,146 @@
+"""Profiling: ratios beside a reference, and a kill that costs one window at most."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+from torch import Tensor, nn
+
+from hardware.bursts import half_width
+from hardware.errors import DeviceError
+from hardware.measurement import Profile
+from hardware.options import DeviceOptions, ProfileOptions
+from hardware.profiler import profile
+from hardware.runners import Runner, runtimes
+from hardware.sampling import spread
+from supernet.elastic.supernet import Supernet
+from supernet.errors import StateError
+from tests.tiny import tiny_images, tiny_supernet
+
+FAKE = DeviceOptions(runtime="fake")
+QUICK = ProfileOptions(subnets=6, window=2, warm_ms=0)
+
+
+class _FakeRunner:
+    """Takes one nanosecond for each parameter, times how busy the machine is at the moment."""
+
+    def __init__(self, parameters: int, rng: Random) -> None:
+        self.parameters, self.rng = parameters, rng
+
+    def burst(self, calls: int) -> list[int]:
+        return [int(self.parameters * self.rng.choice((1000, 1000, 1001, 9000))) for _ in range(calls)]
+
+
+class _Fake:
+    version, provider, optimisation, precision, reads_onnx = "1", "none", "none", "fp32", False
+
+    def __init__(self, options: DeviceOptions) -> None:
+        self.rng = Random(0)
+
+    def load(self, module: nn.Module, file: Path | None, example: Tensor) -> Runner:
+        return _FakeRunner(sum(p.numel() for p in module.parameters()), self.rng)
+
+
+@pytest.fixture(autouse=True)
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setitem(runtimes._entries, "fake", _Fake)
+    yield
+
+
+@pytest.fixture(scope="module")
+def net() -> Supernet:
+    return tiny_supernet()
+
+
+def run(net: Supernet, folder: Path, **more: object) -> Profile:
+    archs = spread(net.space, 6)
+    return profile(net, archs, tiny_images(), folder, **{"options": QUICK, "device": FAKE} | more)  # type: ignore[arg-type]
+
+
+def test_latencies_are_those_of_the_machine_though_many_calls_are_disturbed(
+    net: Supernet, tmp_path: Path
+) -> None:
+    found = run(net, tmp_path)
+    for measurement in found.measurements:
+        subnet = net.extract(net.space.architecture(measurement.genes))
+        true_ms = sum(p.numel() for p in subnet.parameters()) * 1000 / 1e6
+        assert measurement.median_ms == pytest.approx(true_ms, rel=0.01)
+    assert found.repeat.archs == 2
+    assert found.repeat.largest < 0.01
+
+
+def test_a_run_that_was_killed_goes_on_and_measures_the_same_set(net: Supernet, tmp_path: Path) -> None:
+    whole = run(net, tmp_path / "whole")
+
+    def killed(step: str, done: int, total: int) -> None:
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(net, tmp_path / "cut", progress=killed)
+    journal = tmp_path / "cut" / "journal.jsonl"
+    kept = journal.read_text()
+    journal.write_text(kept + '{"phase": "first", "rou')
+    resumed = run(net, tmp_path / "cut")
+    assert journal.read_text().startswith(kept)
+    assert [m.arch for m in resumed.measurements] == [m.arch for m in whole.measurements]
+
+    def order(folder: Path) -> list[list[str]]:
+        lines = (folder / "journal.jsonl").read_text().splitlines()[1:]
+        return [sorted(json.loads(line)["bursts"]) for line in lines][: 3 * QUICK.rounds]
+
+    assert order(tmp_path / "cut") == order(tmp_path / "whole")
+
+
+def test_a_finished_profile_is_read_and_not_measured_again(net: Supernet, tmp_path: Path) -> None:
+    first = run(net, tmp_path)
+    again = run(net, tmp_path, progress=lambda *_: pytest.fail("measured again"))
+    assert again == first
+    assert Profile.load(tmp_path / "profile.json") == first
+
+
+def test_a_folder_of_another_profile_is_refused(net: Supernet, tmp_path: Path) -> None:
+    run(net, tmp_path)
+    with pytest.raises(StateError, match="begun with another options"):
+        run(net, tmp_path, options=ProfileOptions(subnets=6, window=2, warm_ms=0, seed=1))
+
+
+def test_a_later_measurement_shares_the_reference_of_the_first(net: Supernet, tmp_path: Path) -> None:
+    first = run(net, tmp_path / "first")
+    later = run(net, tmp_path / "later", against=first)
+    assert later.reference == first.reference
+    np.testing.assert_allclose(later.median_ms, first.median_ms, rtol=0.01)
+
+
+def test_a_reference_of_another_device_is_refused(net: Supernet, tmp_path: Path) -> None:
+    first = run(net, tmp_path / "first")
+    with pytest.raises(DeviceError, match="profile this device anew"):
+        run(net, tmp_path / "later", against=first, device=DeviceOptions(runtime="fake", batch=2))
+
+
+def test_a_damaged_profile_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "profile.json").write_text('{"format": 1}')
+    with pytest.raises(StateError, match="damaged"):
+        Profile.load(tmp_path / "profile.json")
+    with pytest.raises(StateError, match="no profile can be read"):
+        Profile.load(tmp_path / "missing.json")
+
+
+def test_one_disturbed_burst_does_not_widen_the_interval() -> None:
+    calm = [1.0, 1.001, 0.999, 1.0005, 0.9995, 1.0]
+    assert half_width([*calm, 5.0]) < 0.01
+    assert half_width([1.0]) == float("inf")
+
+
+def test_onnx_runtime_measures_real_subnets(net: Supernet, tmp_path: Path) -> None:
+    options = ProfileOptions(subnets=3, warm_ms=5, seconds=2)
+    found = profile(net, spread(net.space, 3), tiny_images(), tmp_path, options=options)
+    assert found.device.runtime == "onnxruntime"
+    assert found.measurements[0].ratio < found.measurements[1].ratio
+    assert found.measurements[1].ratio == pytest.approx(1, rel=0.2)
+    assert not (tmp_path / "onnx").exists()

@@ -1,0 +1,41 @@
+"""What every registered runtime promises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hardware.errors import ExportError
+from hardware.export import export_onnx
+from hardware.options import DeviceOptions
+from hardware.runners import runtimes
+from tests.tiny import tiny_images, tiny_supernet
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    net = tiny_supernet()
+    path = tmp_path_factory.mktemp("onnx") / "x.onnx"
+    return export_onnx(net.extract(net.space.smallest()), tiny_images(), path).path
+
+
+@pytest.mark.parametrize("name", list(runtimes))
+def test_a_runtime_says_what_it_is_and_times_every_call(name: str, file: Path) -> None:
+    net = tiny_supernet()
+    runtime = runtimes[name](DeviceOptions())
+    for said in (runtime.version, runtime.provider, runtime.optimisation, runtime.precision):
+        assert said
+    runner = runtime.load(
+        net.extract(net.space.smallest()), file if runtime.reads_onnx else None, tiny_images(1)
+    )
+    times = runner.burst(4)
+    assert len(times) == 4
+    assert min(times) > 1_000
+
+
+def test_a_file_that_is_no_network_ends_in_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "x.onnx").write_bytes(b"not a network")
+    net = tiny_supernet()
+    with pytest.raises(ExportError, match="cannot load"):
+        runtimes["onnxruntime"](DeviceOptions()).load(net, tmp_path / "x.onnx", tiny_images(1))
