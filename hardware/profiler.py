@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import shutil
@@ -45,6 +46,7 @@ def profile(
     options: ProfileOptions | None = None,
     device: DeviceOptions | None = None,
     statistics: Statistics | None = None,
+    files: Mapping[str, Path] | None = None,
     against: Profile | None = None,
     progress: Progress | None = None,
 ) -> Profile:
@@ -60,6 +62,7 @@ def profile(
         options: how well to measure.
         device: how to use the machine.
         statistics: batch-norm statistics to build into each subnet; latency does not depend on them.
+        files: ONNX files to measure as they are, by id of the architecture; the others are exported.
         against: an earlier profile of this device whose reference to use, so that the two compare;
             the reference is the largest subnet otherwise.
         progress: told about every step.
@@ -81,7 +84,8 @@ def profile(
     archs = [space.check(arch) for arch in dict.fromkeys(archs)]
     again = _repeated(archs, options)
     x = example[:1].expand(used.batch, *example.shape[1:]).contiguous()
-    journal = Journal(folder / "journal.jsonl", _heading(here, archs, reference, x, options))
+    given = dict(files or {})
+    journal = Journal(folder / "journal.jsonl", _heading(here, archs, reference, x, options, given))
     result = folder / "profile.json"
     if result.exists():
         return Profile.load(result)
@@ -91,10 +95,12 @@ def profile(
         arch.id: supernet.extract(arch, statistics(arch) if statistics else None).eval()
         for arch in everything
     }
-    files = _export(everything, subnets, x, folder / "onnx", options, progress) if runtime.reads_onnx else {}
+    if runtime.reads_onnx:
+        made = [arch for arch in everything if arch.id not in given]
+        given |= _export(made, subnets, x, folder / "onnx", options, progress)
     with pinned(used), no_garbage_collection():
         for phase, chosen in (("first", archs), ("repeat", again)):
-            runners = _load(runtime, [reference, *chosen], subnets, files, x)
+            runners = _load(runtime, [reference, *chosen], subnets, given, x)
             share = len(chosen) / len(archs)
             measure(
                 phase,
@@ -121,7 +127,12 @@ def _repeated(archs: Sequence[Architecture], options: ProfileOptions) -> list[Ar
 
 
 def _heading(
-    device: Device, archs: Sequence[Architecture], reference: Architecture, x: Tensor, options: ProfileOptions
+    device: Device,
+    archs: Sequence[Architecture],
+    reference: Architecture,
+    x: Tensor,
+    options: ProfileOptions,
+    files: Mapping[str, Path],
 ) -> dict[str, object]:
     """What makes two journals the same one; how long it may take and by how many processes does not."""
     kept = {key: value for key, value in asdict(options).items() if key not in ("seconds", "workers")}
@@ -132,6 +143,7 @@ def _heading(
         "reference": reference.id,
         "architectures": [arch.id for arch in archs],
         "options": kept,
+        "files": {arch: hashlib.sha256(path.read_bytes()).hexdigest() for arch, path in files.items()},
     }
 
 
