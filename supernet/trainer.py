@@ -231,7 +231,12 @@ class Trainer:
         from torch.utils.tensorboard.writer import SummaryWriter
 
         # What a killed run logged after its last checkpoint is logged again.
-        return SummaryWriter(str(self.folder / LOG), purge_step=self.step + 1)
+        try:
+            return SummaryWriter(str(self.folder / LOG), purge_step=self.step + 1)
+        except OSError as error:
+            raise StateError(
+                f"cannot write {self.folder / LOG}: {error.strerror}; choose a folder that can be written to"
+            ) from error
 
     def _belongs_to(self) -> dict[str, Any]:
         """What has to be equal for a checkpoint to be continued."""
