@@ -14,8 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from supernet.elastic.supernet import Supernet
-from supernet.presets import presets
-from supernet.presets.preset import Preset, load_reference
+from supernet.presets.attentivenas import AttentiveNAS
+from supernet.presets.autoformer import AutoFormerTiny, PreNASTiny
+from supernet.presets.ofa import OFAMobileNetV3, OFAProxyless
+from supernet.presets.ofa_resnet import OFAResNet50D
+from supernet.presets.preset import Loadable, load_reference
 
 Arrays = dict[str, NDArray[Any]]
 HEAD = 64
@@ -36,7 +39,7 @@ class Kit:
     """
 
     space: str
-    preset: Preset
+    preset: Loadable
     supernet: Supernet
     cases: list[Case] = field(default_factory=list)
     arrays: Arrays = field(default_factory=dict)
@@ -112,10 +115,10 @@ def weights(arrays: Arrays) -> dict[str, Tensor]:
     return state
 
 
-def _ofa(name: str) -> Callable[[Mapping[str, Any], Path], Preset]:
-    def make(meta: Mapping[str, Any], _: Path) -> Preset:
+def _ofa(preset: type[OFAMobileNetV3 | OFAProxyless]) -> Callable[[Mapping[str, Any], Path], Loadable]:
+    def make(meta: Mapping[str, Any], _: Path) -> Loadable:
         built = meta["constructor"]
-        return presets[name](
+        return preset(
             width=built["width_mult"],
             kernels=tuple(built["ks_list"]),
             expands=tuple(built["expand_ratio_list"]),
@@ -127,9 +130,9 @@ def _ofa(name: str) -> Callable[[Mapping[str, Any], Path], Preset]:
     return make
 
 
-def _resnet(meta: Mapping[str, Any], _: Path) -> Preset:
+def _resnet(meta: Mapping[str, Any], _: Path) -> Loadable:
     built = meta["constructor"]
-    return presets["ofa_resnet50d"](
+    return OFAResNet50D(
         stage_widths=tuple(meta["stage_width_list"]),
         base_depths=tuple(meta["base_depth_list"]),
         extra=tuple(built["depth_list"]),
@@ -140,16 +143,16 @@ def _resnet(meta: Mapping[str, Any], _: Path) -> Preset:
     )
 
 
-def _attentive(meta: Mapping[str, Any], _: Path) -> Preset:
+def _attentive(meta: Mapping[str, Any], _: Path) -> Loadable:
     # The kit runs at 64 px; its table also counts at the resolutions of the published space.
     resolutions = (HEAD, *meta["supernet_config"]["resolutions"])
-    return presets["attentivenas"](resolutions=resolutions, classes=meta["n_classes"], dropout=0.0)
+    return AttentiveNAS(resolutions=resolutions, classes=meta["n_classes"], dropout=0.0)
 
 
-def _autoformer(meta: Mapping[str, Any], path: Path) -> Preset:
+def _autoformer(meta: Mapping[str, Any], path: Path) -> Loadable:
     built, space = meta["kwargs"], meta["space"]
-    name = "prenas_tiny" if path.stem.startswith("prenas") else "autoformer_tiny"
-    return presets[name](
+    preset = PreNASTiny if path.stem.startswith("prenas") else AutoFormerTiny
+    return preset(
         embed_dim=built["embed_dim"],
         heads=built["num_heads"],
         mlp_ratio=built["mlp_ratio"],
@@ -158,16 +161,16 @@ def _autoformer(meta: Mapping[str, Any], path: Path) -> Preset:
         mlp_ratios=tuple(space["mlp_ratio"]),
         depths=tuple(space["depth"]),
         classes=built["num_classes"],
-        image=built["img_size"],
+        resolution=built["img_size"],
         patch=built["patch_size"],
         reach=built["max_relative_position"],
         drop_path=0.0,
     )
 
 
-PRESETS: dict[str, Callable[[Mapping[str, Any], Path], Preset]] = {
-    "ofa_mbv3": _ofa("ofa_mobilenetv3"),
-    "ofa_proxyless": _ofa("ofa_proxyless"),
+PRESETS: dict[str, Callable[[Mapping[str, Any], Path], Loadable]] = {
+    "ofa_mbv3": _ofa(OFAMobileNetV3),
+    "ofa_proxyless": _ofa(OFAProxyless),
     "ofa_resnet": _resnet,
     "attentivenas": _attentive,
     "autoformer": _autoformer,

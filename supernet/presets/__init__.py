@@ -9,15 +9,27 @@ from supernet.presets.autoformer import (
     PreNASSmall,
     PreNASTiny,
 )
+from supernet.presets.matformer import MatFormer
+from supernet.presets.mixpath import MixPath
+from supernet.presets.mobile import Mobile
 from supernet.presets.ofa import OFAMobileNetV3, OFAProxyless
 from supernet.presets.ofa_resnet import OFAResNet50D
-from supernet.presets.preset import Preset, load_reference, presets
+from supernet.presets.preset import Loadable, Preset, load_reference, presets
+from supernet.presets.proxylessnas import ProxylessNAS
+from supernet.presets.single_path import SinglePath
+from supernet.presets.spos import SPOS
+from supernet.presets.vit_resnas import ViTResNASSmall, ViTResNASTiny
 
 __all__ = [
+    "SPOS",
     "AttentiveNAS",
     "AutoFormerBase",
     "AutoFormerSmall",
     "AutoFormerTiny",
+    "Loadable",
+    "MatFormer",
+    "MixPath",
+    "Mobile",
     "OFAMobileNetV3",
     "OFAProxyless",
     "OFAResNet50D",
@@ -25,6 +37,10 @@ __all__ = [
     "PreNASSmall",
     "PreNASTiny",
     "Preset",
+    "ProxylessNAS",
+    "SinglePath",
+    "ViTResNASSmall",
+    "ViTResNASTiny",
     "load_reference",
     "presets",
 ]

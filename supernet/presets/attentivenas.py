@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from supernet.elastic.plan import Plan, Reading
 from supernet.elastic.supernet import Supernet
 from supernet.presets.ofa import FIRST_BLOCK, LAYERS, initialise
-from supernet.presets.preset import asked, presets
+from supernet.presets.preset import asked, origin, presets
 from supernet.presets.wiring import Wiring
 from supernet.space import Architecture, Choice, SearchSpace
 
@@ -139,7 +139,7 @@ class AttentiveNAS:
                 last = module.body.bn3 if hasattr(module.body, "bn3") else module.body.bn2
                 assert isinstance(last, nn.BatchNorm2d)
                 nn.init.zeros_(last.weight)
-        return Supernet(largest, self._plan(largest))
+        return Supernet(largest, self._plan(largest), origin=origin(self))
 
     def _largest(self) -> nn.Module:
         definition = []

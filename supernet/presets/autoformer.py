@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from supernet.elastic.plan import Plan
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ArchitectureError
-from supernet.presets.preset import asked, presets
+from supernet.presets.preset import asked, origin, presets
 from supernet.presets.wiring import Wiring
 from supernet.space import Architecture, Choice, SearchSpace
 
@@ -113,7 +113,7 @@ class AutoFormerTiny:
         mlp_ratios: hidden width of an MLP over the embedding's, per block.
         depths: how many blocks.
         classes: of the classifier.
-        image: pixels per side.
+        resolution: pixels per side.
         patch: pixels per side.
         reach: largest offset of relative positions.
         drop_path: rate in the last stored block, rising from 0.
@@ -128,7 +128,7 @@ class AutoFormerTiny:
     mlp_ratios: tuple[float, ...] = (3.5, 4.0)
     depths: tuple[int, ...] = (12, 13, 14)
     classes: int = 1000
-    image: int = 224
+    resolution: int = 224
     patch: int = 16
     reach: int = 14
     drop_path: float = 0.1
@@ -148,7 +148,7 @@ class AutoFormerTiny:
     def supernet(self) -> Supernet:
         """The supernet, freshly initialised (truncated normal, deviation 0.02)."""
         largest = VisionTransformer(
-            img_size=self.image,
+            img_size=self.resolution,
             patch_size=self.patch,
             num_classes=self.classes,
             global_pool="avg",
@@ -160,14 +160,14 @@ class AutoFormerTiny:
             drop_path_rate=self.drop_path,
             norm_layer=partial(nn.LayerNorm, eps=1e-5),
         )
-        side = self.image // self.patch
+        side = self.resolution // self.patch
         for block in largest.blocks:
             block.attn = RelativeAttention(self.embed_dim, self.heads, side, self.reach, self.bias_layout)
             for layer in (block.attn.qkv, block.attn.proj):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
                 nn.init.zeros_(layer.bias)
         nn.init.trunc_normal_(largest.cls_token, std=0.02)
-        return Supernet(largest, self._plan(largest))
+        return Supernet(largest, self._plan(largest), origin=origin(self))
 
     def _plan(self, largest: nn.Module) -> Plan:
         wiring = Wiring(largest, self.space)

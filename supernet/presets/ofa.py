@@ -24,7 +24,7 @@ from torch import nn
 
 from supernet.elastic.plan import Plan
 from supernet.elastic.supernet import Supernet
-from supernet.presets.preset import asked, presets
+from supernet.presets.preset import asked, origin, presets
 from supernet.presets.wiring import Wiring
 from supernet.space import Architecture, Choice, SearchSpace
 
@@ -113,7 +113,7 @@ class _Mobile:
                 matrix = nn.Parameter(torch.eye(small * small))
                 conv.register_parameter(f"transform_{large}to{small}", matrix)
         initialise(largest)
-        return Supernet(largest, self._plan(largest))
+        return Supernet(largest, self._plan(largest), origin=origin(self))
 
     def _plan(self, largest: nn.Module) -> Plan:
         wiring = Wiring(largest, self.space)
@@ -125,13 +125,9 @@ class _Mobile:
             hidden = partial(lambda c, expand: int(make_divisible(round(c * expand), 8)), into)
             width = wiring.dim(f"{name}.hidden", [f"{name}.expand"], hidden, "hidden")
             kernel = wiring.dim(f"{name}.kernel", [f"{name}.kernel"], int, "kernel")
-            wiring.layer(f"{path}.conv_pw", width)
-            wiring.norm(f"{path}.bn1", width)
-            wiring.depthwise(f"{path}.conv_dw", width, kernel, transforms)
-            wiring.norm(f"{path}.bn2", width)
+            wiring.inverted_residual(path, width, kernel, transforms)
             if hasattr(largest.get_submodule(f"{path}.se"), "conv_reduce"):
                 wiring.squeeze(f"{path}.se", width, lambda wide: int(make_divisible(wide // 4, 8)))
-            wiring.layer(f"{path}.conv_pwl", None, width)
             if j >= stage.blocks[0]:
                 wiring.switch(path, f"{name}.present", [f"stages.{i}.depth"], partial(int.__lt__, j))
         return wiring.plan()

@@ -21,7 +21,7 @@ from supernet.elastic.plan import Plan
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ArchitectureError
 from supernet.presets.ofa import initialise
-from supernet.presets.preset import asked, presets
+from supernet.presets.preset import asked, origin, presets
 from supernet.presets.wiring import Wiring
 from supernet.space import Architecture, Choice, SearchSpace
 
@@ -104,7 +104,7 @@ class OFAResNet50D:
         """The supernet, initialised as the reference does: convolutions normal by their fan-out."""
         largest = self._largest()
         initialise(largest)
-        return Supernet(largest, self._plan(largest))
+        return Supernet(largest, self._plan(largest), origin=origin(self))
 
     def _largest(self) -> nn.Module:
         stem, hidden = self._channels["stem.width"][-1], self._channels["stem.hidden"][-1]

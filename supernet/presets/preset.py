@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields, is_dataclass
 from typing import Any, Protocol
 
 import torch
@@ -34,6 +35,10 @@ class Preset(Protocol):
     def to_reference(self, arch: Architecture) -> dict[str, Any]:
         """The reference's own dictionary for an architecture."""
 
+
+class Loadable(Preset, Protocol):
+    """A preset that takes the reference's own weights."""
+
     def rename(self, name: str) -> str | None:
         """What a tensor of the reference's ``state_dict`` is called here; None when it has no use here."""
 
@@ -43,7 +48,7 @@ presets: Registry[Callable[..., Preset]] = Registry("preset")
 
 
 @torch.no_grad()
-def load_reference(preset: Preset, supernet: Supernet, state: Mapping[str, Tensor]) -> None:
+def load_reference(preset: Loadable, supernet: Supernet, state: Mapping[str, Tensor]) -> None:
     """Copy a ``state_dict`` of the reference implementation into the supernet.
 
     Args:
@@ -75,6 +80,21 @@ def load_reference(preset: Preset, supernet: Supernet, state: Mapping[str, Tenso
         )
     for name, value in found.items():
         stored[name].copy_(value)
+
+
+def origin(preset: Any) -> dict[str, Any]:
+    """How to make a preset's largest network again: its name and the options changed, as JSON values."""
+    name = next(name for name in presets if presets[name] is type(preset))
+    changed = {
+        f.name: getattr(preset, f.name) for f in fields(preset) if getattr(preset, f.name) != f.default
+    }
+    return {"preset": name, "kwargs": {key: _plain(value) for key, value in changed.items()}}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(entry) for entry in value]
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def asked(config: Mapping[str, Any], key: str, count: int | None = None) -> Any:

@@ -7,7 +7,9 @@ per layer, with the dims that its axes are made of.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import product
+from operator import eq
 
 import numpy as np
 from torch import Tensor, nn
@@ -60,6 +62,11 @@ class Wiring:
         """A module that is there for some values of some choices; without it its input passes on."""
         self.switches[path] = self.dim(name, by, lambda *values: int(present(*values)), "present", full=1)
 
+    def one_of(self, path: str, choice: str, values: Sequence[Value]) -> None:
+        """A sequence of candidates of which a choice keeps one: candidate ``i`` for ``values[i]``."""
+        for i, own in enumerate(values):
+            self.switch(f"{path}.{i}", f"{path}.{i}.present", [choice], partial(eq, own))
+
     def tensor(self, name: str, *axes: Axis) -> None:
         """A parameter or buffer, axis by axis."""
         extents = tuple(((axis,),) if isinstance(axis, str) else axis for axis in axes)
@@ -103,6 +110,27 @@ class Wiring:
             self.kernels[f"{path}.weight"] = Kernel(kernel, names)
             for i in (0, 1):
                 self.readings.append(Reading(path, "padding", i, "weight", 2 + i, full, full // 2, 1, 2))
+
+    def inverted_residual(
+        self, path: str, hidden: str, kernel: str, transforms: Sequence[tuple[int, str]] = ()
+    ) -> None:
+        """The convolutions and norms around the hidden width of a timm ``InvertedResidual``."""
+        self.layer(f"{path}.conv_pw", hidden)
+        self.norm(f"{path}.bn1", hidden)
+        self.depthwise(f"{path}.conv_dw", hidden, kernel, transforms)
+        self.norm(f"{path}.bn2", hidden)
+        self.layer(f"{path}.conv_pwl", None, hidden)
+
+    def attention(self, path: str, width: Axis, heads: str) -> None:
+        """A timm ``Attention`` (queries, keys and values in blocks) whose number of heads follows a dim."""
+        module = self.largest.get_submodule(path)
+        count, inner = self.dims[heads].full, self.largest.get_parameter(f"{path}.proj.weight").shape[1]
+        head_dim = inner // count
+        self.layer(f"{path}.qkv", ((3, heads, head_dim),), width)
+        self.layer(f"{path}.proj", width, ((heads, head_dim),))
+        for name, value, share in (("num_heads", count, 3 * head_dim), ("attn_dim", inner, 3)):
+            assert getattr(module, name) == value
+            self.readings.append(Reading(path, name, None, "qkv.weight", 0, 3 * inner, value, 1, share))
 
     def squeeze(self, path: str, width: str, ratio: Callable[[int], int]) -> None:
         """A timm squeeze-and-excitation whose bottleneck follows the width it gates."""

@@ -1,0 +1,121 @@
+"""Single-Path NAS (Stamoulis et al., arXiv:1904.02877): one superkernel per block holds all candidates.
+
+The 3x3 kernel is the centre of the 5x5 one, and the block with expand ratio 3 is its first half of
+the channels; so the space is a slicing plan and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+from timm.models._efficientnet_builder import decode_arch_def
+from timm.models.efficientnet import EfficientNet
+from torch import nn
+
+from supernet.elastic.supernet import Supernet
+from supernet.errors import ArchitectureError
+from supernet.presets.ofa import initialise
+from supernet.presets.preset import asked, origin, presets
+from supernet.presets.wiring import Wiring
+from supernet.space import Architecture, Choice, SearchSpace
+
+STAGES = ((24, 2), (40, 2), (80, 2), (96, 1), (192, 2))
+BLOCKS = 4
+SKIP = "skip"
+
+
+@presets.register("single_path")
+@dataclass(frozen=True)
+class SinglePath:
+    """Twenty superkernels, fifteen of which may be left out: 4^5 * 5^15 = 3.1e13 subnets.
+
+    The reference masks the channels it drops; we slice them, which is the network its result stands
+    for. Its own decoder swaps ``3x3-6`` and ``5x5-3`` for other blocks; ours does not.
+
+    Args:
+        kernels: of the depth-wise convolutions.
+        expands: ratios of a block's hidden width to its input.
+        classes: of the classifier.
+        dropout: before the classifier.
+    """
+
+    kernels: tuple[int, ...] = (3, 5)
+    expands: tuple[int, ...] = (3, 6)
+    classes: int = 1000
+    dropout: float = 0.2
+
+    def _blocks(self) -> Iterator[tuple[str, bool]]:
+        """Path of every block and whether it may be left out."""
+        for i in range(len(STAGES)):
+            yield from ((f"blocks.{i + 1}.{j}", j > 0) for j in range(BLOCKS))
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """Per block whether it is there, its kernel and its expand ratio."""
+        choices: list[Choice] = []
+        for path, optional in self._blocks():
+            if optional:
+                choices.append(Choice(f"{path}.present", (0, 1)))
+            needs = (f"{path}.present", (1,)) if optional else None
+            choices.append(Choice(f"{path}.kernel", self.kernels, needs))
+            choices.append(Choice(f"{path}.expand", self.expands, needs))
+        return SearchSpace(tuple(choices))
+
+    def supernet(self) -> Supernet:
+        """The supernet, freshly initialised: convolutions normal by their fan-out."""
+        shape = f"r{BLOCKS}_k{self.kernels[-1]}_e{self.expands[-1]}"
+        stages = [["ds_r1_k3_s1_c16_noskip"]]
+        stages += [[f"ir_{shape}_s{stride}_c{width}"] for width, stride in STAGES]
+        stages += [["ir_r1_k3_s1_e6_c320_noskip"]]
+        network = EfficientNet(
+            decode_arch_def(stages),
+            num_classes=self.classes,
+            stem_size=32,
+            num_features=1280,
+            act_layer=nn.ReLU,
+            norm_layer=partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01),
+            drop_rate=self.dropout,
+        )
+        initialise(network)
+        wiring = Wiring(network, self.space)
+        for path, optional in self._blocks():
+            into = network.get_submodule(f"{path}.conv_pw").in_channels
+            hidden = wiring.dim(f"{path}.hidden", [f"{path}.expand"], partial(int.__mul__, into), "hidden")
+            kernel = wiring.dim(f"{path}.kernel", [f"{path}.kernel"], int, "kernel")
+            wiring.inverted_residual(path, hidden, kernel)
+            if optional:
+                wiring.switch(path, f"{path}.present", [f"{path}.present"], bool)
+        return Supernet(network, wiring.plan(), origin=origin(self))
+
+    def from_reference(self, config: Mapping[str, Any]) -> Architecture:
+        """The architecture of ``{"blocks": ["3x3-6", "5x5-3", "skip", ...]}``: kernel and expand ratio.
+
+        Raises:
+            ArchitectureError: for a missing key, a short list or a block that can not be.
+        """
+        values: dict[str, Any] = {}
+        for (path, optional), block in zip(self._blocks(), asked(config, "blocks", len(STAGES) * BLOCKS)):
+            if optional:
+                values[f"{path}.present"] = int(block != SKIP)
+            if block == SKIP and optional:
+                continue
+            kernel, _, expand = block.partition("-")
+            if not expand.isdigit() or not kernel[:1].isdigit():
+                raise ArchitectureError(
+                    f"{path!r} was asked to be {block!r}; it can be like '3x3-6' or '5x5-3'"
+                )
+            values |= {f"{path}.kernel": int(kernel[0]), f"{path}.expand": int(expand)}
+        return self.space.encode(values)
+
+    def to_reference(self, arch: Architecture) -> dict[str, Any]:
+        """``{"blocks": [...]}``."""
+        values = self.space.decode(arch)
+
+        def written(path: str) -> str:
+            kernel = values.get(f"{path}.kernel")
+            return f"{kernel}x{kernel}-{values[f'{path}.expand']}" if kernel else SKIP
+
+        return {"blocks": [written(path) for path, _ in self._blocks()]}
