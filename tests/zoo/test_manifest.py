@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from supernet.errors import StateError
+from tests.zoo import made
+from zoo.card import card
+from zoo.manifest import FileRecord, describe_architecture, describe_file, parse
+
+
+def _document() -> dict[str, object]:
+    return json.loads(made.manifest().to_bytes())
+
+
+def test_a_manifest_is_read_back_as_it_was_and_hashes_the_same() -> None:
+    one = made.manifest()
+    two = parse(one.to_bytes(), "here")
+    assert one == two
+    assert one.sha256 == two.sha256
+
+
+def test_the_hash_of_an_architecture_begins_with_its_id() -> None:
+    arch = made.SPACE.largest()
+    record = describe_architecture(made.SPACE, arch)
+    assert record.id == arch.id == record.sha256[:12]
+    assert record.values == {"depth": 2, "width": 24}
+
+
+def test_an_unknown_key_is_named_with_its_place() -> None:
+    document = _document()
+    document["dataset"] |= {"colour": "red"}  # type: ignore[operator]
+    with pytest.raises(StateError, match=r"here is no valid manifest: .*`colour`.*\$\.dataset"):
+        parse(json.dumps(document).encode(), "here")
+
+
+@pytest.mark.parametrize("key", ["id", "files", "licences", "metrics", "weights_sha256"])
+def test_a_missing_key_is_named(key: str) -> None:
+    document = _document()
+    del document[key]
+    with pytest.raises(StateError, match=f"`{key}`"):
+        parse(json.dumps(document).encode(), "here")
+
+
+def test_another_schema_is_refused() -> None:
+    with pytest.raises(StateError, match="schema_version is 2; this version reads 1"):
+        parse(json.dumps(_document() | {"schema_version": 2}).encode(), "here")
+
+
+def test_genes_that_were_changed_by_hand_are_noticed() -> None:
+    document = _document()
+    document["architecture"]["genes"] = [1, 0]  # type: ignore[index]
+    with pytest.raises(StateError, match="genes of the architecture"):
+        parse(json.dumps(document).encode(), "here")
+
+
+@pytest.mark.parametrize(
+    "path", ["../a.onnx", "/a.onnx", "a/../b.onnx", "a//b.onnx", "c:\\a.onnx", "a\\b.onnx"]
+)
+def test_a_path_that_leaves_its_entry_is_refused(path: str) -> None:
+    with pytest.raises(StateError, match="leaves its entry"):
+        FileRecord(path=path, size=1, sha256="0" * 64, format="onnx")
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.pkl", "model.bin", "model", ".onnx"])
+def test_a_file_that_could_run_code_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(StateError, match=r"is refused; accepted are .*\.onnx"):
+        describe_file(tmp_path / name)
+
+
+@pytest.mark.parametrize("entry", ["", "Upper", "../up", "a b", ".hidden"])
+def test_an_id_that_is_no_plain_name_is_refused(entry: str) -> None:
+    with pytest.raises(StateError, match="is no id"):
+        replace(made.manifest(), id=entry)
+
+
+def test_the_card_tells_licence_accuracy_and_latency() -> None:
+    text = card(made.manifest())
+    front = text.split("---")[1]
+    assert 'license: "apache-2.0"' in front
+    assert json.loads(front.split("model-index: ")[1])[0]["results"][0]["metrics"][0]["value"] == 97.0
+    assert "| desk | 1 | 0.9 to 1.2 | 1.1 | 100 | 2026-01-01 |" in text
+    assert "| digits | test | accuracy | 97 | 95 to 99 | 360 |" in text

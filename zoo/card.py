@@ -1,0 +1,104 @@
+"""The README of an entry: its manifest in words, with the front matter that model hubs read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from zoo.manifest import DeviceRecord, Manifest
+
+
+def card(manifest: Manifest) -> str:
+    """Markdown with YAML front matter; JSON is YAML, so values are written as JSON."""
+    front = "\n".join(
+        f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in _front(manifest).items()
+    )
+    parts = [f"---\n{front}\n---", f"# {manifest.id}", _summary(manifest)]
+    parts += [_metrics(manifest), _devices(manifest.devices), _provenance(manifest), _use(manifest)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _front(manifest: Manifest) -> dict[str, Any]:
+    results = [
+        {
+            "task": {"type": "image-classification"},
+            "dataset": {"name": metric.dataset, "type": metric.dataset, "split": metric.split},
+            "metrics": [{"type": metric.metric, "value": metric.value}],
+        }
+        for metric in manifest.metrics
+    ]
+    return {
+        "license": manifest.licences.weights.lower(),
+        "library_name": "onnx",
+        "tags": ["supernet", manifest.kind, manifest.space.name],
+        "datasets": [manifest.dataset.name],
+        "model-index": [{"name": manifest.id, "results": results}],
+    }
+
+
+def _summary(manifest: Manifest) -> str:
+    origin = f" cut from the supernet `{manifest.parent}`" if manifest.parent else ""
+    costs = ", ".join(f"{value:,.0f} {name}" for name, value in sorted(manifest.costs.items()))
+    return (
+        f"A {manifest.kind}{origin}: architecture `{manifest.architecture.id}` of the space "
+        f"{manifest.space.name} (10^{manifest.space.log10_size:.1f} networks), {costs}."
+    )
+
+
+def _metrics(manifest: Manifest) -> str:
+    rows = [
+        (m.dataset, m.split, m.metric, f"{m.value:.4g}", _interval(m.ci), f"{m.n:,}")
+        for m in manifest.metrics
+    ]
+    return _table(("data", "split", "metric", "value", "95 % interval", "examples"), rows)
+
+
+def _devices(devices: Iterable[DeviceRecord]) -> str:
+    rows = [
+        (
+            str(d.device["name"]),
+            f"{d.median_ms:.4g}",
+            f"{d.p10_ms:.4g} to {d.p90_ms:.4g}",
+            "" if d.predicted_ms is None else f"{d.predicted_ms:.4g}",
+            str(d.runs),
+            d.date,
+        )
+        for d in devices
+    ]
+    return _table(("device", "median ms", "10th to 90th percentile", "predicted ms", "runs", "date"), rows)
+
+
+def _provenance(manifest: Manifest) -> str:
+    recipe, lines = manifest.recipe, []
+    lines.append(f"- trained by `{recipe.strategy}` for {recipe.epochs} epochs, seeds {list(recipe.seeds)}")
+    if manifest.calibration:
+        c = manifest.calibration
+        lines.append(f"- statistics re-estimated on {c.images:,} images of the {c.split} split ({c.method})")
+    if manifest.parity:
+        p = manifest.parity
+        lines.append(
+            f"- {p.runtime} differs from PyTorch by at most {p.max_relative:.2g} of the largest output"
+        )
+    lines.append(
+        f"- licence of the weights: {manifest.licences.weights}; of the data: {manifest.licences.data}"
+    )
+    lines.append(
+        "- made with " + ", ".join(f"{name} {version}" for name, version in sorted(manifest.versions.items()))
+    )
+    return "\n".join(lines)
+
+
+def _use(manifest: Manifest) -> str:
+    return f"    supernet zoo pull {manifest.id}"
+
+
+def _interval(ci: tuple[float, float] | None) -> str:
+    return "" if ci is None else f"{ci[0]:.4g} to {ci[1]:.4g}"
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    if not rows:
+        return ""
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,252 @@
+"""Where entries lie: a folder of immutable entries and an index of their manifests' hashes.
+
+    index.json                      id of each entry and sha256 of its manifest
+    entries/ID/manifest.json        and the files it lists
+
+Any static web server can offer that folder as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from supernet.errors import StateError, did_you_mean
+from supernet.files import write_atomically
+from supernet.registry import Registry
+from zoo.lock import locked
+from zoo.manifest import MANIFEST, Manifest, check_id, hash_file, names, parse
+
+INDEX = "index.json"
+CHUNK = 1 << 20
+
+
+class Store(Protocol):
+    """What can be read from."""
+
+    address: str
+    remote: bool
+    """Whether reading needs a network."""
+
+    def chunks(self, name: str, start: int = 0) -> tuple[int, Iterator[bytes]]:
+        """The bytes of a file.
+
+        Args:
+            name: path inside the store, with forward slashes.
+            start: where to begin, if the store can.
+
+        Returns:
+            Where the bytes really begin, ``start`` or 0, and the bytes in pieces.
+
+        Raises:
+            StateError: when it cannot be reached; `MissingError` when there is no such file.
+        """
+        ...
+
+
+class MissingError(StateError):
+    """A file or an entry that is not there."""
+
+
+stores: Registry[Callable[[str], Store]] = Registry("store")
+
+
+def open_store(address: str | Path) -> Store:
+    """The store at a folder, or at an address whose scheme is registered in `stores`.
+
+    Raises:
+        SupernetError: for an unknown scheme.
+    """
+    scheme, colon, _ = str(address).partition("://")
+    if not colon:
+        return LocalStore(Path(address))
+    import_module("zoo.web")
+    return stores[scheme](str(address))
+
+
+class Index(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The entries of a store: ``{id: sha256 of its manifest}``."""
+
+    entries: dict[str, str]
+    schema_version: int = 1
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON."""
+        return json.dumps(msgspec.to_builtins(self), sort_keys=True, indent=1).encode() + b"\n"
+
+    def sha256(self, entry: str) -> str:
+        """The hash of an entry's manifest.
+
+        Raises:
+            MissingError: when there is no such entry; the message names the nearest.
+        """
+        if entry not in self.entries:
+            raise MissingError(f"the zoo has no entry {entry!r}{did_you_mean(entry, self.entries)}")
+        return self.entries[entry]
+
+
+def read_index(store: Store) -> Index:
+    """The index of a store, empty when nothing was published yet.
+
+    Raises:
+        StateError: when it is damaged, or the store cannot be reached.
+    """
+    try:
+        content = b"".join(store.chunks(INDEX)[1])
+    except MissingError:
+        if store.remote:
+            raise
+        return Index({})
+    return parse_index(content, f"{store.address}/{INDEX}")
+
+
+def parse_index(content: bytes, where: str) -> Index:
+    """The index in a file.
+
+    Raises:
+        StateError: when it is damaged.
+    """
+    try:
+        index = msgspec.json.decode(content, type=Index)
+        for entry in index.entries:
+            check_id(entry)
+    except ValueError as error:
+        raise StateError(
+            f"{where} is damaged: {error}; LocalStore(folder).reindex() writes it anew from the entries"
+        ) from error
+    return index
+
+
+def entry_file(entry: str, path: str) -> str:
+    """The name of an entry's file inside its store."""
+    return f"entries/{entry}/{path}"
+
+
+@stores.register("file")
+def _from_address(address: str) -> LocalStore:
+    return LocalStore(Path(address.removeprefix("file://")))
+
+
+class LocalStore:
+    """A folder; the only store that can be published to.
+
+    Args:
+        folder: made when something is published.
+    """
+
+    remote = False
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.address = str(folder)
+
+    def chunks(self, name: str, start: int = 0) -> tuple[int, Iterator[bytes]]:
+        """See `Store`; a symbolic link is refused, as it may point anywhere."""
+        path = self.folder
+        for part in name.split("/"):
+            path = path / part
+            if path.is_symlink():
+                raise StateError(
+                    f"{path} is a symbolic link, which a zoo may not hold; publish the file itself"
+                )
+        if not path.is_file():
+            raise MissingError(f"{path} is missing")
+        return start, _read(path, start)
+
+    def add(self, manifest: Manifest, files: Mapping[str, Path]) -> Path:
+        """Copy an entry in: it appears whole, then the index names it.
+
+        Args:
+            manifest: lists every file.
+            files: where each of them lies now, by its path in the manifest.
+
+        Returns:
+            The folder of the entry.
+
+        Raises:
+            StateError: when the id is taken by another manifest, a file is not what the manifest says, or
+                the place cannot be written to.
+        """
+        target = self.folder / "entries" / manifest.id
+        with locked(self.folder / ".lock"):
+            index = read_index(self)
+            if index.entries.get(manifest.id, manifest.sha256) != manifest.sha256:
+                raise StateError(
+                    f"{manifest.id!r} is published already with other content, and entries never change; "
+                    f"choose another id"
+                )
+            if manifest.id not in index.entries:
+                with self._beside(target) as part:
+                    _fill(part, manifest, files)
+                write_atomically(
+                    self.folder / INDEX, Index(index.entries | {manifest.id: manifest.sha256}).to_bytes()
+                )
+        return target
+
+    def reindex(self) -> Index:
+        """Write the index anew from the manifests that are there.
+
+        Raises:
+            StateError: when one of them is damaged.
+        """
+        with locked(self.folder / ".lock"):
+            found: dict[str, str] = {}
+            for path in sorted((self.folder / "entries").glob(f"[!.]*/{MANIFEST}")):
+                manifest = parse(path.read_bytes(), str(path))
+                found[check_id(path.parent.name)] = manifest.sha256
+            index = Index(found)
+            write_atomically(self.folder / INDEX, index.to_bytes())
+        return index
+
+    @contextmanager
+    def _beside(self, target: Path) -> Iterator[Path]:
+        """A folder that takes the place of the target once it is filled, and goes away when that fails."""
+        part = target.with_name(f".{target.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        try:
+            part.mkdir(parents=True)
+            yield part
+            # under the lock and not in the index: what is there was left by a crash before the index knew it
+            shutil.rmtree(target, ignore_errors=True)
+            part.replace(target)
+        except OSError as error:
+            raise StateError(
+                f"cannot write {target}: {error.strerror}; choose a folder that can be written to"
+            ) from error
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _fill(folder: Path, manifest: Manifest, files: Mapping[str, Path]) -> None:
+    if set(files) != {file.path for file in manifest.files}:
+        raise StateError(
+            f"the manifest of {manifest.id} lists {names(manifest.files)}; "
+            f"given were {', '.join(sorted(files))}"
+        )
+    for file in manifest.files:
+        target = folder / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(files[file.path], target)
+        with target.open("rb") as copied:
+            os.fsync(copied.fileno())
+        found = hash_file(target)
+        if found != file.sha256:
+            raise StateError(
+                f"{files[file.path]} has the sha256 {found}, and the manifest says {file.sha256}"
+            )
+    write_atomically(folder / MANIFEST, manifest.to_bytes())
+
+
+def _read(path: Path, start: int) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        file.seek(start)
+        while piece := file.read(CHUNK):
+            yield piece
