@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 Report = Callable[..., None]
@@ -34,6 +42,28 @@ class Narrator:
     @contextmanager
     def bar(self, title: str) -> Iterator[Report]:
         """A progress bar for as long as the block lasts; yields what to report to."""
+        with self._progress() as progress:
+            task = progress.add_task(title, total=None, words="")
+
+            def report(done: float, total: float, words: str = "") -> None:
+                progress.update(task, completed=done, total=total, words=words)
+
+            yield report
+
+    @contextmanager
+    def steps(self) -> Iterator[Callable[[str, int, int], None]]:
+        """A bar for each named step of a longer job; yields what to report ``(step, done, total)`` to."""
+        with self._progress() as progress:
+            tasks: dict[str, TaskID] = {}
+
+            def report(step: str, done: int, total: int) -> None:
+                if step not in tasks:
+                    tasks[step] = progress.add_task(step, total=total, words="")
+                progress.update(tasks[step], completed=done, total=total)
+
+            yield report
+
+    def _progress(self) -> Progress:
         columns = (
             TextColumn("  {task.description}"),
             BarColumn(bar_width=28),
@@ -42,13 +72,7 @@ class Narrator:
             TimeRemainingColumn(),
             TextColumn("{task.fields[words]}"),
         )
-        with Progress(*columns, console=self.console) as progress:
-            task = progress.add_task(title, total=None, words="")
-
-            def report(done: float, total: float, words: str = "") -> None:
-                progress.update(task, completed=done, total=total, words=words)
-
-            yield report
+        return Progress(*columns, console=self.console)
 
     def table(self, title: str, rows: Sequence[Mapping[str, object]]) -> None:
         """Rows under the names of their columns."""

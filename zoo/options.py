@@ -1,4 +1,4 @@
-"""A whole run as one picture: the option classes of every package, section by section. Nothing heavy is imported."""
+"""A whole run as one picture: the options of every package, section by section; nothing heavy is imported."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
 """A run: a folder that holds one supernet and all that was learnt about it.
 
-    config.toml     what was asked, every option written out
-    training/       checkpoint and TensorBoard log
-    supernet/       the trained supernet (`Supernet.load`)
-    profile/        what was measured on which device
-    search/         every network a search evaluated, and the random baseline
-    subnets/NAME/   the chosen ones: model.onnx, model.safetensors, proof.json
-    zoo/            where they are published, unless the options name another store
+config.toml     what was asked, every option written out
+training/       checkpoint and TensorBoard log
+supernet/       the trained supernet (`Supernet.load`)
+profile/        what was measured on which device
+search/         every network a search evaluated, and the random baseline
+subnets/NAME/   the chosen ones: model.onnx, model.safetensors, proof.json
+zoo/            where they are published, unless the options name another store
 """
 
 from __future__ import annotations
@@ -21,7 +21,13 @@ from supernet.files import write_atomically
 from zoo.options import RunOptions
 
 CONFIG = "config.toml"
-LOCKED = {"data": "training", "supernet": "training", "train": "training", "device": "profile", "profile": "profile"}
+LOCKED = {
+    "data": "training",
+    "supernet": "training",
+    "train": "training",
+    "device": "profile",
+    "profile": "profile",
+}
 """Sections that may not change any more once the folder on the right holds something."""
 
 
@@ -68,13 +74,16 @@ class Run:
         return self.options.zoo.store or str(self.folder / "zoo")
 
 
-def open_run(folder: Path, config: Path | None = None, changes: Iterable[str] = ()) -> Run:
+def open_run(
+    folder: Path, config: Path | None = None, changes: Iterable[str] = (), *, write: bool = True
+) -> Run:
     """The run in a folder, new or going on.
 
     Args:
         folder: made when it is not there.
         config: a TOML file; None goes on with what the folder holds, or the defaults.
         changes: ``"train.epochs=3"`` and the like; they win over the file.
+        write: keep the options in the folder.
 
     Raises:
         ConfigError: for an unknown key or a wrong value.
@@ -88,7 +97,7 @@ def open_run(folder: Path, config: Path | None = None, changes: Iterable[str] = 
         options = decode(override(to_plain(stored or RunOptions()), changes), RunOptions)
     if stored is not None:
         _check(folder, stored, options)
-    if options != stored:
+    if write and options != stored:
         write_atomically(kept, to_toml(options))
     return Run(folder, options)
 
@@ -105,4 +114,3 @@ def _check(folder: Path, stored: RunOptions, asked: RunOptions) -> None:
                     f"{folder} was made with {section}.{option.name} = {old!r}, now {new!r} is asked; "
                     f"choose another folder with --run, or remove {folder / evidence} to start that step anew"
                 )
-

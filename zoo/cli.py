@@ -1,0 +1,241 @@
+"""The console command ``supernet``. Nothing heavy is imported until a command runs."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from supernet.errors import SupernetError
+from zoo.options import DEFAULT_RUN
+
+if TYPE_CHECKING:
+    from zoo.narrator import Narrator
+    from zoo.run import Run
+    from zoo.store import Store
+
+app = typer.Typer(
+    help="Train a supernet once, search its Pareto subnets for each device, pull them as ONNX.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+zoo_app = typer.Typer(help="Published subnets: list, pull, verify.", no_args_is_help=True)
+app.add_typer(zoo_app, name="zoo")
+
+RunFolder = Annotated[Path, typer.Option("--run", help="Folder of the run; made when it is not there.")]
+Config = Annotated[
+    Path | None, typer.Option("--config", help="TOML file with the options of the run (configs/ has some).")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="One option, as section.key=value; may be repeated.", metavar="KEY=VALUE"),
+]
+Data = Annotated[str | None, typer.Option("--data", help="digits | folder:PATH | torchvision:NAME@ROOT")]
+MaxLatency = Annotated[
+    float | None, typer.Option("--max-latency-ms", help="Limit on the latency, in milliseconds.")
+]
+MaxParams = Annotated[float | None, typer.Option("--max-params", help="Limit on the number of parameters.")]
+StoreAt = Annotated[
+    str | None, typer.Option("--store", help="Folder or address of the zoo; the one of --run otherwise.")
+]
+
+
+@app.command()
+def quickstart(
+    run: RunFolder = Path("runs/quickstart"),
+    config: Config = None,
+    data: Data = None,
+    set_: Set = None,
+    max_latency_ms: MaxLatency = None,
+    max_params: MaxParams = None,
+) -> None:
+    """The whole road in minutes: train, profile this machine, search, export, publish, pull."""
+    from zoo.quickstart import quickstart as walk
+
+    opened = _open(run, config, data, set_, max_latency_ms, max_params)
+    walk(opened, _narrator(), shlex.join(["supernet", *sys.argv[1:]]))
+
+
+@app.command()
+def train(run: RunFolder = DEFAULT_RUN, config: Config = None, data: Data = None, set_: Set = None) -> None:
+    """Train the shared weights; goes on where it stopped."""
+    from zoo.steps import train as step
+
+    opened, narrator = _open(run, config, data, set_), _narrator()
+    net, history = step(opened, narrator)
+    last = history[-1]
+    narrator.say(
+        f"10^{net.space.log10_size:.1f} networks after {len(history)} epochs; on the search split "
+        f"the largest gets {last.largest or 0:.1%} right, the smallest {last.smallest or 0:.1%}."
+    )
+    narrator.say(f"{opened.supernet} holds the supernet. Next: supernet profile --run {run}")
+
+
+@app.command()
+def profile(run: RunFolder = DEFAULT_RUN, config: Config = None, set_: Set = None) -> None:
+    """Time some subnets on this machine and fit a latency predictor."""
+    from zoo.steps import opened, profile_device
+    from zoo.tell import tell_profile
+
+    narrator = _narrator()
+    tell_profile(profile_device(opened(_open(run, config, None, set_)), narrator), narrator)
+    narrator.say(f"Next: supernet search --run {run}")
+
+
+@app.command()
+def search(
+    run: RunFolder = DEFAULT_RUN,
+    config: Config = None,
+    set_: Set = None,
+    max_latency_ms: MaxLatency = None,
+    max_params: MaxParams = None,
+) -> None:
+    """Search the Pareto front of accuracy, latency and parameters, within limits."""
+    from zoo.steps import opened, profiled, search_front
+    from zoo.tell import tell_front
+
+    bench, narrator = opened(_open(run, config, None, set_, max_latency_ms, max_params)), _narrator()
+    tell_front(search_front(bench, profiled(bench), narrator), narrator)
+    narrator.say(f"Next: supernet export --run {run}")
+
+
+@app.command()
+def export(
+    run: RunFolder = DEFAULT_RUN,
+    config: Config = None,
+    set_: Set = None,
+    arch: Annotated[
+        list[str] | None, typer.Option("--arch", help="Id of an evaluated network; may be repeated.")
+    ] = None,
+    publish: Annotated[bool, typer.Option(help="Also publish to the zoo of the run.")] = True,
+) -> None:
+    """Cut subnets out as ONNX, check, time and judge them, and publish them."""
+    from zoo.entries import publish_proofs
+    from zoo.steps import opened, pick, profiled
+    from zoo.tell import tell_proofs
+
+    bench, narrator = opened(_open(run, config, None, set_)), _narrator()
+    known = profiled(bench)
+    proofs = tell_proofs(bench, known, pick(bench, known, arch or []), narrator)
+    for proof in proofs:
+        narrator.say(f"{proof.name}: {proof.onnx.path}")
+    if publish:
+        entries = publish_proofs(bench, proofs, known.profile)
+        narrator.say(f"published in {bench.run.store}: {', '.join(entry.id for entry in entries)}")
+
+
+@zoo_app.command("list")
+def list_(
+    run: RunFolder = Path("runs/quickstart"),
+    store: StoreAt = None,
+    device: Annotated[
+        str | None, typer.Option(help="Only what was measured on this device (id or name).")
+    ] = None,
+    max_latency_ms: MaxLatency = None,
+) -> None:
+    """What a zoo holds."""
+    from zoo.pull import manifests
+    from zoo.tell import entry_rows
+
+    rows = entry_rows(manifests(_store(run, store)), device, max_latency_ms)
+    _narrator().table(f"{store or run}: {len(rows)} entries", rows)
+
+
+@zoo_app.command()
+def pull(
+    entry: Annotated[
+        str | None, typer.Argument(help="Id of an entry; the best one within the limits otherwise.")
+    ] = None,
+    run: RunFolder = Path("runs/quickstart"),
+    store: StoreAt = None,
+    into: Annotated[
+        Path | None, typer.Option(help="Folder to put the files in; the cache otherwise.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="Id or name of the device the limit is about.")] = None,
+    max_latency_ms: MaxLatency = None,
+    max_params: MaxParams = None,
+) -> None:
+    """Fetch an entry by its id, or the most accurate one within limits; every hash is checked."""
+    from zoo.load import load_onnx
+    from zoo.pull import best, manifests
+    from zoo.pull import pull as fetch
+
+    source, narrator = _store(run, store), _narrator()
+    wanted = (
+        entry
+        or best(manifests(source), device=device, max_latency_ms=max_latency_ms, max_params=max_params).id
+    )
+    pulled = fetch(source, wanted, into=into)
+    load_onnx(pulled)
+    narrator.say(
+        f"{pulled.manifest.id}: {len(pulled.manifest.files)} files in {pulled.folder}, every hash checked."
+    )
+    narrator.say(f"ONNX Runtime opens {pulled.path('.onnx')}.")
+
+
+@zoo_app.command()
+def verify(run: RunFolder = Path("runs/quickstart"), store: StoreAt = None) -> None:
+    """Read every byte of a zoo and compare it with what was published."""
+    from supernet.errors import StateError
+    from zoo.verify import verify as check
+
+    found = check(_store(run, store))
+    for damage in found.damaged:
+        _narrator().say(str(damage))
+    if found.damaged:
+        raise StateError(f"{len(found.damaged)} files are damaged; pull or publish their entries anew")
+    _narrator().say(f"{found.entries} entries, {found.files} files, {found.bytes:,} bytes: all as published.")
+
+
+def _open(
+    run: Path,
+    config: Path | None,
+    data: str | None,
+    changes: list[str] | None,
+    max_latency_ms: float | None = None,
+    max_params: float | None = None,
+) -> Run:
+    from zoo.run import open_run
+
+    short = {
+        "data.source": data and f'"{data}"',
+        "search.max_latency_ms": max_latency_ms,
+        "search.max_params": max_params,
+    }
+    return open_run(run, config, [*(changes or []), *(f"{k}={v}" for k, v in short.items() if v is not None)])
+
+
+def _store(run: Path, store: str | None) -> Store:
+    from zoo.run import open_run
+    from zoo.store import open_store
+
+    return open_store(store or open_run(run, write=False).store)
+
+
+def _narrator() -> Narrator:
+    from zoo.narrator import Narrator
+
+    return Narrator()
+
+
+def main() -> None:
+    """Run the command; an error a user can cause ends in its message alone."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        app()
+    except SupernetError as error:
+        typer.echo(f"supernet: {error}", err=True)
+        raise SystemExit(1) from error
+    except KeyboardInterrupt:
+        typer.echo("supernet: stopped; the same command goes on from here", err=True)
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""From a proof to a published entry: every number with where it came from."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.metadata import version
+from math import sqrt
+from typing import Any
+
+from hardware.export import OPSET
+from hardware.measurement import Profile
+from supernet.config import to_toml
+from supernet.data import Dataset
+from supernet.elastic.storage import WEIGHTS as SUPERNET_WEIGHTS
+from supernet.evaluate import Accuracy
+from zoo.manifest import (
+    CalibrationRecord,
+    DatasetRecord,
+    DeviceRecord,
+    LicenceRecord,
+    Manifest,
+    MetricRecord,
+    ParityRecord,
+    RecipeRecord,
+    SpaceRecord,
+    describe_architecture,
+    hash_file,
+)
+from zoo.prove import ONNX, WEIGHTS, Proof
+from zoo.publish import publish
+from zoo.run import Run
+from zoo.steps import Bench
+from zoo.store import open_store
+
+LIBRARIES = ("supernet", "torch", "timm", "onnx", "onnxscript", "onnxruntime")
+
+
+def publish_proofs(bench: Bench, proofs: list[Proof], profile: Profile) -> list[Manifest]:
+    """Publish each proven subnet in the run's store; one that is there already stays as it is.
+
+    Raises:
+        StateError: when the store cannot be written to, or holds another entry under the same id.
+    """
+    store = open_store(bench.run.store)
+    return [
+        publish(
+            store,
+            manifest(bench, proof, profile),
+            {ONNX: proof.folder / ONNX, WEIGHTS: proof.folder / WEIGHTS},
+        )
+        for proof in {proof.arch: proof for proof in proofs}.values()
+    ]
+
+
+def manifest(bench: Bench, proof: Proof, profile: Profile) -> Manifest:
+    """All that is known of a proven subnet."""
+    run, space, data = bench.run, bench.net.space, bench.dataset
+    return Manifest(
+        id=entry_id(run, proof),
+        kind="subnet",
+        parent=hash_file(run.supernet / SUPERNET_WEIGHTS),
+        space=SpaceRecord(
+            name=run.options.supernet.model, fingerprint=space.fingerprint, log10_size=space.log10_size
+        ),
+        architecture=describe_architecture(space, proof.arch),
+        weights_sha256=proof.weights_sha256,
+        files=(),
+        licences=LicenceRecord(weights=run.options.zoo.licence, data=run.options.zoo.data_licence),
+        dataset=_dataset(data),
+        recipe=RecipeRecord(
+            strategy=run.options.train.strategy,
+            epochs=run.options.train.epochs,
+            seeds=(run.options.train.seed, run.options.search.seed),
+            config_sha256=hashlib.sha256(to_toml(run.options).encode()).hexdigest(),
+        ),
+        metrics=(_metric(data, "search", proof.search), _metric(data, "test", proof.test)),
+        costs={"params": proof.params, "macs": proof.macs, "onnx_bytes": proof.onnx.size_bytes},
+        versions={name: version(name) for name in LIBRARIES},
+        devices=(_device(proof, profile),),
+        calibration=CalibrationRecord(
+            split="train",
+            images=run.options.train.calibration_images,
+            method="cumulative mean and biased variance, shuffled images",
+        ),
+        parity=ParityRecord(
+            runtime=f"onnxruntime {version('onnxruntime')}",
+            max_abs=proof.parity.max_abs,
+            max_relative=proof.parity.max_relative,
+            batches=proof.parity.batches,
+        ),
+        opset=OPSET,
+        input_shape=tuple(bench.example[:1].shape),
+        date=proof.measured.date[:10],
+    )
+
+
+def entry_id(run: Run, proof: Proof) -> str:
+    """Model, architecture and weights: equal for equal networks, another for any other."""
+    model = "".join(c if c.isalnum() else "-" for c in run.options.supernet.model.lower())
+    return f"{model}-{proof.arch.id}-{proof.onnx.sha256[:8]}"
+
+
+def _dataset(data: Dataset) -> DatasetRecord:
+    preprocess: dict[str, Any] = {
+        "resolution": data.resolution,
+        "channels": data.channels,
+        "mean": data.mean.flatten().tolist(),
+        "std": data.std.flatten().tolist(),
+        "scale": "bytes / 255, then (x - mean) / std",
+    }
+    return DatasetRecord(
+        name=data.name.partition(":")[0] if data.name.startswith("folder:") else data.name.partition("@")[0],
+        splits={name: len(data.split(name)) for name in ("train", "search", "test")},
+        preprocess=preprocess,
+        classes=data.classes,
+    )
+
+
+def _metric(data: Dataset, split: str, found: Accuracy) -> MetricRecord:
+    low, high = wilson(found)
+    return MetricRecord(
+        dataset=data.name.partition(":")[0],
+        split=split,
+        metric="accuracy",
+        value=100 * found.share,
+        n=found.images,
+        ci=(100 * low, 100 * high),
+    )
+
+
+def wilson(found: Accuracy, z: float = 1.96) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson 1927)."""
+    n, p = found.images, found.share
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _device(proof: Proof, profile: Profile) -> DeviceRecord:
+    m = proof.measured
+    return DeviceRecord(
+        device=profile.device.to_json(),
+        median_ms=m.median_ms,
+        p10_ms=m.p10_ms,
+        p90_ms=m.p90_ms,
+        runs=m.runs,
+        date=m.date,
+        method=m.method,
+        predicted_ms=float(proof.predicted.mean[0]),
+    )

@@ -1,0 +1,159 @@
+"""Choose and prove: cut subnets out, export them, and hold every promise against a measurement.
+
+Of a chosen architecture: statistics re-estimated, weights copied out, one ONNX file, compared with
+PyTorch in ONNX Runtime, that very file timed on this machine, and judged on the test split.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from safetensors.torch import save as to_safetensors
+from torch import nn
+
+from hardware.export import OnnxFile, Parity, check_onnx, export_onnx, weight_hash
+from hardware.measurement import Measurement, Profile
+from hardware.profiler import profile
+from predictors import Estimate
+from supernet.evaluate import Accuracy, Evaluator
+from supernet.files import write_atomically
+from supernet.space import Architecture
+from zoo.narrator import Narrator
+from zoo.steps import Bench, Profiled
+
+ONNX, WEIGHTS = "model.onnx", "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A chosen subnet and all that was found out about it.
+
+    Args:
+        name: why it was chosen: ``fastest``, ``knee``, ``most accurate``.
+        arch: which one it is.
+        folder: holds ``model.onnx`` and ``model.safetensors``.
+        onnx: the exported file.
+        weights_sha256: of parameters and buffers.
+        parity: the file in ONNX Runtime against PyTorch.
+        exact: largest difference between the subnet inside the supernet and the one cut out.
+        predicted: latency as the predictor had it, in ms.
+        measured: latency of this very file.
+        search: accuracy on the split the search saw.
+        test: accuracy on the split nothing has seen.
+        params: parameters.
+        macs: multiply-adds of one image.
+    """
+
+    name: str
+    arch: Architecture
+    folder: Path
+    onnx: OnnxFile
+    weights_sha256: str
+    parity: Parity
+    exact: float
+    predicted: Estimate
+    measured: Measurement
+    search: Accuracy
+    test: Accuracy
+    params: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class _Cut:
+    name: str
+    arch: Architecture
+    folder: Path
+    subnet: nn.Module
+    onnx: OnnxFile
+
+
+def prove(
+    bench: Bench, known: Profiled, chosen: Mapping[str, Architecture], narrator: Narrator
+) -> tuple[list[Proof], Profile]:
+    """Cut out, export, check, time and judge each chosen architecture.
+
+    Args:
+        chosen: by the name it is to have; one architecture may stand under two names.
+
+    Returns:
+        A proof for each, in the same order, and the profile of their files.
+
+    Raises:
+        ArchitectureError: for an architecture of another space.
+        ExportError: when one cannot be exported or does not run.
+        StateError: when the run's folder cannot be written to.
+    """
+    with narrator.bar("cut out and export") as report:
+        cuts = []
+        for i, (name, arch) in enumerate(chosen.items()):
+            cuts.append(_cut(bench, name, arch))
+            report(i + 1, len(chosen))
+    measured = _measure(bench, known, cuts, narrator)
+    found = {m.arch: m for m in measured.measurements}
+    test = Evaluator(
+        bench.net, bench.dataset, "test", calibration_images=bench.run.options.train.calibration_images
+    )
+    return [_proof(bench, known, cut, found[cut.arch.id], test) for cut in cuts], measured
+
+
+def _cut(bench: Bench, name: str, arch: Architecture) -> _Cut:
+    statistics = bench.evaluator.statistics(arch)
+    subnet = bench.net.extract(arch, statistics).eval()
+    folder = bench.run.subnets / name.replace(" ", "-")
+    properties = {
+        "architecture": json.dumps(arch.genes),
+        "architecture_values": json.dumps(bench.net.space.decode(arch)),
+        "architecture_id": arch.id,
+        "space": arch.space,
+    }
+    write_atomically(
+        folder / WEIGHTS, to_safetensors({k: v.contiguous() for k, v in subnet.state_dict().items()})
+    )
+    return _Cut(
+        name, arch, folder, subnet, export_onnx(subnet, bench.example, folder / ONNX, properties=properties)
+    )
+
+
+def _measure(bench: Bench, known: Profiled, cuts: list[_Cut], narrator: Narrator) -> Profile:
+    """Time the exported files themselves, beside the reference of the profile."""
+    options = bench.run.options
+    files = {cut.arch.id: cut.onnx.path for cut in cuts}
+    # a journal is of certain bytes: other choices, or other weights, get a folder of their own
+    label = "-".join(sorted({cut.onnx.sha256[:8] for cut in cuts}))
+    with narrator.steps() as report:
+        return profile(
+            bench.net,
+            list(dict.fromkeys(cut.arch for cut in cuts)),
+            bench.example,
+            bench.run.profile / "proofs" / label[:60],
+            options=replace(options.profile, seconds=min(options.profile.seconds, 5.0 * len(files))),
+            device=options.device,
+            files=files,
+            against=known.profile,
+            progress=report,
+        )
+
+
+def _proof(bench: Bench, known: Profiled, cut: _Cut, measured: Measurement, test: Evaluator) -> Proof:
+    genes = bench.net.space.matrix([cut.arch])
+    images = bench.dataset.calibration_batches(64, 64)[0]
+    inside = bench.net(images, cut.arch, bench.evaluator.statistics(cut.arch))
+    return Proof(
+        name=cut.name,
+        arch=cut.arch,
+        folder=cut.folder,
+        onnx=cut.onnx,
+        weights_sha256=weight_hash(cut.subnet),
+        parity=check_onnx(cut.onnx.path, cut.subnet, bench.example),
+        exact=(inside - cut.subnet(images)).abs().max().item(),
+        predicted=known.predictor.predict(genes),
+        measured=measured,
+        search=bench.evaluator.of(cut.subnet),
+        test=test.of(cut.subnet),
+        params=int(bench.costs.params(genes)[0]),
+        macs=int(bench.costs.macs(genes)[0]),
+    )

@@ -1,0 +1,129 @@
+"""The whole road once, in plain words: train, profile, search, choose and prove, publish and pull, show."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+
+from hardware.device import local_device
+from search.report import draw, rows
+from zoo.entries import publish_proofs
+from zoo.load import load_onnx
+from zoo.narrator import Narrator
+from zoo.prove import Proof
+from zoo.pull import best, manifests, pull
+from zoo.run import Run
+from zoo.steps import Bench, Profiled, Searched, opened, pick, profile_device, search_front, train
+from zoo.store import open_store
+from zoo.tell import figure, looked_at, tell_profile, tell_proofs
+
+
+def quickstart(run: Run, narrator: Narrator, command: str) -> list[Proof]:
+    """Walk the whole road; every step goes on where an earlier call in the same folder stopped.
+
+    Args:
+        run: where and with which options.
+        narrator: who tells it.
+        command: what was typed, for the figure.
+
+    Returns:
+        What was proven of the three chosen subnets.
+
+    Raises:
+        SupernetError: with a message for the user, from whichever step.
+    """
+    start = time.monotonic()
+    bench = _train(run, narrator)
+    known = _profile(bench, narrator)
+    searched = _search(bench, known, narrator)
+    proofs = _prove(bench, known, narrator)
+    _publish_and_pull(bench, known, proofs, narrator)
+    _show(bench, known, searched, proofs, narrator, command)
+    narrator.say(f"All of it took {time.monotonic() - start:.0f} seconds.")
+    return proofs
+
+
+def _train(run: Run, narrator: Narrator) -> Bench:
+    narrator.heading("1. Train one supernet")
+    _, history = train(run, narrator)
+    bench = opened(run)
+    data, space = bench.dataset, bench.net.space
+    narrator.say(
+        f"{data.name}: {len(data.train):,} images to train on, {len(data.search):,} to search on, "
+        f"{len(data.test):,} that nobody sees until the end."
+    )
+    narrator.say(f"One set of weights now holds 10^{space.log10_size:.1f} networks ({len(space)} choices).")
+    last = history[-1]
+    if last.largest is not None and last.smallest is not None:
+        narrator.say(
+            f"On the search split the largest gets {last.largest:.1%} right, "
+            f"the smallest {last.smallest:.1%}."
+        )
+    narrator.say(f"Curves: tensorboard --logdir {run.training}")
+    return bench
+
+
+def _profile(bench: Bench, narrator: Narrator) -> Profiled:
+    narrator.heading("2. Profile this machine")
+    known = profile_device(bench, narrator)
+    tell_profile(known, narrator)
+    return known
+
+
+def _search(bench: Bench, known: Profiled, narrator: Narrator) -> Searched:
+    narrator.heading("3. Search the Pareto front")
+    searched = search_front(bench, known, narrator)
+    narrator.say(looked_at(searched))
+    return searched
+
+
+def _prove(bench: Bench, known: Profiled, narrator: Narrator) -> list[Proof]:
+    narrator.heading("4. Choose three, and prove them")
+    return tell_proofs(bench, known, pick(bench, known), narrator)
+
+
+def _publish_and_pull(bench: Bench, known: Profiled, proofs: Sequence[Proof], narrator: Narrator) -> None:
+    narrator.heading("5. Publish, and pull one back")
+    entries = publish_proofs(bench, list(proofs), known.profile)
+    store = open_store(bench.run.store)
+    narrator.say(f"{len(entries)} entries in {bench.run.store}, each with a manifest.")
+    limit = sorted(proof.measured.median_ms for proof in proofs)[len(proofs) // 2] * 1.001
+    here = local_device(bench.run.options.device)
+    wanted = best(manifests(store), device=here.id, max_latency_ms=limit)
+    pulled = pull(store, wanted.id)
+    images, labels = next(bench.dataset.batches("test", 256))
+    answers = load_onnx(pulled)(images.numpy())
+    right = float((answers.argmax(1) == labels.numpy()).mean())
+    narrator.say(f"Asked for the best under {limit:.3f} ms on this device: {wanted.id}.")
+    narrator.say(
+        f"Pulled {len(pulled.manifest.files)} files, every hash checked; it runs, and gets {right:.1%} of "
+        f"{len(labels)} test images right."
+    )
+
+
+def _show(
+    bench: Bench,
+    known: Profiled,
+    searched: Searched,
+    proofs: Sequence[Proof],
+    narrator: Narrator,
+    command: str,
+) -> None:
+    narrator.heading("6. Where everything lies")
+    narrator.table("the front (search split)", rows(searched.result.front, searched.result.objectives))
+    png = draw(figure(bench, known, searched, proofs, command), bench.run.folder / "front.png")
+    for what, where in {
+        "the front as a picture": png,
+        "the trained supernet": bench.run.supernet,
+        "every network evaluated": bench.run.search / "archive.jsonl",
+        "every measurement": bench.run.profile / "profile.json",
+        "the ONNX files": bench.run.subnets,
+        "the zoo": bench.run.store,
+    }.items():
+        narrator.say(f"{what}: {os.path.relpath(where)}")
+    limit = proofs[len(proofs) // 2].measured.median_ms
+    narrator.heading("Try next")
+    narrator.say(f"supernet search --run {bench.run.folder} --max-latency-ms {limit:.3f}")
+    narrator.say(f"supernet zoo pull --store {bench.run.store} --max-latency-ms {limit:.3f} --into subnet")
+    narrator.say("supernet train --run runs/mine --data folder:PATH --set data.resolution=32")
