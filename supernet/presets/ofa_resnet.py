@@ -19,11 +19,13 @@ from torch import nn
 
 from supernet.elastic.plan import Plan
 from supernet.elastic.supernet import Supernet
-from supernet.errors import ArchitectureError
+from supernet.errors import ArchitectureError, SpaceError
 from supernet.presets.ofa import initialise
 from supernet.presets.preset import asked, origin, presets
 from supernet.presets.wiring import Wiring
 from supernet.space import Architecture, Choice, SearchSpace
+
+STEM = 64
 
 
 def rounded(channels: float) -> int:
@@ -62,6 +64,9 @@ class OFAResNet50D:
         widths: multipliers of the stem's and the stages' widths.
         classes: of the classifier.
         dropout: before the classifier.
+
+    Raises:
+        SpaceError: when the first stage is as wide as the stem.
     """
 
     stage_widths: tuple[int, ...] = (256, 512, 1024, 2048)
@@ -72,10 +77,17 @@ class OFAResNet50D:
     classes: int = 1000
     dropout: float = 0.0
 
+    def __post_init__(self) -> None:
+        if self.stage_widths[0] == STEM:
+            raise SpaceError(
+                f"the first of stage_widths {self.stage_widths} is the stem's, {STEM}: timm gives such a stage "
+                "no projection on its shortcut, and two elastic widths could not meet; choose another"
+            )
+
     @cached_property
     def _channels(self) -> dict[str, list[int]]:
         """Channels of every elastic stream for each multiplier; equal ones are one choice."""
-        stem = [rounded(64 * width) for width in self.widths]
+        stem = [rounded(STEM * width) for width in self.widths]
         streams = {"stem.hidden": [rounded(channels // 2) for channels in stem], "stem.width": stem}
         for i, base in enumerate(self.stage_widths):
             streams[f"stages.{i}.width"] = [rounded(base * width) for width in self.widths]

@@ -1,0 +1,147 @@
+"""What every registered preset must do."""
+
+from __future__ import annotations
+
+from functools import cache
+from random import Random
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from supernet.elastic.plan import PRESENT
+from supernet.elastic.supernet import Supernet
+from supernet.errors import ArchitectureError, SupernetError, WeightsError
+from supernet.presets import OFAMobileNetV3, Preset, load_reference, presets
+
+SMALL: dict[str, dict[str, Any]] = {
+    "attentivenas": {"resolutions": (32, 40)},
+    "bignas": {"resolutions": (32, 40)},
+    "matformer": {"model": "vit_tiny_patch16_224"},
+    "mobile": {"channels": 3},
+    "ofa_resnet50d": {"stage_widths": (32, 64, 96, 128)},
+}
+SMALL |= {
+    f"{family}_{size}": {"resolution": 64}
+    for family in ("autoformer", "prenas")
+    for size in ("tiny", "small", "base")
+}
+SMALL |= {f"vit_resnas_{size}": {"resolution": 56, "widths": (64, 128, 256)} for size in ("tiny", "small")}
+PIXELS = {"matformer": 224, "mobile": 16}
+
+
+@cache
+def made(name: str) -> tuple[Preset, Supernet]:
+    """A preset of few classes, and its supernet with statistics and affine parameters that show."""
+    torch.manual_seed(0)
+    preset = presets[name](classes=4, **SMALL.get(name, {}))
+    supernet = preset.supernet().eval()
+    for module in supernet.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, 0, 0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+            if module.affine:
+                nn.init.uniform_(module.weight, 0.5, 1.5)
+    return preset, supernet
+
+
+def images(name: str) -> Tensor:
+    pixels = PIXELS.get(name, SMALL.get(name, {}).get("resolution", 32))
+    return torch.randn(2, 3, pixels, pixels, generator=torch.Generator().manual_seed(1))
+
+
+# The wide ones differ from their small siblings in numbers only, and cost seconds to make.
+QUICK = [
+    name
+    for name in presets
+    if not name.endswith(("_small", "_base")) and name not in ("bignas", "prenas_tiny")
+]
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_subnet_inside_and_cut_out_are_the_same_network(name: str) -> None:
+    preset, supernet = made(name)
+    x = images(name)
+    for arch in (preset.space.smallest(), preset.space.sample(Random(0))):
+        subnet = supernet.extract(arch)
+        with torch.no_grad():
+            assert torch.equal(supernet(x, arch), subnet(x))
+        for path, module in subnet.named_modules():
+            assert not type(module).__name__.startswith("Elastic"), path
+            assert PRESENT not in module._buffers, path
+        assert not any("transform" in parameter for parameter, _ in subnet.named_parameters())
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_every_weight_of_a_cut_out_subnet_learns(name: str) -> None:
+    preset, supernet = made(name)
+    subnet = supernet.extract(preset.space.sample(Random(1)))
+    subnet(images(name)).square().sum().backward()
+    idle = [path for path, parameter in subnet.named_parameters() if parameter.grad is None]
+    assert not idle
+
+
+@pytest.mark.parametrize("name", list(presets))
+def test_an_architecture_survives_the_words_of_its_reference(name: str) -> None:
+    preset = presets[name](**SMALL.get(name, {}))
+    for seed in range(20):
+        arch = preset.space.sample(Random(seed))
+        assert preset.from_reference(preset.to_reference(arch)) == arch
+
+
+@pytest.mark.parametrize("name", list(presets))
+def test_a_dictionary_without_its_keys_is_refused_by_name(name: str) -> None:
+    with pytest.raises(ArchitectureError, match=r"missing|has no|no value"):
+        presets[name]().from_reference({})
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_supernet_says_how_its_network_is_made(name: str) -> None:
+    preset, supernet = made(name)
+    assert supernet.origin is not None
+    options = {key: tuple(v) if isinstance(v, list) else v for key, v in supernet.origin["kwargs"].items()}
+    again = presets[supernet.origin["preset"]](**options)
+    assert again.space == preset.space
+    assert again == preset
+
+
+def test_an_unknown_preset_is_answered_with_the_nearest() -> None:
+    with pytest.raises(SupernetError, match="did you mean 'mixpath'"):
+        presets["mixpaht"]
+
+
+@pytest.fixture(scope="module")
+def tiny() -> tuple[OFAMobileNetV3, Supernet, dict[str, Tensor]]:
+    """A preset whose "reference" weights are its own, by the reference's names."""
+    preset = OFAMobileNetV3(width=0.5, classes=4)
+    supernet = preset.supernet()
+    ours = supernet.largest.state_dict()
+    names = [f"blocks.1.conv.depth_conv.conv.{m}_matrix" for m in ("7to5", "5to3")] + [
+        "classifier.linear.bias"
+    ]
+    return preset, supernet, {name: ours[preset.rename(name) or ""] for name in names}
+
+
+def test_a_surplus_reference_tensor_is_named(
+    tiny: tuple[OFAMobileNetV3, Supernet, dict[str, Tensor]],
+) -> None:
+    preset, supernet, state = tiny
+    with pytest.raises(WeightsError, match=r"'blocks\.77\.conv\.depth_conv\.conv\.weight'"):
+        load_reference(preset, supernet, {"blocks.77.conv.depth_conv.conv.weight": torch.zeros(1)} | state)
+
+
+def test_missing_reference_tensors_are_counted(
+    tiny: tuple[OFAMobileNetV3, Supernet, dict[str, Tensor]],
+) -> None:
+    preset, supernet, state = tiny
+    with pytest.raises(WeightsError, match=r"no reference tensor fills 'conv_stem\.weight' \(\d+ of \d+"):
+        load_reference(preset, supernet, state)
+
+
+def test_a_reference_tensor_of_another_shape_names_both(
+    tiny: tuple[OFAMobileNetV3, Supernet, dict[str, Tensor]],
+) -> None:
+    preset, supernet, _ = tiny
+    with pytest.raises(WeightsError, match=r"shape \(10,\), 'classifier\.bias' has \(4,\)"):
+        load_reference(preset, supernet, {"classifier.linear.bias": torch.zeros(10)})
