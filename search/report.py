@@ -43,7 +43,8 @@ class FrontFigure:
         chosen: named points, at their measured cost where there is one.
         largest: the largest network.
         baseline: the front of a random search that evaluated as many networks.
-        seen: everything else that was evaluated.
+        seen: everything else that was evaluated; what lies far below the rest is cut off.
+        spread: what the bars of measured points are.
     """
 
     title: str
@@ -56,6 +57,7 @@ class FrontFigure:
     largest: Point | None = None
     baseline: Sequence[Point] = ()
     seen: Sequence[Point] = field(default=(), repr=False)
+    spread: str = "measured, with its spread"
 
 
 def points(evaluations: Sequence[Evaluation], *, cost: str, gain: str) -> list[Point]:
@@ -74,7 +76,10 @@ def rows(front: Sequence[Evaluation], objectives: Sequence[Objective]) -> list[d
 
 
 def draw(figure: FrontFigure, path: Path) -> Path:
-    """Write the figure as PNG, 150 dots per inch, 9 by 5.6 inches.
+    """Write the figure as PNG, 150 dots per inch, 10 by 5.6 inches.
+
+    The stairs join points that no other beats in cost and gain; a front of three objectives has more
+    points than those, which stay single.
 
     Raises:
         StateError: when the place cannot be written to.
@@ -84,15 +89,17 @@ def draw(figure: FrontFigure, path: Path) -> Path:
     from matplotlib.figure import Figure
 
     # a Figure of its own, not pyplot: no window, no state shared with the caller's plots
-    canvas = Figure(figsize=(9, 5.6), dpi=150, facecolor="white")
+    canvas = Figure(figsize=(10, 5.6), dpi=150, facecolor="white")
     axes = canvas.subplots()
-    canvas.subplots_adjust(left=0.085, right=0.975, top=0.86, bottom=0.115)
+    canvas.subplots_adjust(left=0.075, right=0.71, top=0.86, bottom=0.115)
     _frame(axes, figure)
     _background(axes, figure)
     _foreground(axes, figure)
-    canvas.text(0.085, 0.945, figure.title, fontsize=13, fontweight="bold", color=INK)
-    canvas.text(0.085, 0.895, figure.provenance, fontsize=8.5, color=MUTED, family="monospace")
-    axes.legend(loc="lower right", fontsize=8.5, frameon=True, framealpha=0.95, edgecolor=GRID, borderpad=0.8)
+    _crop(axes, figure)
+    canvas.text(0.075, 0.945, figure.title, fontsize=13, fontweight="bold", color=INK)
+    canvas.text(0.075, 0.895, figure.provenance, fontsize=8.5, color=MUTED, family="monospace")
+    # beside the axes: inside, it hides points of one data set or another
+    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=8.5, frameon=False, labelspacing=0.9)
     image = BytesIO()
     canvas.savefig(image, format="png", metadata={"Software": None})
     return write_atomically(path, image.getvalue())
@@ -117,25 +124,35 @@ def _background(axes: Axes, figure: FrontFigure) -> None:
             x, y, s=9, color=FRONT, alpha=0.16, linewidths=0, label="evaluated by the search", zorder=2
         )
     if figure.baseline:
-        x, y = _columns(figure.baseline)
+        x, y = _columns(_stairs(figure.baseline))
         axes.step(x, y, where="post", color=BASELINE, linewidth=1.2, linestyle=(0, (4, 2)), zorder=3)
-        axes.plot(x, y, "s", ms=4, color=BASELINE, label="random search, as many networks", zorder=3)
+        axes.plot(
+            x, y, "s", ms=4, color=BASELINE, label="front of a random search\nof as many networks", zorder=3
+        )
 
 
 def _foreground(axes: Axes, figure: FrontFigure) -> None:
     if figure.estimated:
+        axes.step(*_columns(_stairs(figure.estimated)), where="post", color=FRONT, linewidth=1.5, zorder=4)
         x, y = _columns(figure.estimated)
-        axes.step(x, y, where="post", color=FRONT, linewidth=1.5, zorder=4)
         axes.plot(x, y, "o", ms=5, mfc="white", mec=FRONT, mew=1.3, label="front, predicted", zorder=5)
     if figure.measured:
-        _with_spread(
-            axes, figure.measured, MEASURED, "measured, 10th to 90th percentile", size=4.5, marker="o"
-        )
-    if figure.largest is not None:
-        _with_spread(axes, [figure.largest], LARGEST, "largest network", size=10, marker="*")
+        _with_spread(axes, figure.measured, MEASURED, figure.spread, size=4.5, marker="o")
     for color, (name, point) in zip(CHOSEN, figure.chosen):
-        label = f"{name}: {point.gain:.1f} at {point.cost:.3g}"
+        label = f"{name}\n{point.gain:.1f} at {point.cost:.3g}"
         _with_spread(axes, [point], color, label, size=9, marker="D")
+    if figure.largest is not None:
+        _with_spread(axes, [figure.largest], LARGEST, "largest network", size=12, marker="*")
+
+
+def _crop(axes: Axes, figure: FrontFigure) -> None:
+    """Leave out the depths that only networks of no interest reach, or they flatten the front."""
+    chosen = [point for _, point in figure.chosen]
+    shown = [*_stairs(figure.estimated), *_stairs(figure.baseline), *chosen]
+    gains = [point.gain for point in (*shown, *([figure.largest] if figure.largest else []))]
+    if gains and max(gains) > min(gains):
+        margin = max(gains) - min(gains)
+        axes.set_ylim(bottom=max(axes.get_ylim()[0], min(gains) - 0.35 * margin))
 
 
 def _with_spread(
@@ -149,6 +166,15 @@ def _with_spread(
         x, y, xerr=spread, fmt=marker, ms=size, color=color, mec="white", mew=0.8,
         ecolor=color, elinewidth=1.3, capsize=2.5, label=label, zorder=6,
     )  # fmt: skip
+
+
+def _stairs(marks: Sequence[Point]) -> list[Point]:
+    """Those that no other beats in cost and gain."""
+    kept: list[Point] = []
+    for point in sorted(marks, key=lambda point: (point.cost, -point.gain)):
+        if not kept or point.gain > kept[-1].gain:
+            kept.append(point)
+    return kept
 
 
 def _columns(marks: Sequence[Point]) -> tuple[list[float], list[float]]:

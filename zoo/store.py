@@ -246,7 +246,10 @@ def _fill(folder: Path, manifest: Manifest, files: Mapping[str, Path]) -> None:
 
 
 def _read(path: Path, start: int) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        file.seek(start)
-        while piece := file.read(CHUNK):
-            yield piece
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            while piece := file.read(CHUNK):
+                yield piece
+    except OSError as error:
+        raise StateError(f"cannot read {path}: {error.strerror}; check its permissions") from error

@@ -5,7 +5,7 @@ from pathlib import Path
 from PIL import Image
 
 from search.archive import Evaluation
-from search.report import FrontFigure, Point, draw, points, rows
+from search.report import FrontFigure, Point, _stairs, draw, points, rows
 from tests.search import synthetic
 
 THREE = synthetic.objectives()
@@ -24,7 +24,7 @@ def test_networks_without_a_value_are_no_points() -> None:
     assert points([KNOWN, RULED_OUT], cost="latency", gain="accuracy") == [Point(17.64, 91.504)]
 
 
-def test_a_figure_is_a_png_of_nine_by_five_point_six_inches(tmp_path: Path) -> None:
+def test_a_figure_is_a_png_of_ten_by_five_point_six_inches(tmp_path: Path) -> None:
     spread = Point(2.1, 80, 2.0, 2.4)
     figure = FrontFigure(
         "A front", "supernet search --seed 0", "latency (ms)", "accuracy (%)", [Point(1, 70), Point(2, 80)],
@@ -33,8 +33,13 @@ def test_a_figure_is_a_png_of_nine_by_five_point_six_inches(tmp_path: Path) -> N
     )  # fmt: skip
     with Image.open(draw(figure, tmp_path / "new" / "front.png")) as image:
         assert image.format == "PNG"
-        assert image.size == (1350, 840)
+        assert image.size == (1500, 840)
 
 
 def test_a_figure_of_a_bare_front_can_be_drawn(tmp_path: Path) -> None:
     assert draw(FrontFigure("t", "p", "ms", "%", [Point(1, 70)]), tmp_path / "front.png").exists()
+
+
+def test_the_stairs_join_only_points_that_no_other_beats() -> None:
+    marks = [Point(2, 60), Point(1, 50), Point(3, 55), Point(2, 65), Point(4, 70)]
+    assert _stairs(marks) == [Point(1, 50), Point(2, 65), Point(4, 70)]

@@ -19,7 +19,7 @@ from zoo.fetch import Cache
 from zoo.manifest import describe_file
 from zoo.publish import publish
 from zoo.pull import pull
-from zoo.store import LocalStore, MissingError, open_store
+from zoo.store import LocalStore, MissingError, Store, open_store, stores
 from zoo.verify import verify
 from zoo.web import InterruptedTransferError, WebStore
 
@@ -86,6 +86,43 @@ def local(tmp_path: Path) -> LocalStore:
     onnx = made.onnx_file(tmp_path / "model.onnx")
     publish(store, made.manifest(), {"model.safetensors": big, "model.onnx": onnx})
     return store
+
+
+@pytest.fixture(params=["file", "http", "https"])
+def any_store(request: pytest.FixtureRequest, local: LocalStore) -> Iterator[Store]:
+    """Every registered store, over the same entries."""
+    if request.param == "https":
+        pytest.skip("needs a certificate; it is the class that serves http")
+    if request.param == "file":
+        yield open_store(f"file://{local.folder}")
+    else:
+        with _served(local.folder) as (_, store):
+            yield store
+
+
+def test_every_registered_store_is_held_to_the_contract() -> None:
+    assert list(stores) == ["file", "http", "https"]
+
+
+def test_a_store_gives_all_bytes_of_a_file(any_store: Store, local: LocalStore) -> None:
+    begins, pieces = any_store.chunks("entries/digits-a/model.safetensors")
+    assert (begins, b"".join(pieces)) == (0, _big(local).read_bytes())
+
+
+def test_a_store_says_where_the_bytes_it_gives_begin(any_store: Store, local: LocalStore) -> None:
+    begins, pieces = any_store.chunks("entries/digits-a/model.safetensors", 1_234_567)
+    assert begins in (0, 1_234_567)
+    assert b"".join(pieces) == _big(local).read_bytes()[begins:]
+
+
+def test_a_store_names_a_file_it_has_not(any_store: Store) -> None:
+    with pytest.raises(MissingError, match=r"entries/digits-a/other\.onnx is missing"):
+        any_store.chunks("entries/digits-a/other.onnx")
+
+
+def test_a_store_can_be_pulled_from_and_verified(any_store: Store, tmp_path: Path) -> None:
+    assert pull(any_store, "digits-a", cache=Cache(tmp_path / "home")).manifest.id == "digits-a"
+    assert verify(any_store).damaged == ()
 
 
 def _big(store: LocalStore) -> Path:
