@@ -11,7 +11,7 @@ from supernet.errors import StateError
 from supernet.files import write_atomically
 from zoo.lock import locked
 from zoo.manifest import hash_file
-from zoo.store import INDEX, Index, MissingError, Store, parse_index
+from zoo.store import Index, Store, parse_index, read_index
 from zoo.web import InterruptedTransferError
 
 log = logging.getLogger(__name__)
@@ -47,20 +47,15 @@ class Cache:
         Raises:
             StateError: when it is damaged or cannot be had.
         """
+        if not store.remote:
+            return read_index(store)
         kept = self.home / "indexes" / f"{hashlib.sha256(store.address.encode()).hexdigest()[:16]}.json"
-        if store.remote and self.offline:
+        if self.offline:
             if not kept.exists():
                 raise StateError(f"offline, and the index of {store.address} was never read; go online once")
             return parse_index(kept.read_bytes(), str(kept))
-        try:
-            content = b"".join(store.chunks(INDEX)[1])
-        except MissingError:
-            if store.remote:
-                raise
-            return Index({})
-        index = parse_index(content, f"{store.address}/{INDEX}")
-        if store.remote:
-            write_atomically(kept, content)
+        index = read_index(store)
+        write_atomically(kept, index.to_bytes())
         return index
 
     def fetch(self, store: Store, name: str, sha256: str, size: int | None = None) -> Path:

@@ -94,16 +94,21 @@ class Index(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_index(store: Store) -> Index:
-    """The index of a store, empty when nothing was published yet.
+    """The index of a store, empty for a folder that nothing was published to yet.
 
     Raises:
+        MissingError: when there is no such folder, or the server has no index.
         StateError: when it is damaged, or the store cannot be reached.
     """
     try:
         content = b"".join(store.chunks(INDEX)[1])
-    except MissingError:
+    except MissingError as error:
         if store.remote:
             raise
+        if not Path(store.address).is_dir():
+            raise MissingError(
+                f"there is no zoo at {store.address}; publish to it, or name another"
+            ) from error
         return Index({})
     return parse_index(content, f"{store.address}/{INDEX}")
 

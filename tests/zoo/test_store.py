@@ -130,6 +130,11 @@ def test_a_damaged_index_says_how_to_mend_it(content: str, tmp_path: Path) -> No
     assert (store.folder / "index.json").read_bytes() == whole
 
 
+def test_a_zoo_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match=r"there is no zoo at .*nowhere"):
+        verify(LocalStore(tmp_path / "nowhere"))
+
+
 def test_an_unknown_entry_names_the_nearest(tmp_path: Path) -> None:
     store = made.store(tmp_path, made.manifest("digits-knee"))
     with pytest.raises(MissingError, match="no entry 'digits-nee'; did you mean 'digits-knee'"):
