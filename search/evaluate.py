@@ -51,11 +51,11 @@ class Evaluator:
 
     def unseen(self, genes: Genes) -> NDArray[np.bool_]:
         """Which rows of canonical genomes this run has not seen; of equal rows the first."""
-        known = set(self.seen)
+        here: set[tuple[int, ...]] = set()
         fresh = np.zeros(len(genes), dtype=np.bool_)
         for i, row in enumerate(map(tuple, genes.tolist())):
-            fresh[i] = row not in known
-            known.add(row)
+            fresh[i] = row not in here and row not in self.seen
+            here.add(row)
         return fresh
 
     def __call__(self, genes: Genes) -> tuple[NDArray[np.bool_], Values]:
