@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -133,10 +132,17 @@ class Plan:
     kernels: dict[str, Kernel] = field(default_factory=dict)
     switches: dict[str, str] = field(default_factory=dict)
     readings: tuple[Reading, ...] = ()
+    touched: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    """Names of the tensors that are cut."""
+    matrices: frozenset[str] = field(init=False, repr=False, compare=False)
+    """Names of the parameters that only cropped kernels read: no subnet holds them."""
 
     def __post_init__(self) -> None:
         genes = {dim.name: tuple(self.space.index(name) for name in dim.by) for dim in self.dims.values()}
         object.__setattr__(self, "_genes", genes)
+        matrices = {matrix for kernel in self.kernels.values() for _, matrix in kernel.transforms}
+        object.__setattr__(self, "matrices", frozenset(matrices))
+        object.__setattr__(self, "touched", tuple(sorted(self.extents.keys() | self.kernels.keys())))
 
     def sizes(self, arch: Architecture) -> dict[str, int]:
         """The size of every dim for one architecture.
@@ -146,19 +152,20 @@ class Plan:
         """
         genes = self.space.check(arch).genes
         where: dict[str, tuple[int, ...]] = self._genes  # type: ignore[attr-defined]
-        return {
-            name: int(dim.table[tuple(genes[i] for i in where[name])]) for name, dim in self.dims.items()
-        }
+        return {name: int(dim.table[tuple(genes[i] for i in where[name])]) for name, dim in self.dims.items()}
 
     def slices(self, largest: nn.Module, arch: Architecture) -> Slices:
         """The slices of one architecture, as views into ``largest`` wherever a view exists."""
-        sizes = self.sizes(arch)
+        return self.slices_at(largest, self.sizes(arch))
+
+    def slices_at(self, largest: nn.Module, sizes: Sizes) -> Slices:
+        """`slices` for the sizes of all dims, which may be symbolic: this runs inside compiled graphs too."""
         absent = frozenset(path for path, dim in self.switches.items() if not sizes[dim])
         stored = dict(named_tensors(largest))
         gone = tuple(f"{path}." for path in absent)
         tensors = {f"{path}.{PRESENT}": stored[f"{path}.{PRESENT}"].narrow(0, 0, 0) for path in absent}
         copies: list[str] = []
-        for name in self.extents.keys() | self.kernels.keys():
+        for name in self.touched:
             if gone and name.startswith(gone):
                 continue
             whole = stored[name]
@@ -170,10 +177,15 @@ class Plan:
                 part = self._crop(part, self.kernels[name], sizes, stored)
             if part is not whole:
                 tensors[name] = part
-                if not isinstance(whole, nn.Parameter) and part._base is not whole:
+                if not isinstance(whole, nn.Parameter) and self._is_copy(name, part, whole):
                     copies.append(name)
-        matrices = {matrix for kernel in self.kernels.values() for _, matrix in kernel.transforms}
-        return Slices(tensors, absent | matrices, tuple(copies))
+        return Slices(tensors, absent | self.matrices, tuple(copies))
+
+    def _is_copy(self, name: str, part: Tensor, whole: Tensor) -> bool:
+        if not torch.compiler.is_compiling():
+            return part._base is not whole
+        extents = [extent for extent in self.extents[name] if extent is not None]
+        return not all(len(extent) == 1 and isinstance(extent[0][0], str) for extent in extents)
 
     def _crop(self, weight: Tensor, kernel: Kernel, sizes: Sizes, stored: Mapping[str, Tensor]) -> Tensor:
         keep = sizes[kernel.dim]
@@ -183,11 +195,6 @@ class Plan:
             weight = centre(weight, size)
             weight = (weight.flatten(2) @ stored[matrix].T).view_as(weight)
         return centre(weight, keep)
-
-    def touches(self, name: str) -> bool:
-        """Whether some architecture uses less than the whole tensor of that name."""
-        owner, _, last = name.rpartition(".")
-        return name in self.extents or name in self.kernels or (last == PRESENT and owner in self.switches)
 
     def present(self, name: str, absent: frozenset[str]) -> bool:
         """Whether the tensor or module of that name is part of a subnet that lacks ``absent``."""
@@ -201,7 +208,9 @@ class Plan:
                 {"name": d.name, "full": d.full, "by": list(d.by), "table": d.table.tolist(), "kind": d.kind}
                 for d in self.dims.values()
             ],
-            "extents": {name: [e and [list(run) for run in e] for e in axes] for name, axes in self.extents.items()},
+            "extents": {
+                name: [e and [list(run) for run in e] for e in axes] for name, axes in self.extents.items()
+            },
             "kernels": {name: [k.dim, [list(t) for t in k.transforms]] for name, k in self.kernels.items()},
             "switches": dict(self.switches),
             "readings": [list(vars(reading).values()) for reading in self.readings],
@@ -213,7 +222,9 @@ class Plan:
         return cls(
             space=SearchSpace.from_json(document["space"]),
             dims={
-                d["name"]: Dim(d["name"], d["full"], tuple(d["by"]), np.array(d["table"], dtype=np.int64), d["kind"])
+                d["name"]: Dim(
+                    d["name"], d["full"], tuple(d["by"]), np.array(d["table"], dtype=np.int64), d["kind"]
+                )
                 for d in document["dims"]
             },
             extents={
@@ -237,7 +248,13 @@ def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 def length(extent: Extent, sizes: Sizes) -> int:
     """How many entries an axis of this extent holds at these sizes."""
-    return sum(prod(sizes[f] if isinstance(f, str) else f for f in run) for run in extent)
+    total = 0
+    for run in extent:
+        entries = 1
+        for factor in run:
+            entries *= sizes[factor] if isinstance(factor, str) else factor
+        total += entries
+    return total
 
 
 def leading(tensor: Tensor, axis: int, keep: int) -> Tensor:
@@ -246,6 +263,8 @@ def leading(tensor: Tensor, axis: int, keep: int) -> Tensor:
     Raises:
         WidthError: when the axis does not hold that many.
     """
+    if torch.compiler.is_compiling():
+        return _taken(tensor, axis, 0, keep)
     if keep == tensor.shape[axis]:
         return tensor
     if not 0 <= keep < tensor.shape[axis]:
@@ -256,21 +275,38 @@ def leading(tensor: Tensor, axis: int, keep: int) -> Tensor:
 def centre(weight: Tensor, size: int) -> Tensor:
     """The centre crop of a convolution weight ``(out, in, *kernel)``, as a view."""
     for axis in range(2, weight.dim()):
-        if weight.shape[axis] != size:
+        if torch.compiler.is_compiling():
+            weight = _taken(weight, axis, (weight.shape[axis] - size) // 2, size)
+        elif weight.shape[axis] != size:
             weight = weight.narrow(axis, (weight.shape[axis] - size) // 2, size)
     return weight
 
 
+def _taken(tensor: Tensor, axis: int, start: int, keep: int) -> Tensor:
+    """`Tensor.narrow` for compiled graphs: contiguous at every width, so that no graph has to ask."""
+    if axis == 0:
+        return tensor.narrow(0, start, keep)
+    return tensor.index_select(axis, torch.arange(start, start + keep, device=tensor.device))
+
+
 def cut(tensor: Tensor, axis: int, extent: Extent, sizes: Sizes, dims: Mapping[str, Dim]) -> Tensor:
     """The part of ``tensor`` that an extent keeps of one axis: a view unless runs have to be joined."""
-    if all(sizes[f] == dims[f].full for run in extent for f in run if isinstance(f, str)):
+    # One graph serves every width as long as nothing asks whether a width is the full one.
+    if not torch.compiler.is_compiling() and all(
+        sizes[f] == dims[f].full for run in extent for f in run if isinstance(f, str)
+    ):
         return tensor
-    parts = [view.flatten(axis, axis + view.dim() - tensor.dim()) for view in views(tensor, axis, extent, sizes, dims)]
+    parts = [
+        view.flatten(axis, axis + view.dim() - tensor.dim())
+        for view in views(tensor, axis, extent, sizes, dims)
+    ]
     return parts[0] if len(parts) == 1 else torch.cat(parts, axis)
 
 
-def views(tensor: Tensor, axis: int, extent: Extent, sizes: Sizes, dims: Mapping[str, Dim]) -> Iterator[Tensor]:
-    """What an extent keeps of one axis, run by run, as views; a run of several factors gets an axis for each."""
+def views(
+    tensor: Tensor, axis: int, extent: Extent, sizes: Sizes, dims: Mapping[str, Dim]
+) -> Iterator[Tensor]:
+    """What an extent keeps of one axis, run by run, as views; a run of several factors has an axis for each."""
     full = {name: dim.full for name, dim in dims.items()}
     start = 0
     for run in extent:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from supernet.elastic import storage
-from supernet.elastic.plan import Plan, Slices, named_tensors, views
+from supernet.elastic.plan import Plan, Sizes, Slices, views
 from supernet.elastic.skeleton import bind, cut_out, make_elastic
 from supernet.elastic.trace import Op
 from supernet.errors import WeightsError, did_you_mean
@@ -72,12 +72,13 @@ class Supernet(nn.Module):
             ArchitectureError: when ``arch`` is of another space.
             WeightsError: when the statistics are those of another architecture.
         """
-        slices: Slices = self._slices(arch, statistics)
         out: Tensor
         if torch.compiler.is_compiling():
-            # A graph takes tensors as inputs: one graph then serves every width.
-            out = functional_call(self.largest, self._graph_inputs(slices), (x,))
+            sizes, margins = self._graph_inputs(arch)
+            slices = self._slices(self._with_kernels(sizes, margins), statistics)
+            out = functional_call(self.largest, slices.tensors, (x,))
         else:
+            slices = self._slices(self.plan.sizes(arch), statistics)
             out = bind(self.largest, slices)(x)
         if self.training and slices.copies:
             self._carry_back(arch, slices)
@@ -95,7 +96,7 @@ class Supernet(nn.Module):
             WeightsError: when the statistics are those of another architecture.
         """
         with torch.no_grad():
-            return cut_out(self.largest, self._slices(arch, statistics))
+            return cut_out(self.largest, self._slices(self.plan.sizes(arch), statistics))
 
     def save(self, folder: Path | str) -> Path:
         """Write the supernet to a folder, ``model.safetensors`` and ``plan.json``; `load` reads it back.
@@ -120,8 +121,22 @@ class Supernet(nn.Module):
         return storage.load(Path(folder), model)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _slices(self, arch: Architecture, statistics: Mapping[str, Tensor] | None) -> Slices:
-        slices = self.plan.slices(self.largest, arch)
+    def _graph_inputs(self, arch: Architecture) -> tuple[dict[str, int], dict[str, int]]:
+        """The sizes of the dims as inputs of a compiled graph, which then serves every architecture.
+
+        Kernels as well, as what is cropped on each side plus two: as a margin, because the padding
+        then cancels in the sizes of the maps instead of growing from layer to layer; plus two,
+        because 0 and 1 would be compiled in as constants.
+        """
+        sizes, dims = self.plan.sizes(arch), self.plan.dims
+        kernels = sorted({kernel.dim for kernel in self.plan.kernels.values()})
+        return sizes, {name: (dims[name].full - sizes[name]) // 2 + 2 for name in kernels}
+
+    def _with_kernels(self, sizes: Sizes, margins: Mapping[str, int]) -> Sizes:
+        return {**sizes, **{name: self.plan.dims[name].full - 2 * (m - 2) for name, m in margins.items()}}
+
+    def _slices(self, sizes: Sizes, statistics: Mapping[str, Tensor] | None) -> Slices:
+        slices = self.plan.slices_at(self.largest, sizes)
         return self._with_statistics(slices, statistics) if statistics else slices
 
     def _with_statistics(self, slices: Slices, statistics: Mapping[str, Tensor]) -> Slices:
@@ -137,12 +152,6 @@ class Supernet(nn.Module):
                 )
         copies = tuple(name for name in slices.copies if name not in statistics)
         return Slices(slices.tensors | dict(statistics), slices.absent, copies)
-
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _graph_inputs(self, slices: Slices) -> dict[str, Tensor]:
-        """The same names and types for every architecture, so that only sizes differ between calls."""
-        whole = {name: tensor for name, tensor in named_tensors(self.largest) if self.plan.touches(name)}
-        return {name: slices.tensors.get(name, tensor.view_as(tensor)) for name, tensor in whole.items()}
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     @torch.no_grad()
