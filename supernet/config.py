@@ -126,6 +126,13 @@ def _value(value: Any, kind: Any, where: str) -> Any:
         elif get_origin(option) is dict and isinstance(value, Mapping):
             inner = get_args(option)[1]
             return {str(key): _value(entry, inner, _path(where, str(key))) for key, entry in value.items()}
+        elif (
+            get_origin(option) in (list, tuple)
+            and is_dataclass(get_args(option)[0])
+            and isinstance(value, list)
+        ):
+            inner = get_args(option)[0]
+            return get_origin(option)(_value(entry, inner, f"{where}[{i}]") for i, entry in enumerate(value))
     plain: Any = Union[tuple(option for option in options if not is_dataclass(option))]  # noqa: UP007
     try:
         return msgspec.convert(value, plain, dec_hook=_hook)

@@ -35,8 +35,8 @@ def lesson_loss(
 ) -> Tensor:
     """Labels and teacher, mixed.
 
-    Learning from the teacher alone starves a short run whose teacher knows nothing yet: on digits it
-    cost 15 points, the even mix 0.3.
+    Learning from the teacher alone starves a short run whose teacher knows nothing yet: on digits a
+    sketch lost 15 points, and the quickstart's recipe loses 0.6 of its smallest subnet (three seeds).
 
     Args:
         logits: ``(batch, classes)``.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property, partial
 from math import log2
 from typing import Any
@@ -17,7 +17,7 @@ from torch import nn
 from supernet.elastic.plan import Plan
 from supernet.elastic.supernet import Supernet
 from supernet.errors import SpaceError
-from supernet.presets.preset import presets
+from supernet.presets.preset import origin, presets
 from supernet.presets.wiring import Wiring
 from supernet.seeds import derive
 from supernet.space import Architecture, Choice, SearchSpace
@@ -92,14 +92,7 @@ class Mobile:
         with torch.random.fork_rng():
             torch.manual_seed(derive(self.seed, "weights"))
             largest = self.network()
-        return Supernet(largest, self._plan(largest), origin=self.origin)
-
-    @property
-    def origin(self) -> dict[str, Any]:
-        """How to make the largest network again, as plain JSON values."""
-        options = {option.name: getattr(self, option.name) for option in fields(self)}
-        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
-        return {"preset": "mobile", "kwargs": plain}
+        return Supernet(largest, self._plan(largest), origin=origin(self))
 
     def network(self) -> MobileNetV3:
         """The largest network, as timm builds it."""
@@ -158,7 +151,3 @@ class Mobile:
     def to_reference(self, arch: Architecture) -> dict[str, Any]:
         """The values of an architecture by the names of its choices."""
         return dict(self.space.decode(arch))
-
-    def rename(self, name: str) -> str | None:
-        """The same name."""
-        return name

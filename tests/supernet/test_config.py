@@ -27,6 +27,7 @@ class Run:
     data: DataOptions = field(default_factory=DataOptions)
     supernet: SupernetOptions = field(default_factory=SupernetOptions)
     limits: dict[str, Limits] = field(default_factory=dict)
+    more: tuple[Limits, ...] = ()
     mode: Literal["fast", "exact"] = "fast"
     folder: Path = Path("run")
 
@@ -53,6 +54,7 @@ def test_an_unknown_key_deep_in_a_table_of_tables_is_found() -> None:
         ({"mode": "fats"}, r"mode is 'fats'; one of 'fast', 'exact' is accepted; did you mean 'fast'\?"),
         ({"limits": {"a": {"sizes": [1, "b"]}}}, r"limits\.a\.sizes is \[1, 'b'\]; a list, each an integer"),
         ({"limits": {"a": {"latency_ms": "x"}}}, r"latency_ms is 'x'; a number or left out is accepted"),
+        ({"more": [{}, {"size": 1}]}, r"unknown key 'more\[1\]\.size'; did you mean 'sizes'"),
         ({"train": {"epochs": 0}}, r"train\.epochs is 0; it can be at least 1"),
         ({"data": {"search_share": 0.5, "test_share": 0.5}}, r"data\.search_share .* sum below 1"),
         ({"data": {"channels": 2}}, r"data\.channels is 2; it can be 1 \(grey\)"),
@@ -82,6 +84,7 @@ def test_what_is_written_is_read_back_equal(tmp_path: Path) -> None:
         train=TrainOptions(lr=1e-5, strategy_options={"between": 3, "names": ["a", 'quo"te\n']}),
         data=DataOptions(source="folder:C:\\été\x7f", resolution=32, flip=False),
         limits={"a phone": Limits(2.5, (3,)), "b": Limits(float("inf"))},
+        more=(Limits(1.0), Limits(2.0)),
         folder=Path("some/where"),
     )
     path = tmp_path / "run.toml"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
 
 import pytest
 import torch
 from timm.models.mobilenetv3 import MobileNetV3
 
+from supernet.elastic.supernet import Supernet
 from supernet.errors import SpaceError
 from supernet.presets.mobile import Mobile
 
@@ -35,6 +37,16 @@ def test_about_four_pixels_are_left_at_the_end(resolution: int) -> None:
         Mobile(resolution=resolution).network().forward_features(torch.zeros(1, 1, resolution, resolution))
     )
     assert 3 <= features.shape[-1] <= 6
+
+
+def test_it_is_saved_and_loaded_by_name(tmp_path: Path) -> None:
+    supernet = Mobile(resolution=8, channels=3, widths=(8, 16, 24), seed=3).supernet().eval()
+    again = Supernet.load(supernet.save(tmp_path))
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    arch = supernet.space.sample(Random(1))
+    assert again.plan.to_json() == supernet.plan.to_json()
+    assert torch.equal(again(x, arch), supernet(x, arch))
+    assert type(again.extract(arch)) is MobileNetV3
 
 
 def test_the_seed_decides_the_weights_and_leaves_other_randomness_alone() -> None:
