@@ -21,9 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from supernet.elastic.plan import Plan, Reading
-from supernet.elastic.supernet import Supernet
 from supernet.presets.ofa import FIRST_BLOCK, LAYERS, initialise
-from supernet.presets.preset import asked, origin, presets
+from supernet.presets.preset import Built, asked, presets
 from supernet.presets.wiring import Wiring
 from supernet.space import Architecture, Choice, SearchSpace
 
@@ -100,7 +99,7 @@ REFERENCE = {"width": "width", "depth": "depth", "kernel_size": "kernel", "expan
 @presets.register("bignas")
 @presets.register("attentivenas")
 @dataclass(frozen=True)
-class AttentiveNAS:
+class AttentiveNAS(Built):
     """The AttentiveNAS space: 4.4e11 subnets, resolutions included.
 
     Statistics of the batch norms do not move while it trains (momentum 0): calibrate each subnet.
@@ -130,8 +129,8 @@ class AttentiveNAS:
                 choices.append(Choice(f"stages.{i}.expand", stage.expands))
         return SearchSpace((*choices, Choice("head.width", self.head)))
 
-    def supernet(self) -> Supernet:
-        """The supernet; the last batch norm of every block starts at 0, so that blocks start as shortcuts."""
+    def network(self) -> nn.Module:
+        """The largest network; blocks start as their shortcuts, with 0 in their last batch norm."""
         largest = self._largest()
         initialise(largest)
         for module in largest.modules():
@@ -139,7 +138,7 @@ class AttentiveNAS:
                 last = module.body.bn3 if hasattr(module.body, "bn3") else module.body.bn2
                 assert isinstance(last, nn.BatchNorm2d)
                 nn.init.zeros_(last.weight)
-        return Supernet(largest, self._plan(largest), origin=origin(self))
+        return largest
 
     def _largest(self) -> nn.Module:
         definition = []
@@ -180,8 +179,9 @@ class AttentiveNAS:
         for i, stage in enumerate(self.stages):
             yield from ((i, j, stage) for j in range(stage.depths[-1]))
 
-    def _plan(self, largest: nn.Module) -> Plan:
-        wiring = Wiring(largest, self.space)
+    def plan(self, network: nn.Module) -> Plan:
+        """Widths, kernels, the resolution, and the blocks and projections that may be left out."""
+        wiring = Wiring(network, self.space)
         for name in ("resolution", "stem.width", *(f"stages.{i}.width" for i in range(len(self.stages)))):
             wiring.dim(name, [name], int, "stream" if name != "resolution" else "resolution")
         wiring.tensor("conv_stem.resize.extent", "resolution", None)

@@ -18,9 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from supernet.elastic.plan import Plan
-from supernet.elastic.supernet import Supernet
 from supernet.errors import ArchitectureError
-from supernet.presets.preset import asked, origin, presets
+from supernet.presets.preset import Built, asked, presets
 from supernet.presets.wiring import Wiring
 from supernet.space import Architecture, Choice, SearchSpace
 
@@ -98,7 +97,7 @@ class RelativeAttention(nn.Module):
 
 @presets.register("autoformer_tiny")
 @dataclass(frozen=True)
-class AutoFormerTiny:
+class AutoFormerTiny(Built):
     """AutoFormer-T: 11.67 M shared parameters.
 
     The published AutoFormer-T uses MLP ratio 3.0 in three blocks, which the published space lacks;
@@ -145,9 +144,9 @@ class AutoFormerTiny:
             choices.append(Choice(f"blocks.{i}.mlp_ratio", self.mlp_ratios, needs))
         return SearchSpace(tuple(choices))
 
-    def supernet(self) -> Supernet:
-        """The supernet, freshly initialised (truncated normal, deviation 0.02)."""
-        largest = VisionTransformer(
+    def network(self) -> nn.Module:
+        """The largest network, freshly initialised (truncated normal, deviation 0.02)."""
+        network: nn.Module = VisionTransformer(
             img_size=self.resolution,
             patch_size=self.patch,
             num_classes=self.classes,
@@ -161,16 +160,18 @@ class AutoFormerTiny:
             norm_layer=partial(nn.LayerNorm, eps=1e-5),
         )
         side = self.resolution // self.patch
-        for block in largest.blocks:
-            block.attn = RelativeAttention(self.embed_dim, self.heads, side, self.reach, self.bias_layout)
-            for layer in (block.attn.qkv, block.attn.proj):
+        for block in network.get_submodule("blocks").children():
+            attention = RelativeAttention(self.embed_dim, self.heads, side, self.reach, self.bias_layout)
+            for layer in (attention.qkv, attention.proj):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
                 nn.init.zeros_(layer.bias)
-        nn.init.trunc_normal_(largest.cls_token, std=0.02)
-        return Supernet(largest, self._plan(largest), origin=origin(self))
+            block.attn = attention
+        nn.init.trunc_normal_(network.get_parameter("cls_token"), std=0.02)
+        return network
 
-    def _plan(self, largest: nn.Module) -> Plan:
-        wiring = Wiring(largest, self.space)
+    def plan(self, network: nn.Module) -> Plan:
+        """The embedding, heads and hidden widths, and the blocks that may be left out."""
+        wiring = Wiring(network, self.space)
         embed = wiring.dim("embed", ["embed"], int, "stream", full=self.embed_dim)
         wiring.layer("patch_embed.proj", embed)
         wiring.tensor("cls_token", None, None, embed)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
 import timm
 from torch import nn
 
-from supernet.elastic.supernet import Supernet
-from supernet.presets.preset import asked, origin, presets
+from supernet.elastic.plan import Plan
+from supernet.presets.preset import Built, asked, presets
 from supernet.presets.wiring import Wiring
 from supernet.space import Architecture, Choice, SearchSpace
 
 
 @presets.register("matformer")
 @dataclass(frozen=True)
-class MatFormer:
+class MatFormer(Built):
     """The hidden width of every MLP is a prefix of the largest one's, chosen per block (Mix'n'Match).
 
     Args:
@@ -40,11 +40,15 @@ class MatFormer:
         """A granularity per block."""
         return SearchSpace(tuple(Choice(f"blocks.{i}.mlp", self.granularities) for i in range(self.blocks)))
 
-    def supernet(self) -> Supernet:
-        """The supernet over timm's model."""
+    def network(self) -> nn.Module:
+        """The largest network over timm's model."""
         network: nn.Module = timm.create_model(
             self.model, pretrained=self.pretrained, num_classes=self.classes
         )
+        return network
+
+    def plan(self, network: nn.Module) -> Plan:
+        """A prefix of every hidden layer."""
         wiring = Wiring(network, self.space)
         for i in range(self.blocks):
             mlp = f"blocks.{i}.mlp"
@@ -52,7 +56,7 @@ class MatFormer:
             hidden = wiring.dim(f"{mlp}.hidden", [mlp], partial(_share, full), "hidden", full)
             wiring.layer(f"{mlp}.fc1", hidden)
             wiring.layer(f"{mlp}.fc2", None, hidden)
-        return Supernet(network, wiring.plan(), origin=origin(replace(self, pretrained=False)))
+        return wiring.plan()
 
     def from_reference(self, config: Mapping[str, Any]) -> Architecture:
         """The architecture of ``{"granularities": [one per block]}``.

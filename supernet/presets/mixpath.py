@@ -14,11 +14,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from supernet.elastic.plan import PRESENT
-from supernet.elastic.supernet import Supernet
+from supernet.elastic.plan import PRESENT, Plan
 from supernet.errors import ArchitectureError
 from supernet.presets.ofa import initialise
-from supernet.presets.preset import origin, presets
+from supernet.presets.preset import Built, presets
 from supernet.presets.wiring import Wiring
 from supernet.space import Architecture, Choice, SearchSpace
 
@@ -70,7 +69,7 @@ def unit(conv: nn.Conv2d) -> nn.Sequential:
 
 @presets.register("mixpath")
 @dataclass(frozen=True)
-class MixPath:
+class MixPath(Built):
     """Space S1, for CIFAR: twelve blocks, (2 * 15)^12 = 5.3e17 subnets with up to four paths.
 
     Args:
@@ -101,8 +100,8 @@ class MixPath:
             choices.append(Choice(f"blocks.{i}.paths", tuple(self.paths)))
         return SearchSpace(tuple(choices))
 
-    def supernet(self) -> Supernet:
-        """The supernet, freshly initialised: convolutions normal by their fan-out."""
+    def network(self) -> nn.Module:
+        """The largest network, freshly initialised: convolutions normal by their fan-out."""
         blocks = [
             MixedBottleneck(into, out, 2 if i in STRIDED else 1, self.expands, self.kernels)
             for i, (into, out) in enumerate(pairwise(CHANNELS))
@@ -115,10 +114,14 @@ class MixPath:
         network.add_module("flatten", nn.Flatten())
         network.add_module("classifier", nn.Linear(1280, self.classes))
         initialise(network)
+        return network
+
+    def plan(self, network: nn.Module) -> Plan:
+        """One expand ratio per block and the paths that are summed."""
         wiring = Wiring(network, self.space)
-        for i in range(len(blocks)):
+        for i in range(len(CHANNELS) - 1):
             self._wire(wiring, f"blocks.{i}")
-        return Supernet(network, wiring.plan(), origin=origin(self))
+        return wiring.plan()
 
     def _wire(self, wiring: Wiring, path: str) -> None:
         for part in ("pw", "mix_conv", "pw_linear", "mix_bn"):

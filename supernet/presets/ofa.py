@@ -23,8 +23,7 @@ from timm.models.mobilenetv3 import MobileNetV3
 from torch import nn
 
 from supernet.elastic.plan import Plan
-from supernet.elastic.supernet import Supernet
-from supernet.presets.preset import asked, origin, presets
+from supernet.presets.preset import Built, asked, presets
 from supernet.presets.wiring import Wiring
 from supernet.space import Architecture, Choice, SearchSpace
 
@@ -57,7 +56,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class _Mobile:
+class _Mobile(Built):
     """What the two spaces share; the reference calls a block by its position over all stages.
 
     Args:
@@ -103,8 +102,8 @@ class _Mobile:
             choices.append(Choice(f"stages.{i}.{j}.expand", self.expands, needs))
         return SearchSpace(tuple(choices))
 
-    def supernet(self) -> Supernet:
-        """The supernet, initialised as the reference does (normal by fan-out, identity matrices)."""
+    def network(self) -> nn.Module:
+        """The largest network, initialised as the reference does (normal by fan-out, identity matrices)."""
         largest = self._largest()
         sizes = sorted(self.kernels, reverse=True)
         for i, j, _ in self._blocks():
@@ -113,20 +112,21 @@ class _Mobile:
                 matrix = nn.Parameter(torch.eye(small * small))
                 conv.register_parameter(f"transform_{large}to{small}", matrix)
         initialise(largest)
-        return Supernet(largest, self._plan(largest), origin=origin(self))
+        return largest
 
-    def _plan(self, largest: nn.Module) -> Plan:
-        wiring = Wiring(largest, self.space)
+    def plan(self, network: nn.Module) -> Plan:
+        """Kernels through matrices, hidden widths with their gates, blocks that may be left out."""
+        wiring = Wiring(network, self.space)
         sizes = sorted(self.kernels, reverse=True)
         transforms = [(small, f"transform_{large}to{small}") for large, small in pairwise(sizes)]
         for i, j, stage in self._blocks():
             path, name = f"blocks.{i + 1}.{j}", f"stages.{i}.{j}"
-            into = largest.get_submodule(f"{path}.conv_pw").in_channels
+            into = network.get_submodule(f"{path}.conv_pw").in_channels
             hidden = partial(lambda c, expand: int(make_divisible(round(c * expand), 8)), into)
             width = wiring.dim(f"{name}.hidden", [f"{name}.expand"], hidden, "hidden")
             kernel = wiring.dim(f"{name}.kernel", [f"{name}.kernel"], int, "kernel")
             wiring.inverted_residual(path, width, kernel, transforms)
-            if hasattr(largest.get_submodule(f"{path}.se"), "conv_reduce"):
+            if hasattr(network.get_submodule(f"{path}.se"), "conv_reduce"):
                 wiring.squeeze(f"{path}.se", width, lambda wide: int(make_divisible(wide // 4, 8)))
             if j >= stage.blocks[0]:
                 wiring.switch(path, f"{name}.present", [f"stages.{i}.depth"], partial(int.__lt__, j))

@@ -18,10 +18,9 @@ from timm.models.resnet import Bottleneck, ResNet
 from torch import nn
 
 from supernet.elastic.plan import Plan
-from supernet.elastic.supernet import Supernet
 from supernet.errors import ArchitectureError, SpaceError
 from supernet.presets.ofa import initialise
-from supernet.presets.preset import asked, origin, presets
+from supernet.presets.preset import Built, asked, presets
 from supernet.presets.wiring import Wiring
 from supernet.space import Architecture, Choice, SearchSpace
 
@@ -51,7 +50,7 @@ class _Bottlenecks:
 
 @presets.register("ofa_resnet50d")
 @dataclass(frozen=True)
-class OFAResNet50D:
+class OFAResNet50D(Built):
     """Once-for-all ResNet50D: 1.64e12 subnets per resolution, 48.1 M shared parameters.
 
     The paper's 2.459e12 counts two stem widths that round to the same 24 channels twice.
@@ -80,8 +79,8 @@ class OFAResNet50D:
     def __post_init__(self) -> None:
         if self.stage_widths[0] == STEM:
             raise SpaceError(
-                f"the first of stage_widths {self.stage_widths} is the stem's, {STEM}: timm gives such a stage "
-                "no projection on its shortcut, and two elastic widths could not meet; choose another"
+                f"the first of stage_widths {self.stage_widths} is the stem's, {STEM}: timm gives such a "
+                "stage no projection on its shortcut, and two elastic widths could not meet; choose another"
             )
 
     @cached_property
@@ -112,13 +111,8 @@ class OFAResNet50D:
             choices.append(Choice(f"stages.{i}.{j}.expand", self.expands, needs))
         return SearchSpace(tuple(choices))
 
-    def supernet(self) -> Supernet:
-        """The supernet, initialised as the reference does: convolutions normal by their fan-out."""
-        largest = self._largest()
-        initialise(largest)
-        return Supernet(largest, self._plan(largest), origin=origin(self))
-
-    def _largest(self) -> nn.Module:
+    def network(self) -> nn.Module:
+        """The largest network, initialised as the reference does: convolutions normal by their fan-out."""
         stem, hidden = self._channels["stem.width"][-1], self._channels["stem.hidden"][-1]
         network: nn.Module = ResNet(
             _Bottlenecks(self.expands[-1]),
@@ -136,10 +130,12 @@ class OFAResNet50D:
             ConvBnAct(hidden, hidden, 3, skip=True),
             nn.Conv2d(hidden, stem, 3, padding=1, bias=False),
         )
+        initialise(network)
         return network
 
-    def _plan(self, largest: nn.Module) -> Plan:
-        wiring = Wiring(largest, self.space)
+    def plan(self, network: nn.Module) -> Plan:
+        """Every stream and hidden width, and the blocks that may be left out."""
+        wiring = Wiring(network, self.space)
         for name in self._channels:
             wiring.dim(name, [name], int, "stream")
         for i in (0, 1):

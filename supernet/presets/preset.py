@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from supernet.config import decode
+from supernet.elastic.plan import Plan
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ArchitectureError, WeightsError, did_you_mean
 from supernet.registry import Registry
@@ -41,6 +44,23 @@ class Loadable(Preset, Protocol):
 
     def rename(self, name: str) -> str | None:
         """What a tensor of the reference's ``state_dict`` is called here; None when it has no use here."""
+
+
+class Built(ABC):
+    """A preset made of its largest network and the plan for it."""
+
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """The largest network, freshly initialised, of plain modules."""
+
+    @abstractmethod
+    def plan(self, network: nn.Module) -> Plan:
+        """Which slices of it an architecture uses."""
+
+    def supernet(self) -> Supernet:
+        """The supernet, freshly initialised."""
+        network = self.network()
+        return Supernet(network, self.plan(network), origin=origin(self))
 
 
 presets: Registry[Callable[..., Preset]] = Registry("preset")
@@ -85,10 +105,22 @@ def load_reference(preset: Loadable, supernet: Supernet, state: Mapping[str, Ten
 def origin(preset: Any) -> dict[str, Any]:
     """How to make a preset's largest network again: its name and the options changed, as JSON values."""
     name = next(name for name in presets if presets[name] is type(preset))
-    changed = {
-        f.name: getattr(preset, f.name) for f in fields(preset) if getattr(preset, f.name) != f.default
-    }
-    return {"preset": name, "kwargs": {key: _plain(value) for key, value in changed.items()}}
+    options = {option.name: getattr(preset, option.name) for option in fields(preset)}
+    changed = {f.name: _plain(options[f.name]) for f in fields(preset) if options[f.name] != f.default}
+    # The weights are stored; where they first came from no longer matters.
+    changed.pop("pretrained", None)
+    return {"preset": name, "kwargs": changed}
+
+
+def rebuilt(made: Mapping[str, Any]) -> nn.Module:
+    """The largest network, freshly made as `origin` says, of plain modules.
+
+    Raises:
+        SupernetError: when no preset has that name.
+        ConfigError: for options it does not have.
+    """
+    network: nn.Module = decode(made["kwargs"], presets[made["preset"]], "origin").network()  # type: ignore[attr-defined]
+    return network
 
 
 def _plain(value: Any) -> Any:

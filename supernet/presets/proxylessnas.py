@@ -16,9 +16,9 @@ from timm.models._efficientnet_builder import decode_arch_def
 from timm.models.efficientnet import EfficientNet
 from torch import nn
 
-from supernet.elastic.supernet import Supernet
+from supernet.elastic.plan import Plan
 from supernet.presets.ofa import initialise
-from supernet.presets.preset import asked, origin, presets
+from supernet.presets.preset import Built, asked, presets
 from supernet.presets.wiring import Wiring
 from supernet.space import Architecture, Choice, SearchSpace
 
@@ -27,7 +27,7 @@ SKIP = "Zero"
 
 @presets.register("proxylessnas")
 @dataclass(frozen=True)
-class ProxylessNAS:
+class ProxylessNAS(Built):
     """Twenty-one mixed blocks, fifteen of which may be left out: 6^6 * 7^15 = 2.2e17 subnets.
 
     Args:
@@ -73,15 +73,15 @@ class ProxylessNAS:
             )
         )
 
-    def supernet(self) -> Supernet:
-        """The supernet, freshly initialised: convolutions normal by their fan-out."""
+    def network(self) -> nn.Module:
+        """The largest network, freshly initialised: convolutions normal by their fan-out."""
         norm = partial(nn.BatchNorm2d, eps=1e-3)
         stages = [["ds_r1_k3_s1_c16_noskip"]]
         stages += [
             [f"ir_r{cells}_k3_s{stride}_e1_c{width}"]
             for width, cells, stride in zip(self.widths, self.cells, self.strides)
         ]
-        network = EfficientNet(
+        network: nn.Module = EfficientNet(
             decode_arch_def(stages),
             num_classes=self.classes,
             stem_size=32,
@@ -90,7 +90,6 @@ class ProxylessNAS:
             norm_layer=norm,
             drop_rate=self.dropout,
         )
-        wiring = Wiring(network, self.space)
         for path, into, out, stride in self._blocks():
             network.set_submodule(
                 path,
@@ -104,9 +103,15 @@ class ProxylessNAS:
                     )
                 ),
             )
-            wiring.one_of(path, path, self.candidates)
         initialise(network)
-        return Supernet(network, wiring.plan(), origin=origin(self))
+        return network
+
+    def plan(self, network: nn.Module) -> Plan:
+        """One candidate per block, or none."""
+        wiring = Wiring(network, self.space)
+        for path, *_ in self._blocks():
+            wiring.one_of(path, path, self.candidates)
+        return wiring.plan()
 
     def from_reference(self, config: Mapping[str, Any]) -> Architecture:
         """The architecture of ``{"ops": ["3x3_MBConv3", ..., "Zero"]}``, one per block.

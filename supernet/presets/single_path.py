@@ -15,10 +15,10 @@ from timm.models._efficientnet_builder import decode_arch_def
 from timm.models.efficientnet import EfficientNet
 from torch import nn
 
-from supernet.elastic.supernet import Supernet
+from supernet.elastic.plan import Plan
 from supernet.errors import ArchitectureError
 from supernet.presets.ofa import initialise
-from supernet.presets.preset import asked, origin, presets
+from supernet.presets.preset import Built, asked, presets
 from supernet.presets.wiring import Wiring
 from supernet.space import Architecture, Choice, SearchSpace
 
@@ -29,7 +29,7 @@ SKIP = "skip"
 
 @presets.register("single_path")
 @dataclass(frozen=True)
-class SinglePath:
+class SinglePath(Built):
     """Twenty superkernels, fifteen of which may be left out: 4^5 * 5^15 = 3.1e13 subnets.
 
     The reference masks the channels it drops; we slice them, which is the network its result stands
@@ -64,13 +64,13 @@ class SinglePath:
             choices.append(Choice(f"{path}.expand", self.expands, needs))
         return SearchSpace(tuple(choices))
 
-    def supernet(self) -> Supernet:
-        """The supernet, freshly initialised: convolutions normal by their fan-out."""
+    def network(self) -> nn.Module:
+        """The largest network, freshly initialised: convolutions normal by their fan-out."""
         shape = f"r{BLOCKS}_k{self.kernels[-1]}_e{self.expands[-1]}"
         stages = [["ds_r1_k3_s1_c16_noskip"]]
         stages += [[f"ir_{shape}_s{stride}_c{width}"] for width, stride in STAGES]
         stages += [["ir_r1_k3_s1_e6_c320_noskip"]]
-        network = EfficientNet(
+        network: nn.Module = EfficientNet(
             decode_arch_def(stages),
             num_classes=self.classes,
             stem_size=32,
@@ -80,15 +80,19 @@ class SinglePath:
             drop_rate=self.dropout,
         )
         initialise(network)
+        return network
+
+    def plan(self, network: nn.Module) -> Plan:
+        """Kernels, hidden widths and the blocks that may be left out."""
         wiring = Wiring(network, self.space)
         for path, optional in self._blocks():
-            into = network.get_submodule(f"{path}.conv_pw").in_channels
+            into = network.get_parameter(f"{path}.conv_pw.weight").shape[1]
             hidden = wiring.dim(f"{path}.hidden", [f"{path}.expand"], partial(int.__mul__, into), "hidden")
             kernel = wiring.dim(f"{path}.kernel", [f"{path}.kernel"], int, "kernel")
             wiring.inverted_residual(path, hidden, kernel)
             if optional:
                 wiring.switch(path, f"{path}.present", [f"{path}.present"], bool)
-        return Supernet(network, wiring.plan(), origin=origin(self))
+        return wiring.plan()
 
     def from_reference(self, config: Mapping[str, Any]) -> Architecture:
         """The architecture of ``{"blocks": ["3x3-6", "5x5-3", "skip", ...]}``: kernel and expand ratio.

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from supernet.elastic.supernet import Supernet
-from supernet.presets.preset import asked, origin, presets
+from supernet.elastic.plan import Plan
+from supernet.presets.preset import Built, asked, presets
 from supernet.presets.wiring import Wiring
 from supernet.space import Architecture, Choice, SearchSpace
 
@@ -42,7 +42,7 @@ class ShuffleUnit(nn.Module):
 
 @presets.register("spos")
 @dataclass(frozen=True)
-class SPOS:
+class SPOS(Built):
     """Twenty choice blocks of four candidates: 1.1e12 subnets.
 
     The reference takes BGR images of 0 to 255 without normalisation. Its last pooling is fixed to
@@ -75,8 +75,8 @@ class SPOS:
                 choices.append(Choice(f"features.{i}.scale", self.scales))
         return SearchSpace(tuple(choices))
 
-    def supernet(self) -> Supernet:
-        """The supernet: convolutions normal with deviation 1 over their input channels, 0.01 in the stem."""
+    def network(self) -> nn.Module:
+        """The largest network: normal weights, of deviation 1 over the input channels, 0.01 in the stem."""
         network = nn.Sequential()
         network.add_module("first_conv", self._unit(3, 16, 3, 2))
         features = [nn.Sequential(*self._candidates(*shape)) for shape in self._shapes()]
@@ -87,12 +87,16 @@ class SPOS:
         network.add_module("dropout", nn.Dropout(self.dropout))
         network.add_module("classifier", nn.Sequential(nn.Linear(1024, self.classes, bias=False)))
         self._initialise(network)
+        return network
+
+    def plan(self, network: nn.Module) -> Plan:
+        """One candidate per block, and a prefix of its hidden layers."""
         wiring = Wiring(network, self.space)
         for i, shape in enumerate(self._shapes()):
             wiring.one_of(f"features.{i}", f"features.{i}.operation", OPERATIONS)
             if len(self.scales) > 1:
                 self._scale(wiring, i, shape[1])
-        return Supernet(network, wiring.plan(), origin=origin(self))
+        return wiring.plan()
 
     def _shapes(self) -> Iterator[tuple[int, int, int]]:
         """Input channels, output channels and stride of every block."""

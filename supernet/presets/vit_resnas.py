@@ -21,9 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from supernet.elastic.plan import Plan
-from supernet.elastic.supernet import Supernet
 from supernet.errors import ArchitectureError
-from supernet.presets.preset import asked, origin, presets
+from supernet.presets.preset import Built, asked, presets
 from supernet.presets.wiring import Wiring
 from supernet.space import Architecture, Choice, SearchSpace, Value
 
@@ -97,7 +96,7 @@ def grid(tokens: Tensor, side: int) -> Tensor:
 
 @presets.register("vit_resnas_tiny")
 @dataclass(frozen=True)
-class ViTResNASTiny:
+class ViTResNASTiny(Built):
     """ViT-ResNAS-Tiny with several head dimensions (``tiny_mh``).
 
     MLP widths are multiples of the stage's largest embedding. The residual of a reduction is its
@@ -141,8 +140,8 @@ class ViTResNASTiny:
             choices.append(Choice(f"stages.{i}.{j}.mlp", hidden, needs))
         return SearchSpace(tuple(choices))
 
-    def supernet(self) -> Supernet:
-        """The supernet, freshly initialised (truncated normal, deviation 0.02)."""
+    def network(self) -> nn.Module:
+        """The largest network, freshly initialised (truncated normal, deviation 0.02)."""
         side = self.resolution // 14
         parts: list[nn.Module] = []
         for i, width in enumerate(self.widths):
@@ -159,7 +158,7 @@ class ViTResNASTiny:
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
-        return Supernet(network, self._plan(network), origin=origin(self))
+        return network
 
     def _block(self, i: int) -> nn.Module:
         width, heads, head_dim = self.widths[i], self.heads[i][-1], HEAD_DIMS[i]
@@ -168,8 +167,9 @@ class ViTResNASTiny:
         block.attn = Attention(width, heads, attn_head_dim=head_dim, qkv_bias=True)
         return block
 
-    def _plan(self, largest: nn.Module) -> Plan:
-        wiring = Wiring(largest, self.space)
+    def plan(self, network: nn.Module) -> Plan:
+        """Embeddings, heads and hidden widths, and the blocks that may be left out."""
+        wiring = Wiring(network, self.space)
         for i in range(len(self.widths)):
             wiring.dim(f"stages.{i}.width", [f"stages.{i}.width"], int, "stream")
         wiring.layer("stem.proj", "stages.0.width")
