@@ -64,10 +64,16 @@ class Predictor(Protocol):
         """
         ...
 
-    def to_json(self) -> dict[str, Any]:
-        """All it takes to make the same predictor again: options and measurements, no code."""
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keywords that make an equal predictor, as plain JSON values."""
+        ...
+
+    @property
+    def learned_from(self) -> tuple[Genes, Values]:
+        """Genes and measurements of the last `fit`."""
         ...
 
 
 predictors: Registry[Callable[..., Predictor]] = Registry("predictor")
-"""Each entry is called with a space and, by name, with ``macs`` and ``params`` (a `Cost` or None each)."""
+"""Each entry is called with a space, ``macs=`` and ``params=`` (a `Cost` or None), and its own options."""

@@ -28,4 +28,4 @@ def width_factor(residuals: Values, unsure: Values, level: float) -> float:
     count = len(scaled)
     if count < FEW:
         return float(student.ppf(0.5 + level / 2, max(count - 1, 1)) * np.sqrt(np.mean(scaled**2)))
-    return float(np.quantile(scaled, min(1.0, level * (count + 1) / count)))
+    return float(np.quantile(scaled, min(1.0, level * (count + 1) / count), method="higher"))

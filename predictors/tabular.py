@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,23 +12,6 @@ from predictors.intervals import width_factor
 from predictors.models import SIMPLE_FIRST, Models, Table
 from supernet.encoding import Encoding
 from supernet.space import Genes, SearchSpace
-
-
-@dataclass(frozen=True)
-class TabularOptions:
-    """How a tabular predictor learns.
-
-    Args:
-        unit: of what is measured.
-        level: share of measurements that an interval should cover.
-        folds: of the cross-validation that chooses the model and widens the intervals.
-        seed: of the folds and the forest.
-    """
-
-    unit: str = "ms"
-    level: float = 0.9
-    folds: int = 10
-    seed: int = 0
 
 
 @predictors.register("tabular")
@@ -44,7 +26,14 @@ class Tabular:
         space: of the architectures.
         macs: exact multiply-adds; their logarithm is the line that everything else is built on.
         params: exact parameters; their logarithm becomes a column.
-        options: how to learn.
+        unit: of what is measured.
+        level: share of measurements that an interval should cover.
+        folds: of the cross-validation that chooses the model and widens the intervals.
+        seed: of the folds and the forest.
+
+    Attributes:
+        chosen: the model that is used; one of `predictors.models.SIMPLE_FIRST`.
+        errors: mean absolute error of every model's logarithm on what it had not seen.
     """
 
     def __init__(
@@ -53,11 +42,18 @@ class Tabular:
         *,
         macs: Cost | None = None,
         params: Cost | None = None,
-        options: TabularOptions | None = None,
+        unit: str = "ms",
+        level: float = 0.9,
+        folds: int = 10,
+        seed: int = 0,
     ) -> None:
-        self.space, self.options = space, options or TabularOptions()
+        if not 0 < level < 1 or folds < 2:
+            raise PredictorError(
+                f"level {level} and {folds} folds: a level lies between 0 and 1, folds are 2 or more"
+            )
+        self.space, self.unit, self.level, self.folds, self.seed = space, unit, level, folds, seed
         self._costs = {name: cost for name, cost in (("macs", macs), ("params", params)) if cost is not None}
-        self.chosen = ""
+        self.chosen, self.errors = "", dict[str, float]()
         self._encoding = Encoding(space)
         self._models: Models | None = None
         self._measured: tuple[Genes, Values] | None = None
@@ -80,16 +76,16 @@ class Tabular:
             )
         if not (np.isfinite(measured) & (measured > 0)).all():
             raise PredictorError(
-                f"a measurement of {measured.min()} {self.options.unit} is not positive; measure again"
+                f"a measurement of {measured.min()} {self.unit} is not positive; measure again"
             )
         line, columns = self._raw(genes)
         self._centre, self._scale = columns.mean(0), np.where(columns.std(0) > 1e-12, columns.std(0), 1.0)
         table, logs = Table(line, (columns - self._centre) / self._scale), np.log(measured)
-        self._models = Models(table, logs, self.options.seed)
+        self._models = Models(table, logs, self.seed)
         residuals, unsure = self._left_out(table, logs)
         self.errors = {name: float(np.abs(residuals[name]).mean()) for name in SIMPLE_FIRST}
         self.chosen = _simplest(residuals)
-        self._factor = width_factor(residuals[self.chosen], unsure + self._least, self.options.level)
+        self._factor = width_factor(residuals[self.chosen], unsure + self._least, self.level)
         self._measured = genes, measured
 
     def predict(self, genes: Genes) -> Estimate:
@@ -104,14 +100,23 @@ class Tabular:
         found, unsure = self._models.predict(Table(line, (columns - self._centre) / self._scale))
         mean, reach = found[self.chosen], self._factor * (unsure + self._least)
         low, high = np.exp(mean - reach), np.exp(mean + reach)
-        return Estimate(np.exp(mean), low, high, self.options.unit, self.options.level)
+        return Estimate(np.exp(mean), low, high, self.unit, self.level)
 
-    def to_json(self) -> dict[str, Any]:
-        """The options and what was measured: learning from it again gives the same predictor."""
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keywords that make an equal predictor, apart from the costs."""
+        return {"unit": self.unit, "level": self.level, "folds": self.folds, "seed": self.seed}
+
+    @property
+    def learned_from(self) -> tuple[Genes, Values]:
+        """Genes and measurements of the last `fit`.
+
+        Raises:
+            PredictorError: before `fit`.
+        """
         if self._measured is None:
             raise PredictorError("nothing was learned yet; call fit(genes, measured) first")
-        genes, measured = self._measured
-        return {"options": asdict(self.options), "genes": genes.tolist(), "measured": measured.tolist()}
+        return self._measured
 
     def _raw(self, genes: Genes) -> tuple[Values, Values]:
         """The column of the line and all columns, not yet standardised."""
@@ -123,15 +128,15 @@ class Tabular:
     @property
     def _least(self) -> float:
         """Nothing is surer than the usual error: a process may call its noise none at all."""
-        return self.errors[self.chosen]
+        return self.errors[self.chosen] + 1e-9
 
     def _left_out(self, table: Table, logs: Values) -> tuple[dict[str, Values], Values]:
         """For every measurement, by models that have not seen it: how far off each was, how unsure."""
         residuals, unsure = {name: np.zeros(len(logs)) for name in SIMPLE_FIRST}, np.zeros(len(logs))
-        order = np.random.default_rng(self.options.seed).permutation(len(logs))
-        for fold in np.array_split(order, min(self.options.folds, len(logs))):
+        order = np.random.default_rng(self.seed).permutation(len(logs))
+        for fold in np.array_split(order, min(self.folds, len(logs))):
             rest = np.setdiff1d(order, fold)
-            models = Models(table.rows(rest), logs[rest], self.options.seed, like=self._models)
+            models = Models(table.rows(rest), logs[rest], self.seed, like=self._models)
             found, unsure[fold] = models.predict(table.rows(fold))
             for name in SIMPLE_FIRST:
                 residuals[name][fold] = logs[fold] - found[name]
@@ -139,10 +144,10 @@ class Tabular:
 
 
 def _simplest(residuals: Mapping[str, Values]) -> str:
-    """The simplest model whose error no other beats by more than chance would."""
+    """The simplest model whose error no other beats by more than chance would, and by a thousandth."""
     errors = {name: np.abs(values) for name, values in residuals.items()}
     for i, name in enumerate(SIMPLE_FIRST):
         gains = [errors[name] - errors[other] for other in SIMPLE_FIRST[i + 1 :]]
-        if all(gain.mean() <= gain.std() / np.sqrt(len(gain)) for gain in gains):
+        if all(gain.mean() <= max(gain.std() / np.sqrt(len(gain)), 1e-3) for gain in gains):
             return name
     return SIMPLE_FIRST[-1]

@@ -1,0 +1,113 @@
+"""A predictor as one JSON file: what was measured and how it was learned from, never code.
+
+Learning takes seconds and gives the same result every time, so nothing that was learned needs to be
+stored. A few predictions are, to notice when a library or a cost is no longer what it was.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hardware.device import Device
+from predictors.estimate import Cost, Predictor, predictors
+from supernet.errors import StateError
+from supernet.files import write_atomically
+from supernet.space import SearchSpace
+
+FORMAT = 1
+_CHECKED = 8
+_CLOSE = 1e-3
+"""Optimisers differ in the last digits between machines; a thousandth is far below any interval."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A predictor that was read back.
+
+    Args:
+        predictor: learned anew from the measurements in the file.
+        device: where they were taken.
+    """
+
+    predictor: Predictor
+    device: Device
+
+
+def save(path: Path, name: str, predictor: Predictor, space: SearchSpace, device: Device) -> Path:
+    """Write a predictor as one JSON file.
+
+    Args:
+        path: where to.
+        name: what the predictor is registered as.
+        predictor: one that has learned.
+        space: of its architectures.
+        device: where they were measured.
+
+    Raises:
+        PredictorError: when it has not learned yet.
+        StateError: when the place cannot be written to.
+    """
+    genes, measured = predictor.learned_from
+    document = {
+        "format": FORMAT,
+        "predictor": name,
+        "options": predictor.options,
+        "device": device.to_json(),
+        "space": space.to_json(),
+        "genes": genes.tolist(),
+        "measured": measured.tolist(),
+        "predicted": predictor.predict(genes[:_CHECKED]).mean.tolist(),
+    }
+    return write_atomically(path, json.dumps(document))
+
+
+def load(path: Path, *, macs: Cost | None = None, params: Cost | None = None) -> Stored:
+    """Read what `save` wrote, and learn from it again.
+
+    Args:
+        path: the file.
+        macs: the cost the predictor was made with, if it was.
+        params: the cost the predictor was made with, if it was.
+
+    Raises:
+        StateError: when the file is missing, damaged or of a newer version, or what is learned from it
+            differs from what was learned then.
+        SupernetError: when no predictor of that name is registered.
+    """
+    document = _read(path)
+    try:
+        genes = np.array(document["genes"], dtype=np.int64)
+        make, space = predictors[document["predictor"]], SearchSpace.from_json(document["space"])
+        predictor = make(space, macs=macs, params=params, **document["options"])
+        predictor.fit(genes, np.array(document["measured"]))
+        found = predictor.predict(genes[:_CHECKED]).mean
+        device = Device.from_json(document["device"])
+    except (KeyError, TypeError) as error:
+        raise StateError(
+            f"the predictor in {path} is damaged ({error}); fit it again from its profile"
+        ) from error
+    if not np.allclose(found, document["predicted"], rtol=_CLOSE, atol=0):
+        raise StateError(
+            f"{path} holds a predictor that learned {document['predicted'][0]:.5g} where it now learns "
+            f"{found[0]:.5g}; give the costs (macs, params) it had, or fit it again from its profile"
+        )
+    return Stored(predictor, device)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise StateError(
+            f"no predictor can be read from {path}: {error}; fit one with `supernet profile`"
+        ) from error
+    if document.get("format") != FORMAT:
+        raise StateError(
+            f"a predictor of format {document.get('format')} cannot be read; this version reads {FORMAT}"
+        )
+    return document

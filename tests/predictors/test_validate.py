@@ -1,0 +1,65 @@
+"""Errors on what was not seen, not on what was learned."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from predictors.estimate import Estimate, PredictorError
+from predictors.tabular import Tabular
+from predictors.validate import compare, validate
+from supernet.space import Genes
+from tests.predictors.latencies import SPACE, latency_ms, macs, sampled
+
+
+class _Rote:
+    """Knows what it was told by heart, and guesses one for the rest."""
+
+    options: dict[str, object] = {}  # noqa: RUF012
+
+    def fit(self, genes: Genes, measured: np.ndarray) -> None:
+        self.known = {tuple(row): value for row, value in zip(genes.tolist(), measured)}
+
+    def predict(self, genes: Genes) -> Estimate:
+        mean = np.array([self.known.get(tuple(row), 1.0) for row in genes.tolist()])
+        return Estimate(mean, mean - 0.1, mean + 0.1, "ms", 0.9)
+
+    @property
+    def learned_from(self) -> tuple[Genes, np.ndarray]:
+        raise NotImplementedError
+
+
+def test_learning_by_rote_does_not_pay() -> None:
+    genes = sampled(30)
+    found = validate(_Rote, genes, np.full(30, 2.0))
+    assert found.mape == pytest.approx(0.5)
+    assert found.coverage == 0
+    assert found.count == 30
+
+
+def test_a_good_predictor_validates_well_and_says_so_in_words() -> None:
+    genes = sampled(40)
+    found = validate(lambda: Tabular(SPACE, macs=macs), genes, latency_ms(genes, 0.01), level=0.9)
+    assert found.spearman > 0.9
+    assert found.within_10 > 0.8
+    assert "40 measured subnets" in str(found)
+
+
+def test_the_figures_are_those_counted_by_hand() -> None:
+    mean, measured = np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 2.5, 3.0, 2.0])
+    found = compare(mean, mean - 0.6, mean + 0.6, measured, level=0.9)
+    assert found.mape == pytest.approx((0 + 0.2 + 0 + 1.0) / 4)
+    assert found.within_10 == 0.5
+    assert found.coverage == 0.75
+    assert found.spearman == pytest.approx(0.4)
+
+
+def test_too_few_to_split_are_refused() -> None:
+    with pytest.raises(PredictorError, match="measure 10"):
+        validate(lambda: Tabular(SPACE), sampled(8), np.ones(8))
+
+
+def test_intervals_of_another_level_than_asked_are_refused() -> None:
+    genes = sampled(12)
+    with pytest.raises(PredictorError, match=r"level 0\.5"):
+        validate(lambda: Tabular(SPACE, macs=macs), genes, latency_ms(genes), level=0.5)
