@@ -130,11 +130,9 @@ def rebuild(origin: Mapping[str, Any] | None, folder: Path) -> nn.Module:
         network: nn.Module = timm.create_model(origin["timm"], pretrained=False, **origin.get("kwargs", {}))
         return network
     if origin is not None and "preset" in origin:
-        from supernet.config import decode
-        from supernet.presets import presets
+        from supernet.presets.preset import rebuilt
 
-        supernet = decode(origin["kwargs"], presets[origin["preset"]]).supernet()
-        return supernet.extract(supernet.space.largest())
+        return rebuilt(origin)
     raise StateError(
         f"the supernet in {folder} does not say how its network is made (origin: {origin}); "
         f"make the network yourself and give it: Supernet.load({str(folder)!r}, model=network)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -96,6 +97,15 @@ def test_an_architecture_survives_the_words_of_its_reference(name: str) -> None:
 def test_a_dictionary_without_its_keys_is_refused_by_name(name: str) -> None:
     with pytest.raises(ArchitectureError, match=r"missing|has no|no value"):
         presets[name]().from_reference({})
+
+
+@pytest.mark.parametrize("name", ["autoformer_tiny", "spos", "single_path"])
+def test_a_saved_preset_comes_back_by_its_name(name: str, tmp_path: Path) -> None:
+    preset, supernet = made(name)
+    again = Supernet.load(supernet.save(tmp_path))
+    arch, x = preset.space.sample(Random(2)), images(name)
+    with torch.no_grad():
+        assert torch.equal(again(x, arch), supernet(x, arch))
 
 
 def test_an_unknown_preset_is_answered_with_the_nearest() -> None:
