@@ -31,11 +31,9 @@ class PredictOptions:
 
     Args:
         predictor: a registered predictor.
-        level: share of the latencies that should lie inside the predicted interval.
     """
 
-    predictor: str = "latency"
-    level: float = 0.9
+    predictor: str = "tabular"
 
 
 @dataclass(frozen=True)

@@ -12,20 +12,20 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from predictors.validate import Validation, validate
-from supernet.elastic.costs import Costs
 from torch import Tensor
 
 from hardware.measurement import Profile
 from hardware.profiler import profile
 from hardware.sampling import spread
 from predictors import Predictor, predictors
+from predictors.validate import Validation, validate
 from search.archive import Archive, Evaluation
 from search.engine import SearchResult, random_search, search
 from search.front import choose, front
 from search.objective import Objective
 from supernet.build import build
 from supernet.data import Dataset, load
+from supernet.elastic.costs import Costs
 from supernet.elastic.storage import WEIGHTS
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ArchitectureError, StateError
@@ -65,7 +65,7 @@ class Bench:
     @cached_property
     def costs(self) -> Costs:
         """Exact costs of any architecture."""
-        return self.net.costs()
+        return Costs(self.net.plan, self.net.ops, self.net.largest)
 
     @cached_property
     def evaluator(self) -> Evaluator:
@@ -131,7 +131,7 @@ def profile_device(bench: Bench, narrator: Narrator) -> Profiled:
         StateError: when the folder holds another profile.
     """
     options = bench.run.options
-    archs = spread(bench.net.space, options.profile.subnets, options.profile.seed, bench.costs.macs)
+    archs = spread(bench.net.space, options.profile.subnets, options.profile.seed, bench.costs.params)
     with narrator.steps() as report:
         measured = profile(
             bench.net,
@@ -151,14 +151,12 @@ def learn(bench: Bench, measured: Profile) -> Profiled:
 
     def fresh() -> Predictor:
         return predictors[options.predictor](
-            bench.net.space, macs=bench.costs.macs, params=bench.costs.params
+            bench.net.space, params=bench.costs.params
         )
 
     predictor = fresh()
     predictor.fit(measured.genes, measured.median_ms)
-    return Profiled(
-        measured, predictor, validate(fresh, measured.genes, measured.median_ms, level=options.level)
-    )
+    return Profiled(measured, predictor, validate(fresh, measured.genes, measured.median_ms))
 
 
 def profiled(bench: Bench) -> Profiled:

@@ -1,0 +1,105 @@
+"""The quickstart's promises: accuracy of the subnets, beside the same networks trained alone; seconds; ONNX.
+
+    python -m benchmarks.quickstart [--seeds 3] [--json FILE]
+
+Per seed: one supernet, then its largest and its smallest network trained alone from scratch for as many steps
+with the same recipe. ``worst_gap_to_alone`` is how many points, at worst, a subnet is behind (negative when it
+is ahead in all cases). ``seconds`` is a whole ``supernet quickstart`` in a fresh folder.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from benchmarks.contract import Result, arguments
+from supernet.build import build
+from supernet.data import Dataset, load
+from supernet.elastic.supernet import Supernet
+from supernet.evaluate import Evaluator
+from supernet.options import SupernetOptions, TrainOptions
+from supernet.space import Architecture
+from supernet.strategies import Alone, Strategy
+from supernet.trainer import Trainer
+from zoo.narrator import Narrator
+from zoo.quickstart import quickstart
+from zoo.run import open_run
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = arguments("quickstart", __doc__.partition("\n")[0])
+    parser.add_argument("--data", default="digits", help="as `supernet train --data`")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds of the comparison with training alone")
+    parser.add_argument("--epochs", type=int, help="instead of the quickstart's own number")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    if args.quick:
+        args.seeds, args.epochs = 1, args.epochs or 3
+    result = Result("quickstart", vars(args))
+    changes = [f'data.source="{args.data}"', *([f"train.epochs={args.epochs}"] if args.epochs else [])]
+    if args.quick:
+        changes += ["search.evaluations=20", "search.population=8", "profile.subnets=12", "profile.seconds=2"]
+    with tempfile.TemporaryDirectory() as folder:
+        run = open_run(Path(folder) / "run", changes=changes)
+        start = time.perf_counter()
+        proofs = quickstart(run, Narrator(Console(file=io.StringIO())), "python -m benchmarks.quickstart")
+        result.figures["seconds"] = time.perf_counter() - start
+        result.figures["worst_onnx_difference"] = max(proof.parity.max_relative for proof in proofs)
+        result.figures["worst_inside_to_cut_out"] = max(proof.exact for proof in proofs)
+    data = load(run.options.data)
+    for seed in range(args.seeds):
+        result.rows += compare(data, run.options.supernet, replace(run.options.train, seed=seed))
+    for role in ("largest", "smallest"):
+        found = [row["subnet"] for row in result.rows if row["network"] == role]
+        result.figures[f"{role}_accuracy"] = min(found)
+    result.figures["worst_gap_to_alone"] = max(row["alone"] - row["subnet"] for row in result.rows)
+    result.finish(args.json)
+
+
+def compare(data: Dataset, model: SupernetOptions, options: TrainOptions) -> list[dict[str, float | str | int]]:
+    """Test accuracy in percent of the two ends of a supernet, and of the same networks trained alone."""
+    together, seconds = trained(data, model, options)
+    rows: list[dict[str, float | str | int]] = []
+    for role, arch in (("largest", together.space.largest()), ("smallest", together.space.smallest())):
+        alone, alone_seconds = trained(data, model, options, Alone(arch))
+        rows.append(
+            {
+                "seed": options.seed,
+                "network": role,
+                "subnet": accuracy(together, data, arch),
+                "alone": accuracy(alone, data, arch),
+                "test images": len(data.test),
+                "supernet cpu s": seconds,
+                "alone cpu s": alone_seconds,
+            }
+        )
+    return rows
+
+
+def trained(
+    data: Dataset, model: SupernetOptions, options: TrainOptions, strategy: Strategy | None = None
+) -> tuple[Supernet, float]:
+    """A supernet trained by a strategy, and the CPU seconds it took."""
+    net = build(
+        model, classes=len(data.classes), channels=data.channels, resolution=data.resolution, seed=options.seed
+    )
+    start = time.process_time()
+    Trainer(net, data, replace(options, evaluate_every=options.epochs), strategy=strategy).run()
+    return net, time.process_time() - start
+
+
+def accuracy(net: Supernet, data: Dataset, arch: Architecture) -> float:
+    """Percent of the test split."""
+    return 100 * Evaluator(net, data, "test")(arch).share
+
+
+if __name__ == "__main__":
+    main()
