@@ -1,0 +1,270 @@
+"""Rules of the ops that only move entries: reshape, split, join, pick, repeat."""
+
+from __future__ import annotations
+
+from string import ascii_letters
+from typing import Any
+
+from torch.fx import Node
+
+from supernet.elastic.groups import (
+    Axis,
+    axis_size,
+    compressed,
+    fixed,
+    freeze,
+    fresh,
+    mark,
+    regroup,
+    resolve,
+    split_axis,
+    tie,
+)
+from supernet.elastic.rules import broadcast, freeze_all, rule, unknown
+from supernet.elastic.trace import Axes, Walk, op_name, shape_of
+
+
+def _source(walk: Walk, node: Node) -> Axes:
+    return walk.of(walk.tensor_inputs(node)[0])
+
+
+@rule("view", "reshape", "_unsafe_view", "flatten", "unflatten", "reshape_as", "view_as")
+def reshape(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    return tuple(regroup(_source(walk, node), shape_of(node)))
+
+
+@rule("permute")
+def permute(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    axes = _source(walk, node)
+    return tuple(axes[dim] for dim in args["dims"])
+
+
+@rule("movedim")
+def movedim(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    axes = list(_source(walk, node))
+    start, end = args["source"], args["destination"]
+    if isinstance(start, list | tuple) and len(start) > 1:
+        return unknown(walk, node, args)  # type: ignore[return-value]
+    first = start[0] if isinstance(start, list | tuple) else start
+    last = end[0] if isinstance(end, list | tuple) else end
+    axes.insert(last % len(axes), axes.pop(first))
+    return tuple(axes)
+
+
+@rule("transpose", "transpose_", "swapaxes", "t", "numpy_T")
+def transpose(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    axes = list(_source(walk, node))
+    a, b = args.get("dim0", args.get("axis0", 0)), args.get("dim1", args.get("axis1", -1))
+    axes[a], axes[b] = axes[b], axes[a]
+    return tuple(axes)
+
+
+@rule("unsqueeze")
+def unsqueeze(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    axes = list(_source(walk, node))
+    axes.insert(args["dim"] % (len(axes) + 1), fixed(1))
+    return tuple(axes)
+
+
+@rule("squeeze")
+def squeeze(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    axes = _source(walk, node)
+    which = args.get("dim", range(len(axes)))
+    dims = {dim % len(axes) for dim in ([which] if isinstance(which, int) else which)}
+    return tuple(axis for i, axis in enumerate(axes) if i not in dims or axis_size(axis) != 1)
+
+
+@rule("expand", "expand_as", "broadcast_to")
+def expand(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    return broadcast(walk, node, walk.tensor_inputs(node)[:1], "expand")
+
+
+@rule("repeat", "tile")
+def repeat(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    axes, shape = _source(walk, node), shape_of(node)
+    axes = (*(fixed(1) for _ in range(len(shape) - len(axes))), *axes)
+    return tuple(
+        axis if axis_size(axis) == size else compressed(axis * (size // axis_size(axis)))
+        for axis, size in zip(axes, shape)
+    )
+
+
+@rule("repeat_interleave")
+def repeat_interleave(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    axes, shape = _source(walk, node), shape_of(node)
+    if len(axes) != len(shape):
+        return unknown(walk, node, args)  # type: ignore[return-value]
+    return tuple(
+        axis if axis_size(axis) == size else tuple((*run, size // axis_size(axis)) for run in axis)
+        for axis, size in zip(axes, shape)
+    )
+
+
+@rule("select")
+def select(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    axes = _source(walk, node)
+    dim = args["dim"] % len(axes)
+    freeze(axes[dim], "one entry of it is picked")
+    return (*axes[:dim], *axes[dim + 1 :])
+
+
+@rule("unbind")
+def unbind(walk: Walk, node: Node, args: dict[str, Any]) -> list[Axes]:
+    axes = _source(walk, node)
+    dim = args["dim"] % len(axes)
+    freeze(axes[dim], "its entries are taken apart")
+    return [(*axes[:dim], *axes[dim + 1 :])] * axis_size(axes[dim])
+
+
+@rule("slice")
+def narrow(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    axes, shape = _source(walk, node), shape_of(node)
+    dim = args["dim"] % len(axes)
+    whole = axis_size(axes[dim])
+    if shape[dim] == whole:
+        return axes
+    if args["step"] != 1:
+        freeze(axes[dim], "every other entry is picked")
+        return (*axes[:dim], fixed(shape[dim]), *axes[dim + 1 :])
+    start = min(max((args["start"] or 0) + (whole if (args["start"] or 0) < 0 else 0), 0), whole)
+    sizes = [start, shape[dim], whole - start - shape[dim]]
+    return (*axes[:dim], _pieces(axes[dim], sizes)[1], *axes[dim + 1 :])
+
+
+def _pieces(axis: Axis, sizes: list[int]) -> list[Axis]:
+    """An axis cut into consecutive pieces; all of them fixed when a cut runs through a unit's middle."""
+    out: list[Axis] = []
+    rest = resolve(axis)
+    for size in sizes:
+        cut = split_axis(rest, size) if size else ((), rest)
+        if cut is None:
+            freeze(axis, "it is cut where no unit ends")
+            return [fixed(size) for size in sizes]
+        out.append(cut[0])
+        rest = cut[1]
+    return out
+
+
+@rule("split", "split_with_sizes", "chunk", "tensor_split", "unsafe_split", "unsafe_chunk")
+def split(walk: Walk, node: Node, args: dict[str, Any]) -> list[Axes]:
+    axes, shapes = _source(walk, node), [tuple(value.shape) for value in node.meta["val"]]
+    dim = args["dim"] % len(axes)
+    pieces = _pieces(axes[dim], [int(shape[dim]) for shape in shapes])
+    axes = _source(walk, node)
+    return [(*axes[:dim], piece, *axes[dim + 1 :]) for piece in pieces]
+
+
+@rule("cat", "concat", "concatenate")
+def cat(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    """Joined axes are laid end to end; the others are the same for all."""
+    parts = [part for part in args["tensors"] if len(shape_of(part)) == len(shape_of(node))]
+    dim = args["dim"] % len(shape_of(node))
+    first = walk.of(parts[0])
+    for part in parts[1:]:
+        for i, (a, b) in enumerate(zip(first, walk.of(part))):
+            if i != dim:
+                tie(a, b, "cat")
+    joined = tuple(run for part in parts for run in walk.of(part)[dim])
+    return (*first[:dim], resolve(joined), *first[dim + 1 :])
+
+
+@rule("stack")
+def stack(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    dim = args["dim"] % len(shape_of(node))
+    first = walk.of(args["tensors"][0])
+    for part in args["tensors"][1:]:
+        for a, b in zip(first, walk.of(part)):
+            tie(a, b, "stack")
+    return (*first[:dim], fixed(len(args["tensors"])), *first[dim:])
+
+
+@rule("pad", "constant_pad_nd", "reflection_pad2d", "replication_pad2d")
+def pad(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    axes, shape, widths = _source(walk, node), shape_of(node), args.get("pad", args.get("padding"))
+    padded = {len(axes) - 1 - i // 2 for i, width in enumerate(widths or ()) if width}
+    for i in padded:
+        freeze(axes[i], "it is padded")
+    return tuple(fixed(shape[i]) if i in padded else axis for i, axis in enumerate(axes))
+
+
+@rule("index")
+def index(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    """Entries are looked up along some axes, which stay whole; the others pass on."""
+    axes, shape = walk.of(args["self"]), shape_of(node)
+    used = [i for i, each in enumerate(args["indices"]) if each is not None]
+    contiguous = used == list(range(used[0], used[-1] + 1))
+    for each in args["indices"]:
+        if isinstance(each, Node):
+            freeze_all(walk.of(each), "it says where to look things up")
+    for i in used:
+        freeze(axes[i], "entries of it are looked up")
+    kept = [axis for i, axis in enumerate(axes) if i not in used]
+    looked_up = len(shape) - len(kept)
+    before = used[0] if contiguous else 0
+    found = [fixed(size) for size in shape[before : before + looked_up]]
+    return (*kept[:before], *found, *kept[before:])
+
+
+@rule("index_select", "gather", "embedding", "take_along_dim")
+def lookup(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    if op_name(node) == "embedding":
+        weight, where = walk.of(args["weight"]), walk.of(args["indices"])
+        freeze(weight[0], "entries of it are looked up")
+        return (*where, weight[1])
+    if op_name(node) != "index_select":
+        return unknown(walk, node, args)  # type: ignore[return-value]
+    axes, dim = walk.of(args["self"]), args["dim"]
+    freeze(axes[dim], "entries of it are looked up")
+    return tuple(
+        fixed(size) if i == dim % len(axes) else axis
+        for (i, axis), size in zip(enumerate(axes), shape_of(node))
+    )
+
+
+@rule("zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like")
+def like(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    return _source(walk, node)
+
+
+@rule("pixel_shuffle", "pixel_unshuffle")
+def shuffle_pixels(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    """Channels are traded for pixels: a whole block of them moves with one unit."""
+    axes, shape = _source(walk, node), shape_of(node)
+    small, area = min(shape[1], axis_size(axes[1])), None
+    area = max(shape[1], axis_size(axes[1])) // small
+    if op_name(node) == "pixel_unshuffle":
+        return (axes[0], tuple((*run, area) for run in axes[1]), fixed(shape[2]), fixed(shape[3]))
+    parts = fresh(small)
+    tie(axes[1], ((*parts[0], area),), "pixel shuffle")
+    return (axes[0], parts, fixed(shape[2]), fixed(shape[3]))
+
+
+@rule("unfold", "im2col", "col2im")
+def unfold(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    return unknown(walk, node, args)  # type: ignore[return-value]
+
+
+@rule("einsum")
+def einsum(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    """Every letter is one axis; a letter that is summed over is a head dimension."""
+    read, arrow, made = args["equation"].replace(" ", "").partition("->")
+    operands = [walk.of(tensor) for tensor in args["tensors"]]
+    terms = read.split(",")
+    if not arrow or any(letter not in ascii_letters for term in (*terms, made) for letter in term):
+        return unknown(walk, node, args)  # type: ignore[return-value]
+    known: dict[str, Axis] = {}
+    for term, axes in zip(terms, operands):
+        for letter, axis in zip(term, axes):
+            if axis_size(known.setdefault(letter, axis)) == 1:
+                known[letter] = axis
+            elif axis_size(axis) > 1:
+                tie(known[letter], axis, "einsum")
+    stored = [walk.name_of(tensor) is not None for tensor in args["tensors"]]
+    for letter, axis in known.items():
+        if letter not in made and not any(stored):
+            mark(axis, "head_dim")
+        elif all(letter in term for term in terms) and len(made) > 2 and letter != made[0]:
+            mark(axis, "heads")
+    if len(terms) == 2:
+        walk.macs[node] = (tuple(known.values()),)
+    return tuple(known[letter] for letter in made)

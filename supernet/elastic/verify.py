@@ -1,0 +1,310 @@
+"""Every group is checked before it may be elastic: the cut network against the masked one.
+
+The masked network is the whole one with the entries that a cut drops set to zero; norms that run
+over an elastic size are taken over the entries that are left. If a cut is a cut of the network, both
+give the same. A group for which they do not is frozen, and the reason says what was seen.
+
+The check runs on a copy with informative weights (random statistics, no zero gammas) in double
+precision, so that a difference is a difference and not rounding; the network itself is not touched.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import chain, combinations
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+from supernet.elastic.outline import outline
+from supernet.elastic.plan import Plan, Reading, Sizes, Slices, centre, named_tensors, views
+from supernet.elastic.readings import candidates
+from supernet.elastic.skeleton import bind, make_elastic
+from supernet.elastic.trace import Trace
+
+log = logging.getLogger(__name__)
+
+TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
+MOST_CANDIDATES = 6
+"""Up to this many integers every subset of them is tried."""
+FAILURES = (
+    RuntimeError,
+    ValueError,
+    AssertionError,
+    IndexError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    ArithmeticError,
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the check found.
+
+    Args:
+        live: groups that hold.
+        frozen: groups that do not, with the reason.
+        readings: integers of modules that have to follow.
+    """
+
+    live: tuple[str, ...]
+    frozen: dict[str, str]
+    readings: tuple[Reading, ...]
+
+
+def verify(
+    model: nn.Module, trace: Trace, example: Tensor, cuts: Sequence[Sizes], live: Iterable[str] | None = None
+) -> Verdict:
+    """Check all groups together at every cut, and look for the guilty only when that fails.
+
+    Args:
+        model: the largest network, plain.
+        trace: of that network.
+        example: a batch as it takes it; one image is enough.
+        cuts: units to keep per group; several tables, e.g. the smallest and a random one.
+        live: names of the groups to check; all that are not frozen when None.
+    """
+    names = [name for name, group in trace.groups.items() if not group.frozen] if live is None else list(live)
+    check = Check(model, trace, example)
+    readings = check.readings(names, cuts[0])
+    frozen: dict[str, str] = {}
+    for cut in cuts:
+        alive = [name for name in names if name not in frozen]
+        for name, why in check.guilty(alive, cut, readings):
+            log.info("frozen: %s: %s", name, why)
+            frozen[name] = why
+    alive = [name for name in names if name not in frozen]
+    return Verdict(tuple(alive), frozen, tuple(check.needed(readings, alive)))
+
+
+class Check:
+    """Compares cut and masked networks that share one randomised copy of the weights."""
+
+    def __init__(self, model: nn.Module, trace: Trace, example: Tensor) -> None:
+        self.trace = trace
+        self.model = informative(copy.deepcopy(model).eval())
+        self.example = example.detach().double() if example.is_floating_point() else example.detach()
+        self.whole = self._run(self.model)
+
+    @torch.no_grad()
+    def _run(self, model: nn.Module, over: TorchFunctionMode | None = None) -> list[Tensor]:
+        with over or nullcontext():
+            return [leaf for leaf in tree_leaves(model(self.example)) if isinstance(leaf, Tensor)]
+
+    def difference(self, names: Iterable[str], cut: Sizes, readings: Sequence[Reading]) -> str | None:
+        """What is wrong when only these groups are cut; None when nothing is."""
+        names = set(names)
+        plan = outline(self.model, self.trace, names, [r for r in readings])
+        sizes = {name: cut.get(name, dim.full) for name, dim in plan.dims.items()}
+        try:
+            skeleton = make_elastic(bind(self.model, Slices({}, frozenset())), plan)
+            sliced = self._run(bind(skeleton, plan.slices_at(skeleton, sizes)))
+        except FAILURES as error:
+            return f"the cut network fails: {_first_line(error)}"
+        masked = self.masked(plan, sizes)
+        if any(a.shape != b.shape for a, b in zip(sliced, masked)):
+            return "the cut network answers in another shape"
+        worst = max(_relative(a, b) for a, b in zip(sliced, masked))
+        tolerance = TOLERANCE.get(masked[0].dtype, 1e-3)
+        if not worst <= tolerance:
+            return f"sliced differs from masked by {worst:.2g} of its largest answer"
+        if any(size < plan.dims[name].full for name, size in sizes.items()):
+            change = max(_relative(a, b) for a, b in zip(masked, self.whole))
+            if change <= tolerance:
+                return "cutting it changes nothing that can be seen"
+        return None
+
+    def masked(self, plan: Plan, sizes: Sizes) -> list[Tensor]:
+        """What the whole network says when everything a cut drops is zero."""
+        masks: dict[int, Tensor] = {}
+        tensors = {}
+        for name, tensor in named_tensors(self.model):
+            if name not in plan.extents and name not in plan.kernels:
+                continue
+            if not tensor.is_floating_point():
+                continue
+            kept = mask(tensor, plan, name, sizes)
+            tensors[name] = tensor if name.endswith("running_var") else tensor * kept
+            if isinstance(tensor, nn.Parameter):
+                tensors[name] = nn.Parameter(tensors[name], requires_grad=False)
+            masks[id(tensors[name])] = kept
+        return self._run(bind(self.model, Slices(tensors, frozenset())), LiveNorms(masks))
+
+    def guilty(self, names: list[str], cut: Sizes, readings: Sequence[Reading]) -> list[tuple[str, str]]:
+        """The groups of ``names`` to freeze so that the rest holds together, with reasons.
+
+        Halves are checked alone until single groups are left; two groups that only fail together
+        lose the later one.
+        """
+        why = self.difference(names, cut, readings) if names else None
+        if why is None:
+            return []
+        if len(names) == 1:
+            return [(names[0], why)]
+        half = len(names) // 2
+        first = self.guilty(names[:half], cut, readings)
+        second = self.guilty(names[half:], cut, readings)
+        out = dict([*first, *second])
+        rest = [name for name in names if name not in out]
+        if rest and (why := self.difference(rest, cut, readings)) is not None:
+            out |= dict.fromkeys(self._clashing(rest, cut, readings), f"only holds without the others: {why}")
+        return list(out.items())
+
+    def _clashing(self, names: list[str], cut: Sizes, readings: Sequence[Reading]) -> list[str]:
+        """Groups that hold alone but not beside the ones before them; found by halving."""
+        kept, out, rest = [], [], list(names)
+        while rest:
+            low, high = 0, len(rest)
+            while low < high:
+                middle = (low + high + 1) // 2
+                holds = self.difference(kept + rest[:middle], cut, readings) is None
+                low, high = (middle, high) if holds else (low, middle - 1)
+            kept += rest[:low]
+            out += rest[low : low + 1]
+            rest = rest[low + 1 :]
+        return out
+
+    def readings(self, names: list[str], cut: Sizes) -> list[Reading]:
+        """The integers that have to follow, tried out on one group of every kind of place."""
+        if self.difference(names, cut, ()) is None:
+            return []
+        chosen: dict[tuple[str, str, int | None], Reading] = {}
+        known: dict[tuple[Any, ...], tuple[int, ...] | None] = {}
+        for name in names:
+            found = candidates(self.model, self.trace, self.trace.groups[name])
+            if not found:
+                continue
+            signature = _signature(self.model, self.trace, name, found)
+            subset = known.get(signature)
+            if subset is None:
+                subset = known[signature] = self._smallest_subset(name, cut, found)
+            for i in subset:
+                chosen.setdefault((found[i].module, found[i].attribute, found[i].index), found[i])
+        return list(chosen.values())
+
+    def _smallest_subset(self, name: str, cut: Sizes, found: list[Reading]) -> tuple[int, ...]:
+        """Positions of the readings under which a group holds: none, all, then subsets by size."""
+        every = tuple(range(len(found)))
+        few = every[:MOST_CANDIDATES]
+        ways = chain([(), every], *(combinations(few, count) for count in range(1, len(few))))
+        for subset in ways:
+            if self.difference([name], cut, [found[i] for i in subset]) is None:
+                return self._without_idle(name, cut, found, subset)
+        return ()
+
+    def _without_idle(
+        self, name: str, cut: Sizes, found: list[Reading], subset: tuple[int, ...]
+    ) -> tuple[int, ...]:
+        for i in subset:
+            fewer = tuple(j for j in subset if j != i)
+            if fewer != subset and self.difference([name], cut, [found[j] for j in fewer]) is None:
+                subset = fewer
+        return subset
+
+    def needed(self, readings: Iterable[Reading], live: Iterable[str]) -> list[Reading]:
+        """Readings of tensors that are still cut."""
+        plan = outline(self.model, self.trace, live)
+        cut = {
+            (name, axis) for name, axes in plan.extents.items() for axis, extent in enumerate(axes) if extent
+        }
+        return [r for r in readings if (f"{r.module}.{r.tensor}".lstrip("."), r.axis) in cut]
+
+
+def _signature(model: nn.Module, trace: Trace, name: str, found: list[Reading]) -> tuple[Any, ...]:
+    """Groups of one signature sit in the same kind of place and need the same integers."""
+    group = trace.groups[name]
+    kinds = tuple(
+        (type(model.get_submodule(r.module)).__name__, r.attribute, r.index, r.tensor, r.axis) for r in found
+    )
+    return (group.kind, kinds)
+
+
+def informative(model: nn.Module) -> nn.Module:
+    """The network in double precision with weights that hide nothing: random statistics, no zero gammas."""
+    generator = torch.Generator().manual_seed(0)
+    for name, tensor in named_tensors(model.double()):
+        if not tensor.is_floating_point():
+            continue
+        value = tensor.data
+        flat = value.numel() == max(value.shape, default=1)
+        if name.endswith(("running_var", "weight", "gamma", "scale")) and flat:
+            value.uniform_(0.5, 1.5, generator=generator)
+        elif isinstance(tensor, nn.Parameter) and (flat or (value == value.flatten()[:1]).all()):
+            value.normal_(0.1, 0.1, generator=generator)
+        elif name.endswith("running_mean"):
+            value.normal_(0, 0.1, generator=generator)
+    return model
+
+
+def mask(tensor: Tensor, plan: Plan, name: str, sizes: Sizes) -> Tensor:
+    """Ones where a slice keeps an entry, zeros elsewhere; broadcasts over ``tensor``."""
+    kept = torch.ones([1] * tensor.dim(), dtype=tensor.dtype)
+    for axis, extent in enumerate(plan.extents.get(name, ())):
+        if extent is None:
+            continue
+        line = torch.zeros(tensor.shape[axis], dtype=tensor.dtype)
+        for view in views(line, 0, extent, sizes, plan.dims):
+            view.fill_(1)
+        kept = kept * line.view([-1 if i == axis else 1 for i in range(tensor.dim())])
+    if name in plan.kernels:
+        square = torch.zeros_like(tensor)
+        centre(square, sizes[plan.kernels[name].dim]).fill_(1)
+        kept = kept * square
+    return kept
+
+
+class LiveNorms(TorchFunctionMode):
+    """Norms over an elastic size are taken over the entries that are left.
+
+    Args:
+        masks: by the identity of a norm's weight, ones where an entry is left.
+    """
+
+    def __init__(self, masks: dict[int, Tensor]) -> None:
+        super().__init__()
+        self.masks = masks
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        last = {F.layer_norm: True, torch.layer_norm: True, F.rms_norm: True, torch.rms_norm: True}
+        if func in last or func in (F.group_norm, torch.group_norm):
+            weight = kwargs.get("weight", args[2] if len(args) > 2 else None)
+            kept = self.masks.get(id(weight))
+            groups = kwargs.get("num_groups", args[1] if len(args) > 1 else 1)
+            if kept is not None and not bool(kept.all()) and (func in last or groups == 1):
+                return _over_live(func, kept.flatten().bool(), -1 if func in last else 1, args, kwargs)
+        return func(*args, **kwargs)
+
+
+def _over_live(func: Any, kept: Tensor, axis: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    where = kept.nonzero().flatten()
+    x = args[0] if args else kwargs["input"]
+
+    def left(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.index_select(0, where)
+        return [len(where)] if isinstance(value, tuple | list) else value
+
+    rest = {name: left(value) for name, value in kwargs.items() if name != "input"}
+    out = func(x.index_select(axis, where), *(left(value) for value in args[1:]), **rest)
+    return torch.zeros_like(x).index_copy(axis, where, out)
+
+
+def _relative(a: Tensor, b: Tensor) -> float:
+    if a.numel() == 0:
+        return 0.0
+    return float((a.double() - b.double()).abs().max() / b.double().abs().max().clamp_min(1e-30))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
