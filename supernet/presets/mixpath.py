@@ -14,8 +14,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from supernet.elastic.plan import PRESENT, Plan
+from supernet.elastic.plan import Plan
 from supernet.errors import ArchitectureError
+from supernet.presets.candidates import OneOf, Sum
 from supernet.presets.ofa import initialise
 from supernet.presets.preset import Built, presets
 from supernet.presets.wiring import Wiring
@@ -23,17 +24,6 @@ from supernet.space import Architecture, Choice, SearchSpace
 
 CHANNELS = (32, 48, 48, 96, 96, 96, 192, 192, 192, 256, 256, 320, 320)
 STRIDED = (2, 5)
-
-
-class Sum(nn.Sequential):
-    """The sum of the children that are there."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        there = [child for child in self if PRESENT not in child._buffers or len(child.get_buffer(PRESENT))]
-        out: Tensor = there[0](x)
-        for child in there[1:]:
-            out = out + child(x)
-        return out
 
 
 class MixedBottleneck(nn.Module):
@@ -45,12 +35,12 @@ class MixedBottleneck(nn.Module):
         super().__init__()
         self.has_skip = stride == 1 and into == out
         wide = [into * expand for expand in expands]
-        self.pw = nn.Sequential(*(unit(nn.Conv2d(into, width, 1, bias=False)) for width in wide))
-        self.mix_conv = nn.Sequential(
+        self.pw = OneOf(*(unit(nn.Conv2d(into, width, 1, bias=False)) for width in wide))
+        self.mix_conv = OneOf(
             *(Sum(*(unit(depthwise(width, kernel, stride)) for kernel in kernels)) for width in wide)
         )
-        self.pw_linear = nn.Sequential(*(nn.Conv2d(width, out, 1, bias=False) for width in wide))
-        self.mix_bn = nn.Sequential(*(nn.Sequential(*(nn.BatchNorm2d(out) for _ in kernels)) for _ in wide))
+        self.pw_linear = OneOf(*(nn.Conv2d(width, out, 1, bias=False) for width in wide))
+        self.mix_bn = OneOf(*(OneOf(*(nn.BatchNorm2d(out) for _ in kernels)) for _ in wide))
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.mix_bn(self.pw_linear(self.mix_conv(self.pw(x))))

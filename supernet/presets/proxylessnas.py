@@ -17,6 +17,7 @@ from timm.models.efficientnet import EfficientNet
 from torch import nn
 
 from supernet.elastic.plan import Plan
+from supernet.presets.candidates import OneOf
 from supernet.presets.ofa import initialise
 from supernet.presets.preset import Built, asked, presets
 from supernet.presets.wiring import Wiring
@@ -93,7 +94,7 @@ class ProxylessNAS(Built):
         for path, into, out, stride in self._blocks():
             network.set_submodule(
                 path,
-                nn.Sequential(
+                OneOf(
                     *(
                         InvertedResidual(
                             into, out, kernel, stride, exp_ratio=expand, act_layer=nn.ReLU6, norm_layer=norm

@@ -1,7 +1,6 @@
 """Single Path One-Shot's supernet (Guo et al., arXiv:1904.00420): ShuffleNetV2 blocks, four candidates each.
 
-A choice block is a plain sequence of candidates of which an architecture keeps one; cut out, it is a
-sequence of one.
+A choice block holds candidates of which an architecture keeps one; cut out, it is a sequence of one.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from supernet.elastic.plan import Plan
+from supernet.presets.candidates import OneOf
 from supernet.presets.preset import Built, asked, presets
 from supernet.presets.wiring import Wiring
 from supernet.space import Architecture, Choice, SearchSpace
@@ -79,7 +79,7 @@ class SPOS(Built):
         """The largest network: normal weights, of deviation 1 over the input channels, 0.01 in the stem."""
         network = nn.Sequential()
         network.add_module("first_conv", self._unit(3, 16, 3, 2))
-        features = [nn.Sequential(*self._candidates(*shape)) for shape in self._shapes()]
+        features = [OneOf(*self._candidates(*shape)) for shape in self._shapes()]
         network.add_module("features", nn.Sequential(*features))
         network.add_module("conv_last", self._unit(self.widths[-1], 1024))
         network.add_module("globalpool", nn.AdaptiveAvgPool2d(1))

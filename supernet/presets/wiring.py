@@ -63,7 +63,7 @@ class Wiring:
         self.switches[path] = self.dim(name, by, lambda *values: int(present(*values)), "present", full=1)
 
     def one_of(self, path: str, choice: str, values: Sequence[Value]) -> None:
-        """A sequence of candidates of which a choice keeps one: candidate ``i`` for ``values[i]``."""
+        """A `OneOf` whose candidate ``i`` is there for ``values[i]``."""
         for i, own in enumerate(values):
             self.switch(f"{path}.{i}", f"{path}.{i}.present", [choice], partial(eq, own))
 
