@@ -1,0 +1,333 @@
+"""Exact costs of many architectures at once, from tables, without running anything.
+
+Every cost but the peak is a sum of terms, each a product of sizes: the multiply-adds of a call, the
+entries of a parameter. A size is set by a few choices, so a term is a small table over their genes.
+Terms over the same choices share one table, and a million architectures a second are looked up.
+What is left out of an architecture counts zero, and so do genes that do not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from supernet.elastic.plan import PRESENT, Extent, Plan
+from supernet.elastic.trace import Op
+from supernet.space import Architecture, Genes, SearchSpace
+
+Counts = NDArray[np.int64]
+ENTRIES = 4096
+"""Largest table; a term over more combinations is multiplied out for every architecture."""
+ROWS = 2048
+"""Architectures at a time: what is worked on stays in the cache."""
+
+VIEWS = frozenset(
+    """
+    view view_as reshape _unsafe_view flatten unflatten squeeze unsqueeze expand expand_as
+    transpose swapaxes permute movedim t numpy_T mT T
+    select slice narrow split split_with_sizes unsafe_split tensor_split chunk unsafe_chunk unbind
+    alias detach identity dropout
+    """.split()  # noqa: SIM905
+)
+"""Calls whose result needs no memory of its own in inference."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one architecture costs, for a batch of one.
+
+    Args:
+        macs: multiply-adds of one forward pass.
+        params: entries of its parameters.
+        weight_bytes: bytes of its parameters and persistent buffers as they are stored.
+        peak_activation_bytes: see `Costs.peak_activation_bytes`.
+    """
+
+    macs: int
+    params: int
+    weight_bytes: int
+    peak_activation_bytes: int
+
+
+@dataclass(frozen=True)
+class Term:
+    """A constant times a product of extents, zero where one of its switches is off."""
+
+    constant: int
+    extents: tuple[Extent, ...]
+    switches: tuple[str, ...] = ()
+
+
+class Costs:
+    """Exact costs of the architectures of a plan.
+
+    Args:
+        plan: what each architecture uses.
+        ops: the traced calls at one input shape.
+        largest: the network the plan is about; only names, shapes and types are read.
+        batch: how many inputs the calls were traced with.
+    """
+
+    def __init__(self, plan: Plan, ops: Sequence[Op], largest: nn.Module, batch: int = 1) -> None:
+        self.space = plan.space
+        self.batch = batch
+        self._macs = _Sum(plan, _calls(plan, ops))
+        self._params = _Sum(plan, _tensors(plan, largest.named_parameters(), of_entry=lambda _: 1))
+        kept = largest.state_dict()
+        stored = {**dict(largest.named_parameters()), **dict(largest.named_buffers())}
+        persistent = ((name, tensor) for name, tensor in stored.items() if name in kept)
+        self._bytes = _Sum(plan, _tensors(plan, persistent, of_entry=lambda t: t.element_size()))
+        self._peak = _Peak(plan, ops)
+
+    def macs(self, genes: Genes) -> Counts:
+        """Multiply-adds of one forward pass of one input, shape ``(architectures,)``.
+
+        Args:
+            genes: integers ``(architectures, choices)``.
+        """
+        return self._macs(genes) // self.batch
+
+    def params(self, genes: Genes) -> Counts:
+        """Entries of the parameters, shape ``(architectures,)``."""
+        return self._params(genes)
+
+    def weight_bytes(self, genes: Genes) -> Counts:
+        """Bytes of the parameters and persistent buffers, shape ``(architectures,)``."""
+        return self._bytes(genes)
+
+    def peak_activation_bytes(self, genes: Genes) -> Counts:
+        """Most bytes of results alive at once in inference of one input, shape ``(architectures,)``.
+
+        Calls run one after the other in the order of the trace. A result lives from its call until
+        the last call that reads it; views and calls in place need nothing. Results are float32. The
+        input and the weights are not counted, nor is what a kernel needs inside a call.
+        """
+        return self._peak(genes) // self.batch
+
+    def of(self, arch: Architecture) -> Cost:
+        """The costs of one architecture.
+
+        Raises:
+            ArchitectureError: when it is of another space.
+        """
+        genes = self.space.matrix([arch])
+        return Cost(
+            int(self.macs(genes)[0]),
+            int(self.params(genes)[0]),
+            int(self.weight_bytes(genes)[0]),
+            int(self.peak_activation_bytes(genes)[0]),
+        )
+
+
+def _calls(plan: Plan, ops: Iterable[Op]) -> Iterator[Term]:
+    for op in ops:
+        for extents in op.macs:
+            yield Term(1, extents, _switches(plan, op.module))
+
+
+def _tensors(
+    plan: Plan, named: Iterable[tuple[str, Tensor]], of_entry: Callable[[Tensor], int]
+) -> Iterator[Term]:
+    for name, tensor in named:
+        if name in plan.matrices or name.rpartition(".")[2] == PRESENT:
+            continue
+        axes = plan.extents.get(name, ())
+        extents = [extent for extent in axes if extent is not None]
+        whole = [size for axis, size in enumerate(tensor.shape) if axis >= len(axes) or axes[axis] is None]
+        if name in plan.kernels:
+            extents += [((plan.kernels[name].dim,),)] * (tensor.dim() - 2)
+            whole = [
+                size for axis, size in enumerate(tensor.shape[:2]) if axis >= len(axes) or axes[axis] is None
+            ]
+        yield Term(of_entry(tensor) * prod(whole), tuple(extents), _switches(plan, name))
+
+
+def _switches(plan: Plan, name: str) -> tuple[str, ...]:
+    """The dims that have to be present for the module or tensor of that name."""
+    return tuple(dim for path, dim in plan.switches.items() if name == path or name.startswith(f"{path}."))
+
+
+class _Sum:
+    """A sum of terms over the genes of many architectures: table look-ups where tables are small."""
+
+    def __init__(self, plan: Plan, terms: Iterable[Term]) -> None:
+        self.plan = plan
+        self.constant = 0
+        self.tables: list[tuple[tuple[tuple[int, int], ...], Counts]] = []
+        self.large: list[Term] = []
+        by_choices: dict[tuple[int, ...], list[Term]] = {}
+        for term in terms:
+            by_choices.setdefault(_choices(plan, term), []).append(term)
+        for choices, group in _merged(plan.space, by_choices).items():
+            if not choices:
+                self.constant = int(_total(plan, group, np.zeros((1, len(plan.space)), dtype=np.int64))[0])
+            elif _combinations(plan.space, choices) > ENTRIES:
+                self.large += group
+            else:
+                self.tables.append(_table(plan, choices, group))
+
+    def __call__(self, genes: Genes) -> Counts:
+        counts = np.full(len(genes), self.constant, dtype=np.int64)
+        for start in range(0, len(genes), ROWS):
+            chunk = genes[start : start + ROWS]
+            columns = np.ascontiguousarray(chunk.T, dtype=np.int64)
+            for weights, table in self.tables:
+                index = columns[weights[0][0]] * weights[0][1]
+                for choice, weight in weights[1:]:
+                    index += columns[choice] if weight == 1 else columns[choice] * weight
+                counts[start : start + ROWS] += table.take(index)
+            if self.large:
+                counts[start : start + ROWS] += _total(
+                    self.plan, self.large, self.plan.space.canonical(chunk)
+                )
+        return counts
+
+
+def _choices(plan: Plan, term: Term) -> tuple[int, ...]:
+    """The genes a term depends on, and those that say whether these matter."""
+    dims = {factor for extent in term.extents for run in extent for factor in run if isinstance(factor, str)}
+    found: set[int] = set()
+    waiting = [name for dim in dims | set(term.switches) for name in plan.dims[dim].by]
+    while waiting:
+        name = waiting.pop()
+        needs = plan.space[name].needs
+        found.add(plan.space.index(name))
+        waiting += [needs[0]] if needs else []
+    return tuple(sorted(found))
+
+
+def _combinations(space: SearchSpace, choices: Iterable[int]) -> int:
+    return prod(len(space.choices[i].values) for i in choices)
+
+
+def _merged(
+    space: SearchSpace, by_choices: Mapping[tuple[int, ...], list[Term]]
+) -> dict[tuple[int, ...], list[Term]]:
+    """Fewer, larger sets of choices: one look-up takes as long in a table of thousands as in one of three."""
+    merged: dict[tuple[int, ...], list[Term]] = {}
+    for choices in sorted(by_choices, key=lambda c: (-len(c), c)):
+        if choices and _combinations(space, choices) <= ENTRIES:
+            joined = [c for c in merged if c and _combinations(space, {*c, *choices}) <= ENTRIES]
+            if joined:
+                most = max(joined, key=lambda c: len({*c} & {*choices}))
+                both = tuple(sorted({*most, *choices}))
+                merged[both] = (
+                    merged.pop(most) + by_choices[choices] + (merged.pop(both, []) if both != most else [])
+                )
+                continue
+        merged[choices] = merged.get(choices, []) + by_choices[choices]
+    return merged
+
+
+def _table(
+    plan: Plan, choices: tuple[int, ...], terms: Iterable[Term]
+) -> tuple[tuple[tuple[int, int], ...], Counts]:
+    shape = tuple(len(plan.space.choices[i].values) for i in choices)
+    grid = np.zeros((prod(shape), len(plan.space)), dtype=np.int64)
+    grid[:, choices] = np.indices(shape).reshape(len(shape), -1).T
+    weights = tuple((choice, prod(shape[i + 1 :])) for i, choice in enumerate(choices))
+    return weights, _total(plan, terms, plan.space.canonical(grid))
+
+
+def _total(plan: Plan, terms: Iterable[Term], genes: Genes) -> Counts:
+    """The sum of terms, multiplied out for each canonical genome."""
+    sizes = _Sizes(plan, genes)
+    total = np.zeros(len(genes), dtype=np.int64)
+    for term in terms:
+        product = np.full(len(genes), term.constant, dtype=np.int64)
+        for extent in term.extents:
+            product *= sizes.length(extent)
+        for switch in term.switches:
+            product *= sizes.of(switch)
+        total += product
+    return total
+
+
+class _Sizes:
+    """The sizes of the dims for many genomes, each looked up once."""
+
+    def __init__(self, plan: Plan, genes: Genes) -> None:
+        self.plan = plan
+        self.genes = genes
+        self._known: dict[str, Counts] = {}
+
+    def of(self, name: str) -> Counts:
+        """Sizes of one dim, ``(architectures,)``."""
+        if name not in self._known:
+            dim = self.plan.dims[name]
+            columns = tuple(self.genes[:, self.plan.space.index(choice)] for choice in dim.by)
+            self._known[name] = dim.table[columns] if columns else np.full(len(self.genes), int(dim.table))
+        return self._known[name]
+
+    def length(self, extent: Extent) -> Counts | int:
+        """Entries of an axis of this extent, ``(architectures,)``."""
+        total: Counts | int = 0
+        for run in extent:
+            product: Counts | int = 1
+            for factor in run:
+                product = product * (factor if isinstance(factor, int) else self.of(factor))
+            total = total + product
+        return total
+
+
+class _Peak:
+    """The most bytes alive at once, call by call."""
+
+    def __init__(self, plan: Plan, ops: Sequence[Op]) -> None:
+        self.plan = plan
+        self.ops = ops
+        self.switches = [_switches(plan, op.module) for op in ops]
+        self.passes = _passes(plan, ops)
+        self.alias = [_alias(op, ops) for op in ops]
+
+    def __call__(self, genes: Genes) -> Counts:
+        parts = [genes[start : start + ROWS] for start in range(0, len(genes), ROWS)]
+        return np.concatenate([self._peak(part) for part in parts] or [np.zeros(0, dtype=np.int64)])
+
+    def _peak(self, genes: Genes) -> Counts:
+        sizes = _Sizes(self.plan, self.plan.space.canonical(genes))
+        steps, rows = len(self.ops), np.arange(len(genes))
+        last = np.tile(np.arange(steps)[:, None], (1, len(genes)))
+        change = np.zeros((steps + 1, len(genes)), dtype=np.int64)
+        for i in reversed(range(steps)):
+            op = self.ops[i]
+            runs = np.ones(len(genes), dtype=np.bool_)
+            for switch in self.switches[i]:
+                runs &= sizes.of(switch).astype(np.bool_)
+            for source in op.inputs:
+                # A view keeps what it looks at as long as it is read itself.
+                read = last[i] if self.alias[i] == source else i
+                np.maximum(last[source], read, out=last[source], where=runs)
+            passed = self.passes.get(i)
+            if passed is not None:
+                np.maximum(last[passed], last[i], out=last[passed], where=~runs)
+            if self.alias[i] is None and op.shape:
+                size = np.where(runs, 4 * prod(sizes.length(extent) for extent in op.shape), 0)
+                change[i] += size
+                change[last[i] + 1, rows] -= size
+        peak: Counts = np.cumsum(change, axis=0).max(axis=0)
+        return peak
+
+
+def _alias(op: Op, ops: Sequence[Op]) -> int | None:
+    """The call whose result is the memory of this one's; None when it has memory of its own."""
+    name = ops[op.inputs[0]].name if op.name == "getitem" and op.inputs else op.name
+    in_place = name.endswith("_") and not name.startswith("_")
+    return op.inputs[0] if op.inputs and (name in VIEWS or in_place) else None
+
+
+def _passes(plan: Plan, ops: Sequence[Op]) -> dict[int, int]:
+    """For the last call of a module that can be left out: the call whose result passes on without it."""
+    passes: dict[int, int] = {}
+    for path in plan.switches:
+        inside = [i for i, op in enumerate(ops) if op.module == path or op.module.startswith(f"{path}.")]
+        sources = [j for i in inside for j in ops[i].inputs if j not in inside]
+        if inside and sources:
+            same = [j for j in sources if ops[j].shape == ops[inside[-1]].shape]
+            passes[inside[-1]] = (same or sources)[0]
+    return passes

@@ -1,0 +1,94 @@
+"""The calls of a trace in the dims of a plan.
+
+A trace speaks of the groups it found, a plan of the dims somebody chose: the same, one of them for
+several groups, or none where nothing is elastic. Both say what the axes of the same tensors are made
+of, which is enough to write every group as an extent in dims.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from math import prod
+
+from supernet.elastic.plan import Extent, Factor, Plan
+from supernet.elastic.trace import Op, Trace
+
+
+def in_dims(trace: Trace, plan: Plan) -> tuple[Op, ...]:
+    """The calls of a trace with every group written in the dims of a plan; the rest are constants."""
+    meaning = _meanings(trace, plan)
+    sizes = {name: group.size for name, group in trace.groups.items()}
+
+    def written(extent: Extent) -> Extent:
+        return tuple(run for old in extent for run in _product(old, meaning, sizes))
+
+    return tuple(
+        replace(
+            op,
+            shape=tuple(written(extent) for extent in op.shape),
+            macs=tuple(tuple(written(extent) for extent in part) for part in op.macs),
+        )
+        for op in trace.ops
+    )
+
+
+def _meanings(trace: Trace, plan: Plan) -> dict[str, Extent]:
+    meaning: dict[str, Extent] = {
+        group: ((plan.kernels[tensor].dim,),)
+        for tensor, group in trace.kernels.items()
+        if tensor in plan.kernels
+    }
+    # Runs of several groups are understood once the others are; so the plain ones come first.
+    axes = sorted(
+        _axes(trace, plan), key=lambda pair: sum(isinstance(f, str) for run in pair[0] for f in run)
+    )
+    for found, planned in axes:
+        runs = (
+            [((a,), (b,)) for a, b in zip(found, planned)]
+            if len(found) == len(planned)
+            else [(found, planned)]
+        )
+        for ours, theirs in runs:
+            for name, extent in _solved(ours, theirs).items():
+                meaning.setdefault(name, extent)
+    return meaning
+
+
+def _axes(trace: Trace, plan: Plan) -> Iterator[tuple[Extent, Extent]]:
+    """What the trace and the plan say about each axis that the plan cuts."""
+    for tensor, axes in plan.extents.items():
+        for found, planned in zip(trace.extents.get(tensor, ()), axes):
+            if planned is not None:
+                yield found, planned
+
+
+def _solved(found: Extent, planned: Extent) -> dict[str, Extent]:
+    """Groups of one run of the trace in terms of the plan, where that is clear."""
+    if len(found) != 1:
+        return {}
+    groups = [factor for factor in found[0] if isinstance(factor, str)]
+    constant = prod(factor for factor in found[0] if isinstance(factor, int))
+    if len(groups) == 1:
+        divided = [_divided(run, constant) for run in planned]
+        return {groups[0]: tuple(run for run in divided if run is not None)} if None not in divided else {}
+    if len(planned) == 1 and len(planned[0]) == len(found[0]):
+        return {a: ((b,),) for a, b in zip(found[0], planned[0]) if isinstance(a, str)}
+    return {}
+
+
+def _divided(run: tuple[Factor, ...], constant: int) -> tuple[Factor, ...] | None:
+    """A run that is shorter by a constant; None when the constant does not divide it."""
+    own = prod(factor for factor in run if isinstance(factor, int))
+    if own % constant:
+        return None
+    return (own // constant, *(factor for factor in run if isinstance(factor, str)))
+
+
+def _product(run: tuple[Factor, ...], meaning: Mapping[str, Extent], sizes: Mapping[str, int]) -> Extent:
+    """One run with its groups replaced, multiplied out into a sum of runs."""
+    products: list[tuple[Factor, ...]] = [()]
+    for factor in run:
+        extent = ((factor,),) if isinstance(factor, int) else meaning.get(factor, ((sizes[factor],),))
+        products = [(*left, *right) for left in products for right in extent]
+    return tuple(products)
