@@ -45,8 +45,6 @@ def build(
 def _from_timm(options: SupernetOptions, classes: int, channels: int, resolution: int, seed: int) -> Supernet:
     import timm
 
-    from supernet.elastic.elasticise import elasticise
-
     if not timm.is_model(options.model.partition(".")[0]):
         known = [*presets, *timm.list_models()]
         hint = did_you_mean(options.model, known).partition(" (")[0]
@@ -54,6 +52,8 @@ def _from_timm(options: SupernetOptions, classes: int, channels: int, resolution
             f"no preset and no timm model is called {options.model!r}{hint}; "
             f"the presets are {', '.join(presets)}, and timm.list_models() names {len(known) - len(presets)} more"
         )
+    from supernet.elastic.elasticise import elasticise
+
     with torch.random.fork_rng():
         torch.manual_seed(derive(seed, "weights"))
         return elasticise(

@@ -215,7 +215,7 @@ def _store(run: Path, store: str | None) -> Store:
     from zoo.run import open_run
     from zoo.store import open_store
 
-    return open_store(store or open_run(run, write=False).store)
+    return open_store(store or open_run(run).store)
 
 
 def _narrator() -> Narrator:

@@ -43,6 +43,14 @@ class Run:
     folder: Path
     options: RunOptions
 
+    def keep(self) -> None:
+        """Write the options into the folder, for the steps that follow.
+
+        Raises:
+            StateError: when the folder cannot be written to.
+        """
+        write_atomically(self.folder / CONFIG, to_toml(self.options))
+
     @property
     def training(self) -> Path:
         """Checkpoint and TensorBoard log."""
@@ -74,16 +82,13 @@ class Run:
         return self.options.zoo.store or str(self.folder / "zoo")
 
 
-def open_run(
-    folder: Path, config: Path | None = None, changes: Iterable[str] = (), *, write: bool = True
-) -> Run:
-    """The run in a folder, new or going on.
+def open_run(folder: Path, config: Path | None = None, changes: Iterable[str] = ()) -> Run:
+    """The run in a folder, new or going on; nothing is written before a step calls `Run.keep`.
 
     Args:
-        folder: made when it is not there.
+        folder: where the run lies, or will.
         config: a TOML file; None goes on with what the folder holds, or the defaults.
         changes: ``"train.epochs=3"`` and the like; they win over the file.
-        write: keep the options in the folder.
 
     Raises:
         ConfigError: for an unknown key or a wrong value.
@@ -97,8 +102,6 @@ def open_run(
         options = decode(override(to_plain(stored or RunOptions()), changes), RunOptions)
     if stored is not None:
         _check(folder, stored, options)
-    if write and options != stored:
-        write_atomically(kept, to_toml(options))
     return Run(folder, options)
 
 

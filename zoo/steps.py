@@ -89,6 +89,7 @@ def train(run: Run, narrator: Narrator) -> tuple[Supernet, list[Epoch]]:
         seed=run.options.train.seed,
     )
     trainer = Trainer(net, dataset, run.options.train, run.training)
+    run.keep()
     with narrator.bar("training") as report:
         history = trainer.run(report)
     net.save(run.supernet)
@@ -105,7 +106,7 @@ def opened(run: Run) -> Bench:
         raise StateError(
             f"{run.folder} holds no trained supernet; run this first: supernet train --run {run.folder}"
         )
-    torch.manual_seed(run.options.train.seed)
+    run.keep()
     return Bench(run, Supernet.load(run.supernet))
 
 
@@ -150,9 +151,7 @@ def learn(bench: Bench, measured: Profile) -> Profiled:
     options = bench.run.options.predict
 
     def fresh() -> Predictor:
-        return predictors[options.predictor](
-            bench.net.space, params=bench.costs.params
-        )
+        return predictors[options.predictor](bench.net.space, params=bench.costs.params)
 
     predictor = fresh()
     predictor.fit(measured.genes, measured.median_ms)

@@ -1,0 +1,89 @@
+"""The console command, as a person types it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from supernet.errors import SupernetError
+from zoo.cli import app
+
+QUICK = [
+    *("--set", "train.epochs=1"),
+    *("--set", "profile.subnets=10"),
+    *("--set", "profile.seconds=1"),
+    *("--set", "search.evaluations=12"),
+    *("--set", "search.population=6"),
+]
+
+
+def refused(*words: str) -> str:
+    """The message a command ends with."""
+    result = CliRunner().invoke(app, list(words))
+    assert isinstance(result.exception, SupernetError), result.output
+    return str(result.exception)
+
+
+@pytest.mark.parametrize("command", ["quickstart", "train", "profile", "search", "export"])
+def test_every_command_explains_itself(command: str) -> None:
+    result = CliRunner().invoke(app, [command, "--help"])
+    assert result.exit_code == 0
+    assert "--run" in result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--data", "folder:nowhere"), "nowhere"),
+        (("--data", "digit"), "did you mean 'digits'"),
+        (("--set", "train.epoch=2"), "did you mean 'epochs'"),
+        (("--set", "supernet.model=mobil"), "did you mean 'mobile'"),
+        (("--config", "nowhere.toml"), "nowhere.toml"),
+        (("--set", "train.strategy=sandwhich"), "did you mean 'sandwich'"),
+    ],
+)
+def test_a_wrong_word_is_answered_with_the_right_one(
+    tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    assert message in refused("train", "--run", str(tmp_path / "run"), *words)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", ["profile", "search", "export"])
+def test_a_step_without_the_one_before_says_which_to_run(tmp_path: Path, command: str) -> None:
+    assert f"supernet train --run {tmp_path}" in refused(command, "--run", str(tmp_path))
+
+
+def test_an_error_is_one_line_on_standard_error(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "zoo.cli", "train", "--run", str(tmp_path / "run"), "--data", "digit"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("supernet: ")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_the_whole_road_can_be_walked_twice(tmp_path: Path) -> None:
+    run = str(tmp_path / "run")
+    first = CliRunner().invoke(app, ["quickstart", "--run", run, *QUICK], catch_exceptions=False)
+    assert "every hash checked" in first.output
+    again = CliRunner().invoke(app, ["quickstart", "--run", run], catch_exceptions=False)
+    assert "(0 of them now" in again.output
+    assert (tmp_path / "run" / "front.png").stat().st_size > 10_000
+    limit = ["--max-latency-ms", "0.000001"]
+    assert "nearest" in refused("search", "--run", run, *limit)
+    assert "nearest" in refused("zoo", "pull", "--run", run, *limit)
+    listed = CliRunner().invoke(app, ["zoo", "list", "--run", run], catch_exceptions=False)
+    assert "entries" in listed.output
+    verified = CliRunner().invoke(app, ["zoo", "verify", "--run", run], catch_exceptions=False)
+    assert "all as published" in verified.output
+    onnx = next((tmp_path / "run" / "zoo").rglob("*.onnx"))
+    damaged = bytearray(onnx.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    onnx.chmod(0o644)
+    onnx.write_bytes(damaged)
+    assert "damaged" in refused("zoo", "verify", "--run", run)

@@ -1,0 +1,53 @@
+"""A run keeps what it was told, and refuses what would contradict earlier work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from supernet.config import read_toml
+from supernet.errors import ConfigError, StateError
+from zoo.options import RunOptions
+from zoo.run import open_run
+
+
+def test_options_are_kept_beside_the_run(tmp_path: Path) -> None:
+    run = open_run(tmp_path / "run", changes=["train.epochs=3"])
+    assert run.options.train.epochs == 3
+    run.keep()
+    assert open_run(tmp_path / "run").options == run.options
+    assert read_toml(tmp_path / "run" / "config.toml", RunOptions) == run.options
+
+
+def test_the_defaults_are_what_an_empty_file_describes(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.toml"
+    empty.write_text("")
+    assert open_run(tmp_path / "run", empty).options == RunOptions()
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs").glob("*.toml")), ids=str)
+def test_every_configuration_of_the_repository_is_read(path: Path) -> None:
+    read_toml(path, RunOptions)
+
+
+def test_an_unknown_key_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"'train.epoch'.*did you mean 'epochs'"):
+        open_run(tmp_path / "run", changes=["train.epoch=3"])
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_earlier_work_rests_on_cannot_change(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    open_run(folder, changes=["train.epochs=3"]).keep()
+    open_run(folder, changes=["train.epochs=4"]).keep()
+    (folder / "training").mkdir()
+    with pytest.raises(StateError, match=r"train.epochs = 4, now 5 is asked; .*--run"):
+        open_run(folder, changes=["train.epochs=5"])
+    assert open_run(folder, changes=["search.evaluations=7"]).options.search.evaluations == 7
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StateError, match="cannot write"):
+        open_run(tmp_path / "file" / "run").keep()
