@@ -134,7 +134,7 @@ class Mobile:
             wiring.depthwise(f"{path}.conv_dw", width, kernel)
             wiring.norm(f"{path}.bn2", width)
             if hasattr(largest.get_submodule(f"{path}.se"), "conv_reduce"):
-                wiring.squeeze(f"{path}.se", width, lambda wide: max(1, wide // 16))
+                wiring.squeeze(f"{path}.se", width, lambda wide: wide // 4)
             wiring.layer(f"{path}.conv_pwl", None, width)
             if block >= self.depths[0]:
                 wiring.switch(path, f"{name}.present", [f"stages.{stage}.depth"], partial(int.__lt__, block))

@@ -15,6 +15,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from supernet.elastic.plan import Dim, Extent, Kernel, Plan, Reading
+from supernet.errors import ConversionError
 from supernet.space import SearchSpace, Value
 
 Axis = str | Extent | None
@@ -133,8 +134,18 @@ class Wiring:
             self.readings.append(Reading(path, name, None, "qkv.weight", 0, 3 * inner, value, 1, share))
 
     def squeeze(self, path: str, width: str, ratio: Callable[[int], int]) -> None:
-        """A timm squeeze-and-excitation whose bottleneck follows the width it gates."""
+        """A timm squeeze-and-excitation whose bottleneck follows the width it gates.
+
+        Raises:
+            ConversionError: when the ratio does not give the stored bottleneck at the full width.
+        """
         outer = self.dims[width]
+        stored = self.largest.get_parameter(f"{path}.conv_reduce.weight").shape[0]
+        if ratio(outer.full) != stored:
+            raise ConversionError(
+                f"the bottleneck of {path!r} holds {stored} channels; the ratio gives {ratio(outer.full)} "
+                f"for its full width of {outer.full}"
+            )
         table = np.vectorize(ratio, otypes=[np.int64])(outer.table)
         inner = f"{width}.squeeze"
         self.dims[inner] = Dim(inner, ratio(outer.full), outer.by, table, "squeeze")
