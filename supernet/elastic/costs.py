@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from math import prod
 
 import numpy as np
@@ -71,18 +72,29 @@ class Costs:
         ops: the traced calls at one input shape.
         largest: the network the plan is about; only names, shapes and types are read.
         batch: how many inputs the calls were traced with.
+        conditions: position of a call to a dim that has to be 1 for it, beside those of its module.
     """
 
-    def __init__(self, plan: Plan, ops: Sequence[Op], largest: nn.Module, batch: int = 1) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        ops: Sequence[Op],
+        largest: nn.Module,
+        batch: int = 1,
+        conditions: Mapping[int, str] | None = None,
+    ) -> None:
         self.space = plan.space
         self.batch = batch
-        self._macs = _Sum(plan, _calls(plan, ops))
+        switches = [_switches(plan, op.module) for op in ops]
+        for i, dim in (conditions or {}).items():
+            switches[i] += (dim,)
+        self._macs = _Sum(plan, _calls(ops, switches))
         self._params = _Sum(plan, _tensors(plan, largest.named_parameters(), of_entry=lambda _: 1))
         kept = largest.state_dict()
         stored = {**dict(largest.named_parameters()), **dict(largest.named_buffers())}
         persistent = ((name, tensor) for name, tensor in stored.items() if name in kept)
         self._bytes = _Sum(plan, _tensors(plan, persistent, of_entry=lambda t: t.element_size()))
-        self._peak = _Peak(plan, ops)
+        self._peak = _Peak(plan, ops, switches)
 
     def macs(self, genes: Genes) -> Counts:
         """Multiply-adds of one forward pass of one input, shape ``(architectures,)``.
@@ -124,10 +136,10 @@ class Costs:
         )
 
 
-def _calls(plan: Plan, ops: Iterable[Op]) -> Iterator[Term]:
-    for op in ops:
+def _calls(ops: Iterable[Op], switches: Iterable[tuple[str, ...]]) -> Iterator[Term]:
+    for op, present in zip(ops, switches):
         for extents in op.macs:
-            yield Term(1, extents, _switches(plan, op.module))
+            yield Term(1, extents, present)
 
 
 def _tensors(
@@ -278,10 +290,10 @@ class _Sizes:
 class _Peak:
     """The most bytes alive at once, call by call."""
 
-    def __init__(self, plan: Plan, ops: Sequence[Op]) -> None:
+    def __init__(self, plan: Plan, ops: Sequence[Op], switches: Sequence[tuple[str, ...]]) -> None:
         self.plan = plan
         self.ops = ops
-        self.switches = [_switches(plan, op.module) for op in ops]
+        self.switches = switches
         self.passes = _passes(plan, ops)
         self.alias = [_alias(op, ops) for op in ops]
 
@@ -303,9 +315,8 @@ class _Peak:
                 # A view keeps what it looks at as long as it is read itself.
                 read = last[i] if self.alias[i] == source else i
                 np.maximum(last[source], read, out=last[source], where=runs)
-            passed = self.passes.get(i)
-            if passed is not None:
-                np.maximum(last[passed], last[i], out=last[passed], where=~runs)
+            for switch, passed in self.passes.get(i, ()):
+                np.maximum(last[passed], last[i], out=last[passed], where=sizes.of(switch) == 0)
             if self.alias[i] is None and op.shape:
                 size = np.where(runs, 4 * prod(sizes.length(extent) for extent in op.shape), 0)
                 change[i] += size
@@ -321,13 +332,16 @@ def _alias(op: Op, ops: Sequence[Op]) -> int | None:
     return op.inputs[0] if op.inputs and (name in VIEWS or in_place) else None
 
 
-def _passes(plan: Plan, ops: Sequence[Op]) -> dict[int, int]:
-    """For the last call of a module that can be left out: the call whose result passes on without it."""
-    passes: dict[int, int] = {}
-    for path in plan.switches:
+def _passes(plan: Plan, ops: Sequence[Op]) -> dict[int, list[tuple[str, int]]]:
+    """For the last call of a module that can be left out: its switch, and whose result passes on instead."""
+    passes: dict[int, list[tuple[str, int]]] = {}
+    for path, switch in plan.switches.items():
         inside = [i for i, op in enumerate(ops) if op.module == path or op.module.startswith(f"{path}.")]
-        sources = [j for i in inside for j in ops[i].inputs if j not in inside]
-        if inside and sources:
-            same = [j for j in sources if ops[j].shape == ops[inside[-1]].shape]
-            passes[inside[-1]] = (same or sources)[0]
+        # A module that is called twice, or traced at several resolutions, has several runs of calls.
+        for _, run in groupby(enumerate(inside), key=lambda pair: pair[1] - pair[0]):
+            calls = [i for _, i in run]
+            sources = [j for i in calls for j in ops[i].inputs if j not in calls]
+            same = [j for j in sources if ops[j].shape == ops[calls[-1]].shape]
+            if sources:
+                passes.setdefault(calls[-1], []).append((switch, (same or sources)[0]))
     return passes

@@ -71,6 +71,7 @@ def load(folder: Path, model: nn.Module | None = None) -> Supernet:
         largest.eval(),
         plan,
         ops=tuple(op_from_json(op) for op in document["ops"]),
+        example=_tuples(document["example"]),
         origin=document["origin"],
         conversion=document["conversion"],
     )
@@ -82,6 +83,7 @@ def to_document(supernet: Supernet) -> dict[str, Any]:
         "schema_version": SCHEMA,
         "origin": supernet.origin,
         "plan": supernet.plan.to_json(),
+        "example": supernet.example,
         "ops": [op_to_json(op) for op in supernet.ops],
         "conversion": supernet.conversion,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from supernet.elastic import storage
+from supernet.elastic.costs import Costs
 from supernet.elastic.plan import Plan, Sizes, Slices, views
 from supernet.elastic.skeleton import bind, cut_out, make_elastic
 from supernet.elastic.trace import Op
-from supernet.errors import WeightsError, did_you_mean
+from supernet.errors import ConversionError, WeightsError, did_you_mean
 from supernet.space import Architecture, SearchSpace
 
 
@@ -27,7 +28,8 @@ class Supernet(nn.Module):
     Args:
         largest: the largest network; taken over, its classes are swapped in place.
         plan: what each architecture uses of it.
-        ops: its traced calls, from which costs are computed; empty when it was not traced.
+        ops: its traced calls in dims of the plan, from which costs are computed; empty when not traced.
+        example: shape of the inputs it was traced with, batch first.
         origin: how to make the largest network again, e.g. ``{"timm": name, "kwargs": {...}}``.
         conversion: what was found and decided when a plain network was made elastic, as JSON values.
     """
@@ -38,6 +40,7 @@ class Supernet(nn.Module):
         plan: Plan,
         *,
         ops: tuple[Op, ...] = (),
+        example: tuple[int, ...] | None = None,
         origin: dict[str, Any] | None = None,
         conversion: dict[str, Any] | None = None,
     ) -> None:
@@ -45,6 +48,8 @@ class Supernet(nn.Module):
         self.largest = make_elastic(largest, plan)
         self.plan = plan
         self.ops = ops
+        self.example = example
+        self._costs: dict[tuple[int, ...], Costs] = {}
         self.origin = origin
         self.conversion = conversion
         self.training = largest.training
@@ -97,6 +102,34 @@ class Supernet(nn.Module):
         """
         with torch.no_grad():
             return cut_out(self.largest, self._slices(self.plan.sizes(arch), statistics))
+
+    def costs(self, shape: Sequence[int] | None = None, *, resolution: int | None = None) -> Costs:
+        """Exact costs of any number of architectures, for inputs of one shape; remembered by shape.
+
+        Args:
+            shape: of the inputs, batch first; None for that of the trace.
+            resolution: side of the images instead, the rest as in ``shape``.
+
+        Raises:
+            ConversionError: when the shape is not known, or the network does not run on it.
+        """
+        from supernet.elastic.translate import costs_at
+
+        given = self.example if shape is None else tuple(shape)
+        if given is None:
+            raise ConversionError(
+                "costs depend on the size of the inputs and this supernet was not traced; "
+                "give their shape, e.g. supernet.costs((1, 3, 224, 224))"
+            )
+        wanted = given if resolution is None else (*given[:2], resolution, resolution)
+        if wanted not in self._costs:
+            known = self.ops and wanted == self.example
+            self._costs[wanted] = (
+                Costs(self.plan, self.ops, self.largest, wanted[0])
+                if known
+                else costs_at(self.largest, self.plan, wanted)
+            )
+        return self._costs[wanted]
 
     def save(self, folder: Path | str) -> Path:
         """Write the supernet to a folder, ``model.safetensors`` and ``plan.json``; `load` reads it back.

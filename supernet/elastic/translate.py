@@ -1,4 +1,4 @@
-"""The calls of a trace in the dims of a plan.
+"""The calls of a trace in the dims of a plan, and the costs that follow.
 
 A trace speaks of the groups it found, a plan of the dims somebody chose: the same, one of them for
 several groups, or none where nothing is elastic. Both say what the axes of the same tensors are made
@@ -11,8 +11,40 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import prod
 
-from supernet.elastic.plan import Extent, Factor, Plan
-from supernet.elastic.trace import Op, Trace
+import numpy as np
+import torch
+from torch import nn
+
+from supernet.elastic.costs import Costs
+from supernet.elastic.plan import Dim, Extent, Factor, Plan
+from supernet.elastic.skeleton import bind
+from supernet.elastic.trace import Op, Trace, trace
+
+
+def costs_at(largest: nn.Module, plan: Plan, shape: tuple[int, ...]) -> Costs:
+    """Exact costs for inputs of one shape, batch first, by tracing the largest network.
+
+    Where the architecture sets the resolution that the network works at (a dim of kind
+    ``resolution``), it is traced at each.
+
+    Raises:
+        ConversionError: when the network does not run on inputs of that shape.
+    """
+    full = {dim.name: dim.full for dim in plan.dims.values()}
+    resolutions = [dim for dim in plan.dims.values() if dim.kind == "resolution"]
+    ops: list[Op] = []
+    conditions: dict[int, str] = {}
+    dims = dict(plan.dims)
+    for sizes in [{dim.name: int(size)} for dim in resolutions for size in np.unique(dim.table)] or [{}]:
+        network = bind(largest, plan.slices_at(largest, full | sizes), training=False)
+        start = len(ops)
+        for op in in_dims(trace(network, torch.zeros(shape)), plan):
+            ops.append(replace(op, inputs=tuple(source + start for source in op.inputs)))
+        for name, size in sizes.items():
+            only = f"{name} is {size}"
+            dims[only] = Dim(only, 1, dims[name].by, (dims[name].table == size).astype(np.int64), "present")
+            conditions |= dict.fromkeys(range(start, len(ops)), only)
+    return Costs(replace(plan, dims=dims), ops, largest, shape[0], conditions)
 
 
 def in_dims(trace: Trace, plan: Plan) -> tuple[Op, ...]:

@@ -16,7 +16,8 @@ from supernet.elastic.costs import Costs
 from supernet.elastic.plan import Dim, Plan
 from supernet.elastic.supernet import Supernet
 from supernet.elastic.trace import Op, trace
-from supernet.elastic.translate import in_dims
+from supernet.elastic.translate import costs_at, in_dims
+from supernet.errors import ConversionError
 from supernet.space import Choice, SearchSpace
 from tests.tiny import tiny_images, tiny_supernet
 
@@ -32,8 +33,7 @@ def costs(tiny: Supernet) -> Costs:
 
 
 def costs_of(supernet: Supernet) -> Costs:
-    plain = supernet.extract(supernet.space.largest())
-    return Costs(supernet.plan, in_dims(trace(plain, tiny_images(1)), supernet.plan), supernet.largest)
+    return costs_at(supernet.largest, supernet.plan, (1, 3, 32, 32))
 
 
 def genomes(space: SearchSpace, count: int, seed: int = 0) -> NDArray[np.int64]:
@@ -118,3 +118,21 @@ def test_a_peak_counts_views_and_calls_in_place_as_nothing() -> None:
     )
     costs = Costs(plan, ops, nn.Identity())
     assert costs.peak_activation_bytes(np.array([[0], [1]])).tolist() == [4 * (4 + 1), 4 * (8 + 1)]
+
+
+def test_costs_are_remembered_by_shape_and_follow_the_resolution(tiny: Supernet) -> None:
+    arch = tiny.space.sample(Random(1))
+    at_32, at_64 = tiny.costs((1, 3, 32, 32)), tiny.costs((1, 3, 32, 32), resolution=64)
+    assert tiny.costs((1, 3, 32, 32)) is at_32
+    assert at_32.of(arch).params == at_64.of(arch).params
+    with torch.no_grad(), FlopCounterMode(display=False) as flops:
+        tiny.extract(arch)(torch.zeros(1, 3, 64, 64))
+    assert at_64.of(arch).macs == flops.get_total_flops() // 2
+    assert tiny.costs((4, 3, 64, 64)).of(arch) == at_64.of(arch)
+
+
+def test_costs_of_a_supernet_that_was_not_traced_ask_for_a_shape(tiny: Supernet) -> None:
+    with pytest.raises(ConversionError, match=r"supernet\.costs\(\(1, 3, 224, 224\)\)"):
+        tiny.costs()
+    with pytest.raises(ConversionError, match="does not run"):
+        tiny.costs((1, 4, 32, 32))
