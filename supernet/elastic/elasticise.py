@@ -1,0 +1,307 @@
+"""Any network that `torch.export` traces becomes a verified supernet."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from itertools import pairwise
+from random import Random
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from supernet.elastic.depth import Stage, stages
+from supernet.elastic.outline import plan_of
+from supernet.elastic.plan import Plan, Slices
+from supernet.elastic.sizes import DIMS, Menu, Rules
+from supernet.elastic.skeleton import bind
+from supernet.elastic.storage import add_transforms
+from supernet.elastic.supernet import Supernet
+from supernet.elastic.trace import Op, Trace, trace
+from supernet.elastic.verify import FAILURES, Verdict
+from supernet.elastic.verify import verify as verify_groups
+from supernet.errors import ConversionError, did_you_mean
+
+log = logging.getLogger(__name__)
+
+Example = Tensor | Sequence[int]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One group of a conversion, as it is kept with the supernet and shown by its report.
+
+    Args:
+        name: of the group, as in `supernet.elastic.trace.Group`.
+        kind: ``hidden``, ``squeeze``, ``heads``, ``head_dim``, ``stream`` or ``kernel``.
+        units: in the largest network.
+        choices: sizes it can have; empty when it is frozen or was not asked to be elastic.
+        by: names of the choices that set it.
+        members: ``[tensor, axis]`` pairs that hold it.
+        parameters: entries of the parameters among the members, each counted once.
+        live: whether it was verified (or, without verification, nothing speaks against it).
+        reason: why it is frozen; None for a live one.
+    """
+
+    name: str
+    kind: str
+    units: int
+    choices: list[int]
+    by: list[str]
+    members: list[tuple[str, int]]
+    parameters: int
+    live: bool
+    reason: str | None
+
+
+def elasticise(
+    model: nn.Module | str,
+    example: Example | None = None,
+    *,
+    dims: Sequence[str] = DIMS,
+    choices: Mapping[str, Sequence[int | float]] | None = None,
+    divisor: int = 8,
+    tie: str = "none",
+    resolution: Sequence[int] = (),
+    kernel_transform: bool = False,
+    verify: bool = True,
+    seed: int = 0,
+    **options: Any,
+) -> Supernet:
+    """A supernet whose largest subnet is the given network, bit for bit.
+
+    The network is exported once, one rule per op groups the sizes that move together, and every
+    group is verified: the cut network has to answer as the masked one does. What does not hold, or
+    no rule knows, stays whole; ``supernet.conversion`` says why.
+
+    Args:
+        model: any network; it is taken over, give a copy to keep yours plain. Or the name of a timm model.
+        example: a batch as it takes it, or its shape, ``(batch, channels, height, width)``; None for
+            one image of the size a timm model is made for.
+        dims: what may be elastic, of ``hidden``, ``heads``, ``stream``, ``depth`` and ``kernel``.
+        choices: by kind, or by a pattern of names of groups and stages (``"blocks.2.*"``): ratios
+            (floats up to 1.0) of the largest size, or sizes (integers). The largest is always kept.
+        divisor: channel counts picked by ratio are multiples of it.
+        tie: ``none``, ``block`` or ``stage``: hidden widths (and heads) inside one share a choice.
+        resolution: sides of square inputs to choose among, ascending, in pixels.
+        kernel_transform: reach smaller kernels through learned matrices (Once-for-all,
+            arXiv:1908.09791) instead of a plain centre crop.
+        verify: check every group; without it only the graph's rules decide.
+        seed: of the random cut that is verified beside the smallest one.
+        **options: of ``timm.create_model`` when ``model`` is a name, e.g. ``pretrained=True``.
+
+    Raises:
+        ConversionError: for a network that can not be exported, an example it does not take, or
+            choices that its layers do not hold.
+        SpaceError: for duplicated or unsorted resolutions.
+    """
+    _check(dims, tie, divisor)
+    network, origin = _network(model, options)
+    images = _images(network, example)
+    traced = trace(network, images)
+    job = _Conversion(
+        network, traced, images[:1], Rules(tuple(dims), dict(choices or {}), divisor, tie), resolution
+    )
+    if verify:
+        job.check_resolutions()
+        job.verify(Random(seed))
+    plan = job.plan(_transforms(traced, job.menu) if kernel_transform else {})
+    add_transforms(network, plan)
+    ops = at_resolutions(network, traced, plan, images, resolution) if resolution else (plan, traced.ops)
+    return Supernet(network, ops[0], ops=ops[1], origin=origin, conversion=job.record(verify))
+
+
+class _Conversion:
+    """What is known on the way from a trace to a plan."""
+
+    def __init__(
+        self, network: nn.Module, traced: Trace, image: Tensor, rules: Rules, resolutions: Sequence[int]
+    ) -> None:
+        self.network, self.traced, self.image, self.rules = network, traced, image, rules
+        self.resolutions = resolutions
+        self.stages: list[Stage] = stages(traced) if "depth" in rules.dims else []
+        _check_patterns(rules, traced, self.stages)
+        self.live = [
+            g.name for g in traced.groups.values() if g.frozen is None and _is_asked(g.kind, rules.dims)
+        ]
+        self.menu = self._menu()
+        self.verdict = Verdict(tuple(self.menu.dims), {}, ())
+
+    def _menu(self) -> Menu:
+        return Menu(self.rules, self.traced, self.stages, self.live, self.resolutions)
+
+    def check_resolutions(self) -> None:
+        """Make sure that the network takes images of every size it is to choose among."""
+        for side in self.resolutions:
+            image = torch.zeros(*self.image.shape[:-2], side, side)
+            try:
+                with torch.no_grad():
+                    copy.deepcopy(self.network).eval()(image)
+            except FAILURES as error:
+                raise ConversionError(f"the network does not run at resolution {side}: {error}") from error
+
+    def verify(self, rng: Random) -> None:
+        """Check groups at the smallest and at a random cut, then that it runs without its blocks."""
+        cuts = [_cut(self.menu, None), _cut(self.menu, rng)]
+        self.verdict = verify_groups(self.network, self.traced, self.image, cuts, self.menu.dims)
+        self.live = [name for name in self.live if name not in self.verdict.frozen]
+        self.menu = self._menu()
+        while self.stages and not self._agrees(rng):
+            guilty = [stage for stage in self.stages if not self._agrees(rng, stage)] or self.stages
+            for stage in guilty:
+                log.info("the depth of %s is fixed: the network does not run without its blocks", stage.name)
+            self.stages = [stage for stage in self.stages if stage not in guilty]
+            self.menu = self._menu()
+
+    def _agrees(self, rng: Random, stage: Stage | None = None) -> bool:
+        """Whether subnet and cut-out network agree when blocks (of one stage, or of all) are left out."""
+        menu = Menu(self.rules, self.traced, self.stages if stage is None else [stage], self.live)
+        plan = self._plan_of(menu, {})
+        shared = bind(copy.deepcopy(self.network).eval(), Slices({}, frozenset()))
+        supernet = Supernet(shared, plan)
+        try:
+            with torch.no_grad():
+                for arch in (plan.space.smallest(), plan.space.sample(rng)):
+                    inside, alone = supernet(self.image, arch), supernet.extract(arch)(self.image)
+                    pairs = zip(tree_leaves(inside), tree_leaves(alone))
+                    if not all(torch.equal(a, b) for a, b in pairs if isinstance(a, Tensor)):
+                        return False
+        except FAILURES as error:
+            log.info("left out blocks: %s", error)
+            return False
+        return True
+
+    def plan(self, transforms: Mapping[str, tuple[tuple[int, str], ...]]) -> Plan:
+        """The plan of all that held."""
+        return self._plan_of(self.menu, transforms)
+
+    def _plan_of(self, menu: Menu, transforms: Mapping[str, tuple[tuple[int, str], ...]]) -> Plan:
+        return plan_of(
+            self.network,
+            self.traced,
+            menu.space,
+            menu.dims,
+            switches=menu.switches,
+            transforms=transforms,
+            readings=self.verdict.readings,
+        )
+
+    def record(self, verified: bool) -> dict[str, Any]:
+        """What was found and decided, as plain JSON values: see `Record`."""
+        sizes = {name: p.numel() for name, p in self.network.named_parameters()}
+        records = []
+        for group in self.traced.groups.values():
+            dim = self.menu.dims.get(group.name)
+            reason = group.frozen or self.verdict.frozen.get(group.name)
+            tensors = dict.fromkeys(tensor for tensor, _ in group.members)
+            own = sum(sizes.get(tensor, 0) for tensor in tensors)
+            values = sorted(int(size) for size in set(dim.table.flat)) if dim is not None else []
+            by = list(dim.by) if dim is not None else []
+            members = [(tensor, axis) for tensor, axis in group.members]
+            name, kind, units = group.name, group.kind, group.size
+            records.append(
+                asdict(Record(name, kind, units, values, by, members, own, dim is not None, reason))
+            )
+        live = {tensor for r in records if r["live"] for tensor, _ in r["members"]}
+        return {
+            "verified": verified,
+            "example": list(self.traced.example),
+            "parameters": sum(sizes.values()),
+            "elastic_parameters": sum(count for name, count in sizes.items() if name in live),
+            "groups": records,
+            "stages": [
+                {"name": stage.name, "fixed": stage.fixed, "blocks": list(stage.blocks)}
+                for stage in self.stages
+            ],
+        }
+
+
+def _check(dims: Sequence[str], tie: str, divisor: int) -> None:
+    for name in dims:
+        if name not in DIMS:
+            raise ConversionError(f"nothing called {name!r} can be elastic{did_you_mean(name, DIMS)}")
+    if tie not in ("none", "block", "stage"):
+        raise ConversionError(f"tie was {tie!r}{did_you_mean(tie, ('none', 'block', 'stage'))}")
+    if divisor < 1:
+        raise ConversionError(f"divisor was {divisor}; it has to be at least 1")
+
+
+def _check_patterns(rules: Rules, traced: Trace, found: Sequence[Stage]) -> None:
+    names = [*traced.groups, *(stage.name for stage in found)]
+    for pattern in rules.choices:
+        if pattern not in DIMS and not any(fnmatchcase(name, pattern) for name in names):
+            known = [g.name for g in traced.groups.values() if g.frozen is None] + [
+                stage.name for stage in found
+            ]
+            raise ConversionError(
+                f"choices were given for {pattern!r}, which is nothing here{did_you_mean(pattern, [*DIMS, *known])}"
+            )
+
+
+def _is_asked(kind: str, dims: Sequence[str]) -> bool:
+    return kind in dims or kind == "squeeze"
+
+
+def _network(model: nn.Module | str, options: dict[str, Any]) -> tuple[nn.Module, dict[str, Any] | None]:
+    if isinstance(model, nn.Module):
+        if options:
+            raise ConversionError(
+                f"unknown options {', '.join(options)}; only a timm model by name takes options of its own"
+            )
+        return model, None
+    import timm
+
+    if not timm.is_model(model.partition(".")[0]):
+        hint = did_you_mean(model, timm.list_models()).partition(" (")[0]
+        raise ConversionError(f"timm has no model {model!r}{hint}; timm.list_models() names them all")
+    kept = {key: value for key, value in options.items() if key != "pretrained"}
+    return timm.create_model(model, **options).eval(), {"timm": model, "kwargs": kept}
+
+
+def _images(network: nn.Module, example: Example | None) -> Tensor:
+    if isinstance(example, Tensor):
+        return example
+    if example is None:
+        known = getattr(network, "pretrained_cfg", None) or getattr(network, "default_cfg", None)
+        if not known or not known.get("input_size"):
+            raise ConversionError(
+                f"{type(network).__name__} does not say what size of input it takes; give an example or its shape"
+            )
+        example = (1, *known["input_size"])
+    shape = tuple(example)
+    if not shape or any(type(size) is not int or size < 1 for size in shape):
+        raise ConversionError(f"the example's shape was {shape}; give positive integers, batch first")
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def _cut(menu: Menu, rng: Random | None) -> dict[str, int]:
+    """Units to keep of every group: the fewest, or some of its sizes at random."""
+    return {
+        name: int(dim.table.min()) if rng is None else int(rng.choice(dim.table.flatten().tolist()))
+        for name, dim in menu.dims.items()
+    }
+
+
+def _transforms(traced: Trace, menu: Menu) -> dict[str, tuple[tuple[int, str], ...]]:
+    """Matrices from every kernel size to the next smaller one, named as their layers will hold them."""
+    out = {}
+    for weight, name in traced.kernels.items():
+        if name in menu.dims:
+            sides = sorted({int(size) for size in menu.dims[name].table.flat}, reverse=True)
+            owner = weight.rpartition(".")[0]
+            out[weight] = tuple(
+                (small, f"{owner}.transform_{large}to{small}") for large, small in pairwise(sides)
+            )
+    return out
+
+
+def at_resolutions(
+    network: nn.Module, traced: Trace, plan: Plan, images: Tensor, resolutions: Sequence[int]
+) -> tuple[Plan, tuple[Op, ...]]:
+    """The plan and the traced calls with every size that follows the resolution as a dim of kind ``pixels``."""
+    return plan, traced.ops
