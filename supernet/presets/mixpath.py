@@ -27,24 +27,28 @@ STRIDED = (2, 5)
 
 
 class MixedBottleneck(nn.Module):
-    """Expand, the sum of depth-wise paths, project; every part once per expand ratio."""
+    """Expand, the sum of depth-wise paths, project; all of it once per expand ratio."""
 
     def __init__(
         self, into: int, out: int, stride: int, expands: tuple[int, ...], kernels: tuple[int, ...]
     ) -> None:
         super().__init__()
         self.has_skip = stride == 1 and into == out
-        wide = [into * expand for expand in expands]
-        self.pw = OneOf(*(unit(nn.Conv2d(into, width, 1, bias=False)) for width in wide))
-        self.mix_conv = OneOf(
-            *(Sum(*(unit(depthwise(width, kernel, stride)) for kernel in kernels)) for width in wide)
-        )
-        self.pw_linear = OneOf(*(nn.Conv2d(width, out, 1, bias=False) for width in wide))
-        self.mix_bn = OneOf(*(OneOf(*(nn.BatchNorm2d(out) for _ in kernels)) for _ in wide))
+        self.rates = OneOf(*(rate(into, into * expand, out, stride, kernels) for expand in expands))
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.mix_bn(self.pw_linear(self.mix_conv(self.pw(x))))
+        out: Tensor = self.rates(x)
         return out + x if self.has_skip else out
+
+
+def rate(into: int, wide: int, out: int, stride: int, kernels: tuple[int, ...]) -> nn.Sequential:
+    """What one expand ratio owns; the paths are its second part, the shadow batch norms its last."""
+    return nn.Sequential(
+        unit(nn.Conv2d(into, wide, 1, bias=False)),
+        Sum(*(unit(depthwise(wide, kernel, stride)) for kernel in kernels)),
+        nn.Conv2d(wide, out, 1, bias=False),
+        OneOf(*(nn.BatchNorm2d(out) for _ in kernels)),
+    )
 
 
 def depthwise(channels: int, kernel: int, stride: int) -> nn.Conv2d:
@@ -114,11 +118,10 @@ class MixPath(Built):
         return wiring.plan()
 
     def _wire(self, wiring: Wiring, path: str) -> None:
-        for part in ("pw", "mix_conv", "pw_linear", "mix_bn"):
-            wiring.one_of(f"{path}.{part}", f"{path}.expand", self.expands)
+        wiring.one_of(f"{path}.rates", f"{path}.expand", self.expands)
         for t in range(len(self.expands)):
             for k, kernel in enumerate(self.kernels):
-                conv, norm = f"{path}.mix_conv.{t}.{k}", f"{path}.mix_bn.{t}.{k}"
+                conv, norm = f"{path}.rates.{t}.1.{k}", f"{path}.rates.{t}.3.{k}"
                 wiring.switch(
                     conv,
                     f"{conv}.present",
