@@ -117,7 +117,9 @@ class Costs:
 
         Calls run one after the other in the order of the trace. A result lives from its call until
         the last call that reads it; views and calls in place need nothing. Results are float32. The
-        input and the weights are not counted, nor is what a kernel needs inside a call.
+        input and the weights are not counted, nor is what a kernel needs inside a call. Where a trace
+        meets candidates side by side, of which an architecture keeps one, their sums are counted too:
+        there the peak is an upper bound.
         """
         return self._peak(genes) // self.batch
 
