@@ -65,7 +65,7 @@ class Bench:
     @cached_property
     def costs(self) -> Costs:
         """Exact costs of any architecture."""
-        return Costs(self.net.plan, self.net.ops, self.net.largest)
+        return self.net.costs((1, *self.example.shape[1:]))
 
     @cached_property
     def evaluator(self) -> Evaluator:
@@ -132,7 +132,7 @@ def profile_device(bench: Bench, narrator: Narrator) -> Profiled:
         StateError: when the folder holds another profile.
     """
     options = bench.run.options
-    archs = spread(bench.net.space, options.profile.subnets, options.profile.seed, bench.costs.params)
+    archs = spread(bench.net.space, options.profile.subnets, options.profile.seed, bench.costs.macs)
     with narrator.steps() as report:
         measured = profile(
             bench.net,
@@ -151,7 +151,7 @@ def learn(bench: Bench, measured: Profile) -> Profiled:
     options = bench.run.options.predict
 
     def fresh() -> Predictor:
-        return predictors[options.predictor](bench.net.space, params=bench.costs.params)
+        return predictors[options.predictor](bench.net.space, macs=bench.costs.macs, params=bench.costs.params)
 
     predictor = fresh()
     predictor.fit(measured.genes, measured.median_ms)
