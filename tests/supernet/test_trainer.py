@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -27,8 +29,13 @@ from supernet.trainer import CHECKPOINT, LOG, Trainer
 OPTIONS = TrainOptions(epochs=3, batch_size=256, distil_after=0.4)
 
 
-def small_supernet() -> Supernet:
+@lru_cache(maxsize=1)
+def _made() -> Supernet:
     return Mobile(resolution=8, widths=(8, 8, 12), depths=(1, 2), features=32).supernet()
+
+
+def small_supernet() -> Supernet:
+    return deepcopy(_made())
 
 
 @pytest.fixture(scope="module")
