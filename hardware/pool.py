@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
+from threading import Thread
 
 import torch
 from safetensors.torch import load, save
@@ -52,10 +55,21 @@ def export_all(jobs: Iterable[ExportJob], workers: int = 1) -> Iterator[OnnxFile
         for job in jobs:
             yield export_onnx(job.module, job.example, job.path, properties=job.properties)
         return
-    with ProcessPoolExecutor(
-        workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin) as pool:
         yield from pool.map(_export, (_pack(job) for job in jobs))
+
+
+def _begin() -> None:
+    torch.set_num_threads(1)
+    Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    """A worker whose parent was killed would wait for the next job forever: siblings hold its pipe open."""
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _pack(job: ExportJob) -> _Parcel:
