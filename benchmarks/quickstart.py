@@ -69,7 +69,7 @@ def compare(data: Dataset, model: SupernetOptions, options: TrainOptions) -> lis
     together, seconds = trained(data, model, options)
     rows: list[dict[str, float | str | int]] = []
     for role, arch in (("largest", together.space.largest()), ("smallest", together.space.smallest())):
-        alone, alone_seconds = trained(data, model, options, Alone(arch))
+        alone, alone_seconds = trained(data, model, options, Alone(arch.genes))
         rows.append(
             {
                 "seed": options.seed,

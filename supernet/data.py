@@ -324,8 +324,9 @@ def _from_torchvision(
         found = kind(root, train=train, download=False)
         images, labels = torch.as_tensor(found.data), torch.as_tensor(found.targets).long()
     except (RuntimeError, OSError, AttributeError) as error:
+        where = root / getattr(kind, "base_folder", f"{kind.__name__}/raw")
         raise DataError(
-            f"cannot read {kind.__name__} below {root}: {error}; put its files where torchvision looks"
+            f"cannot read {kind.__name__} in {where}: {error}; put its files there, unpacked"
         ) from error
     images = images[:, None] if images.dim() == 3 else images.permute(0, 3, 1, 2)
     classes = getattr(found, "classes", None) or range(int(labels.max()) + 1)

@@ -173,7 +173,10 @@ def test_fashion_mnist_is_read_from_its_idx_files(tmp_path: Path) -> None:
         ("folder:/nowhere/at/all", r"there is no folder '/nowhere/at/all'"),
         ("torchvision:FashionMNST@x", r"no data set 'FashionMNST'.*did you mean 'FashionMNIST'"),
         ("torchvision:FashionMNIST", r"write torchvision:FashionMNIST@ROOT"),
-        ("torchvision:FashionMNIST@/nowhere", r"cannot read FashionMNIST below /nowhere"),
+        (
+            "torchvision:FashionMNIST@/nowhere",
+            r"cannot read FashionMNIST in /nowhere/FashionMNIST/raw: .*unpacked",
+        ),
     ],
 )
 def test_a_source_that_is_not_there_is_named(source: str, message: str) -> None:
