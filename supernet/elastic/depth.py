@@ -13,7 +13,28 @@ from dataclasses import dataclass
 from supernet.elastic.trace import Op, Trace
 
 PASSING = frozenset(
-    ["add", "sub", "relu", "relu6", "hardswish", "silu", "gelu", "hardtanh", "dropout", "clone", "contiguous", "alias", "to", "_to_copy", "view", "reshape", "flatten", "unflatten", "permute", "transpose"]
+    [
+        "add",
+        "sub",
+        "relu",
+        "relu6",
+        "hardswish",
+        "silu",
+        "gelu",
+        "hardtanh",
+        "dropout",
+        "clone",
+        "contiguous",
+        "alias",
+        "to",
+        "_to_copy",
+        "view",
+        "reshape",
+        "flatten",
+        "unflatten",
+        "permute",
+        "transpose",
+    ]
 )
 
 

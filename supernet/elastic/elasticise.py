@@ -110,6 +110,7 @@ def elasticise(
     if verify:
         job.check_resolutions()
         job.verify(Random(seed))
+    traced = job.traced
     plan = job.plan(_transforms(traced, job.menu) if kernel_transform else {})
     add_transforms(network, plan)
     ops = at_resolutions(network, traced, plan, images, resolution) if resolution else (plan, traced.ops)
@@ -130,7 +131,7 @@ class _Conversion:
             g.name for g in traced.groups.values() if g.frozen is None and _is_asked(g.kind, rules.dims)
         ]
         self.menu = self._menu()
-        self.verdict = Verdict(tuple(self.menu.dims), {}, ())
+        self.verdict = Verdict(traced, tuple(self.menu.dims), {}, ())
 
     def _menu(self) -> Menu:
         return Menu(self.rules, self.traced, self.stages, self.live, self.resolutions)
@@ -147,9 +148,15 @@ class _Conversion:
 
     def verify(self, rng: Random) -> None:
         """Check groups at the smallest and at a random cut, then that it runs without its blocks."""
-        cuts = [_cut(self.menu, None), _cut(self.menu, rng)]
-        self.verdict = verify_groups(self.network, self.traced, self.image, cuts, self.menu.dims)
-        self.live = [name for name in self.live if name not in self.verdict.frozen]
+
+        def cuts(traced: Trace, live: Sequence[str]) -> list[dict[str, int]]:
+            menu = Menu(self.rules, traced, (), live)
+            return [_cut(menu, None), _cut(menu, rng)]
+
+        asked = list(self.menu.dims)
+        self.verdict = verify_groups(self.network, self.traced, self.image, asked, cuts)
+        self.traced = self.verdict.trace
+        self.live = list(self.verdict.live)
         self.menu = self._menu()
         while self.stages and not self._agrees(rng):
             guilty = [stage for stage in self.stages if not self._agrees(rng, stage)] or self.stages

@@ -15,7 +15,7 @@ from torch import nn
 from supernet.elastic.plan import Extent, Kernel, Reading
 from supernet.elastic.trace import Group, Trace
 
-LEVELS = 3
+LEVELS = 4
 """How far above the layer that owns a weight an integer about it is looked for."""
 
 

@@ -149,7 +149,12 @@ def _pieces(axis: Axis, sizes: list[int]) -> list[Axis]:
 def split(walk: Walk, node: Node, args: dict[str, Any]) -> list[Axes]:
     axes, shapes = _source(walk, node), [tuple(value.shape) for value in node.meta["val"]]
     dim = args["dim"] % len(axes)
-    pieces = _pieces(axes[dim], [int(shape[dim]) for shape in shapes])
+    sizes = [int(shape[dim]) for shape in shapes]
+    pieces = _pieces(axes[dim], sizes)
+    for piece in pieces[1:] if len(set(sizes)) == 1 else ():
+        tie(pieces[0], piece, "equal parts")
+    if len(set(sizes)) > 1 and "chunk" in op_name(node):
+        freeze(axes[dim], "it is cut into unequal chunks")
     axes = _source(walk, node)
     return [(*axes[:dim], piece, *axes[dim + 1 :]) for piece in pieces]
 

@@ -75,7 +75,7 @@ class Rules:
             raise ConversionError(
                 f"ratios of {group.name!r} are {tuple(listed)}; give floats above 0, up to 1.0"
             )
-        step = 1 if group.kind == "heads" else self.divisor
+        step = max(1, self.divisor // group.channels)
         return tuple(sorted({divisible(group.size * value, step, group.size) for value in (*listed, 1.0)}))
 
 

@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any
 
 import torch
@@ -59,6 +60,7 @@ class Group:
         members: ``(tensor, axis)`` of the parameters and buffers that hold it.
         frozen: why it can not change; None when nothing speaks against it.
         within: name of the group a squeeze follows.
+        channels: entries of an axis that go with one unit, where they are fewest.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Group:
     members: tuple[tuple[str, int], ...]
     frozen: str | None = None
     within: str | None = None
+    channels: int = 1
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,52 @@ class Trace:
         if len(names) != 1:
             raise ConversionError(f"axis {axis} of {tensor!r} is {extent}: not of exactly one group")
         return self.groups[next(iter(names))]
+
+    def tied(self, names: Sequence[str], units: int) -> Trace:
+        """The same trace, in which groups only move in proportion: as one of ``units``, named as the first."""
+        first = self.groups[names[0]]
+        inner = {name: self.groups[name].size // units for name in names}
+
+        def follow(extent: Extent) -> Extent:
+            return tuple(
+                tuple(g for f in run for g in _in_proportion(f, inner, first.name)) for run in extent
+            )
+
+        ops = tuple(
+            replace(
+                op,
+                shape=tuple(map(follow, op.shape)),
+                macs=tuple(tuple(map(follow, product)) for product in op.macs),
+            )
+            for op in self.ops
+        )
+        members = tuple(dict.fromkeys(member for name in names for member in self.groups[name].members))
+        extents = {tensor: tuple(map(follow, axes)) for tensor, axes in self.extents.items()}
+        channels = _channels(first.name, members, extents)
+        one = replace(first, size=units, members=members, channels=channels)
+        groups = {
+            name: one if name == first.name else g for name, g in self.groups.items() if name not in names[1:]
+        }
+        return replace(self, groups=groups, extents=extents, ops=ops)
+
+
+def _in_proportion(factor: int | str, inner: Mapping[str, int], name: str) -> tuple[int | str, ...]:
+    if not isinstance(factor, str) or factor not in inner:
+        return (factor,)
+    return (name, inner[factor]) if inner[factor] > 1 else (name,)
+
+
+def _channels(
+    name: str, members: Iterable[tuple[str, int]], extents: Mapping[str, tuple[Extent, ...]]
+) -> int:
+    """Entries that go with one unit of a group: the product of the constants within, where it is smallest."""
+    counts = [
+        prod(factor for factor in run[run.index(name) + 1 :] if isinstance(factor, int))
+        for tensor, axis in members
+        for run in extents[tensor][axis]
+        if name in run
+    ]
+    return min(counts, default=1)
 
 
 def trace(model: nn.Module, example: Tensor) -> Trace:
@@ -255,9 +304,12 @@ class _Names:
             kernels[tensor] = self.known[unit]
         self._squeezes()
         ops = self._ops()
+        extents = {name: tuple(self._extent(axis) for axis in axes) for name, axes in walk.stored.items()}
+        for name, group in self.groups.items():
+            self.groups[name] = replace(group, channels=_channels(name, group.members, extents))
         return Trace(
             self.groups,
-            {name: tuple(self._extent(axis) for axis in axes) for name, axes in walk.stored.items()},
+            extents,
             kernels,
             ops,
             self._calls(),

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain, combinations
+from math import gcd
 from typing import Any
 
 import torch
@@ -33,8 +34,8 @@ from supernet.elastic.trace import Trace
 log = logging.getLogger(__name__)
 
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
-MOST_CANDIDATES = 6
-"""Up to this many integers every subset of them is tried."""
+MOST_CANDIDATES = 4
+"""Up to this many kinds of integers every subset of them is tried."""
 FAILURES = (
     RuntimeError,
     ValueError,
@@ -47,44 +48,80 @@ FAILURES = (
 )
 
 
+Kind = tuple[str, str, int | None]
+Place = tuple[str, str, int | None]
+Cuts = Callable[[Trace, Sequence[str]], Sequence[Sizes]]
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What the check found.
 
     Args:
+        trace: the given one, in which sizes that only hold together are one group.
         live: groups that hold.
         frozen: groups that do not, with the reason.
         readings: integers of modules that have to follow.
     """
 
+    trace: Trace
     live: tuple[str, ...]
     frozen: dict[str, str]
     readings: tuple[Reading, ...]
 
 
-def verify(
-    model: nn.Module, trace: Trace, example: Tensor, cuts: Sequence[Sizes], live: Iterable[str] | None = None
-) -> Verdict:
+def verify(model: nn.Module, trace: Trace, example: Tensor, live: Sequence[str], cuts: Cuts) -> Verdict:
     """Check all groups together at every cut, and look for the guilty only when that fails.
 
     Args:
         model: the largest network, plain.
         trace: of that network.
         example: a batch as it takes it; one image is enough.
-        cuts: units to keep per group; several tables, e.g. the smallest and a random one.
-        live: names of the groups to check; all that are not frozen when None.
+        live: names of the groups to check.
+        cuts: from a trace and live groups, tables of the units to keep; e.g. the fewest, and some.
     """
-    names = [name for name, group in trace.groups.items() if not group.frozen] if live is None else list(live)
     check = Check(model, trace, example)
-    readings = check.readings(names, cuts[0])
-    frozen: dict[str, str] = {}
-    for cut in cuts:
-        alive = [name for name in names if name not in frozen]
-        for name, why in check.guilty(alive, cut, readings):
-            log.info("frozen: %s: %s", name, why)
-            frozen[name] = why
+    names, first = list(live), cuts(trace, live)
+    readings = check.readings(names, first[0])
+    frozen = dict(check.guilty(names, first[0], readings))
+    for together in _partners(trace, frozen):
+        tied = check.tied(together)
+        if tied is None:
+            continue
+        readings = [*readings, *tied]
+        frozen = {name: why for name, why in frozen.items() if name not in together}
+        names = [name for name in names if name not in together[1:]]
+    names = [name for name in names if name not in frozen]
+    for cut in cuts(check.trace, names):
+        guilty = dict(check.guilty([name for name in names if name not in frozen], cut, readings))
+        frozen |= guilty
+    for name, why in frozen.items():
+        log.info("frozen: %s: %s", name, why)
     alive = [name for name in names if name not in frozen]
-    return Verdict(tuple(alive), frozen, tuple(check.needed(readings, alive)))
+    return Verdict(check.trace, tuple(alive), frozen, tuple(check.needed(readings, alive)))
+
+
+def _partners(trace: Trace, frozen: Container[str]) -> list[list[str]]:
+    """Streams that do not hold, each with the heads that do not hold and are made from it.
+
+    Much code shapes the result of its attention like its input, so heads and stream can only move
+    in proportion.
+    """
+    out = []
+    for name, group in trace.groups.items():
+        if name not in frozen or group.kind != "stream":
+            continue
+        tensors = {tensor for tensor, _ in group.members}
+        heads = [
+            other.name
+            for other in trace.groups.values()
+            if other.kind == "heads"
+            and other.name in frozen
+            and tensors & {tensor for tensor, _ in other.members}
+        ]
+        if heads:
+            out.append([name, *heads])
+    return out
 
 
 class Check:
@@ -104,7 +141,7 @@ class Check:
     def difference(self, names: Iterable[str], cut: Sizes, readings: Sequence[Reading]) -> str | None:
         """What is wrong when only these groups are cut; None when nothing is."""
         names = set(names)
-        plan = outline(self.model, self.trace, names, [r for r in readings])
+        plan = outline(self.model, self.trace, names, list(readings))
         sizes = {name: cut.get(name, dim.full) for name, dim in plan.dims.items()}
         try:
             skeleton = make_elastic(bind(self.model, Slices({}, frozenset())), plan)
@@ -139,6 +176,23 @@ class Check:
                 tensors[name] = nn.Parameter(tensors[name], requires_grad=False)
             masks[id(tensors[name])] = kept
         return self._run(bind(self.model, Slices(tensors, frozenset())), LiveNorms(masks))
+
+    def tied(self, names: list[str]) -> list[Reading] | None:
+        """Make the first group stand for all of them, in proportion, when they hold like that.
+
+        Returns:
+            The integers that have to follow; None when they do not hold together either.
+        """
+        before, size = self.trace, gcd(*(self.trace.groups[name].size for name in names))
+        if size < 2:
+            return None
+        self.trace = before.tied(names, size)
+        cut = {names[0]: max(1, size // 2)}
+        readings = self.readings(names[:1], cut)
+        if self.difference(names[:1], cut, readings) is None:
+            return readings
+        self.trace = before
+        return None
 
     def guilty(self, names: list[str], cut: Sizes, readings: Sequence[Reading]) -> list[tuple[str, str]]:
         """The groups of ``names`` to freeze so that the rest holds together, with reasons.
@@ -178,38 +232,41 @@ class Check:
         """The integers that have to follow, tried out on one group of every kind of place."""
         if self.difference(names, cut, ()) is None:
             return []
-        chosen: dict[tuple[str, str, int | None], Reading] = {}
-        known: dict[tuple[Any, ...], tuple[int, ...] | None] = {}
+        chosen: dict[Place, Reading] = {}
+        known: dict[tuple[Any, ...], frozenset[Kind]] = {}
         for name in names:
             found = candidates(self.model, self.trace, self.trace.groups[name])
-            if not found:
-                continue
-            signature = _signature(self.model, self.trace, name, found)
-            subset = known.get(signature)
-            if subset is None:
-                subset = known[signature] = self._smallest_subset(name, cut, found)
-            for i in subset:
-                chosen.setdefault((found[i].module, found[i].attribute, found[i].index), found[i])
+            kinds = list(dict.fromkeys(self._kind(reading) for reading in found))
+            signature = (self.trace.groups[name].kind, *kinds)
+            if signature not in known:
+                known[signature] = frozenset(self._smallest_subset(name, cut, found, kinds))
+            for reading in found:
+                if self._kind(reading) in known[signature]:
+                    chosen.setdefault((reading.module, reading.attribute, reading.index), reading)
         return list(chosen.values())
 
-    def _smallest_subset(self, name: str, cut: Sizes, found: list[Reading]) -> tuple[int, ...]:
-        """Positions of the readings under which a group holds: none, all, then subsets by size."""
-        every = tuple(range(len(found)))
-        few = every[:MOST_CANDIDATES]
-        ways = chain([(), every], *(combinations(few, count) for count in range(1, len(few))))
-        for subset in ways:
-            if self.difference([name], cut, [found[i] for i in subset]) is None:
-                return self._without_idle(name, cut, found, subset)
-        return ()
+    def _kind(self, reading: Reading) -> Kind:
+        """Integers of one kind are those of one attribute of one class: they follow together."""
+        return type(self.model.get_submodule(reading.module)).__name__, reading.attribute, reading.index
 
-    def _without_idle(
-        self, name: str, cut: Sizes, found: list[Reading], subset: tuple[int, ...]
-    ) -> tuple[int, ...]:
-        for i in subset:
-            fewer = tuple(j for j in subset if j != i)
-            if fewer != subset and self.difference([name], cut, [found[j] for j in fewer]) is None:
-                subset = fewer
-        return subset
+    def _smallest_subset(
+        self, name: str, cut: Sizes, found: list[Reading], kinds: list[Kind]
+    ) -> tuple[Kind, ...]:
+        """Kinds of integers under which a group holds: none, all, then subsets by size."""
+
+        def holds(subset: Iterable[Kind]) -> bool:
+            followed = [reading for reading in found if self._kind(reading) in subset]
+            return self.difference([name], cut, followed) is None
+
+        few = kinds[:MOST_CANDIDATES]
+        ways = chain([(), tuple(kinds)], *(combinations(few, count) for count in range(1, len(few))))
+        for way in ways if kinds else ():
+            if holds(way):
+                for kind in way:
+                    fewer = tuple(other for other in way if other != kind)
+                    way = fewer if holds(fewer) else way
+                return way
+        return ()
 
     def needed(self, readings: Iterable[Reading], live: Iterable[str]) -> list[Reading]:
         """Readings of tensors that are still cut."""
@@ -218,15 +275,6 @@ class Check:
             (name, axis) for name, axes in plan.extents.items() for axis, extent in enumerate(axes) if extent
         }
         return [r for r in readings if (f"{r.module}.{r.tensor}".lstrip("."), r.axis) in cut]
-
-
-def _signature(model: nn.Module, trace: Trace, name: str, found: list[Reading]) -> tuple[Any, ...]:
-    """Groups of one signature sit in the same kind of place and need the same integers."""
-    group = trace.groups[name]
-    kinds = tuple(
-        (type(model.get_submodule(r.module)).__name__, r.attribute, r.index, r.tensor, r.axis) for r in found
-    )
-    return (group.kind, kinds)
 
 
 def informative(model: nn.Module) -> nn.Module:
