@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.contract import Result, arguments
 from benchmarks.kits import HEAD, Case, Kit, load
 from supernet.calibrate import calibrate
+from supernet.elastic.costs import Cost
 from supernet.space import Architecture
 
 TOLERANCE = 2e-4
@@ -105,9 +106,11 @@ Pairs = dict[str, list[tuple[float, float]]]
 def count_ofa(kit: Kit, case: Case, arch: Architecture) -> Pairs:
     """MACs at 64 and 224 px, parameters."""
     subnet, table = kit.supernet.extract(arch), case.expected["table"]
+    small, large = tabled(kit, arch, HEAD), tabled(kit, arch, 224)
     return {
-        "macs": [(macs(subnet, HEAD), table[0]), (macs(subnet, 224), table[1])],
-        "params": [(params(subnet), table[2])],
+        "macs": [(count, table[0]) for count in (macs(subnet, HEAD), small.macs)]
+        + [(count, table[1]) for count in (macs(subnet, 224), large.macs)],
+        "params": [(count, table[2]) for count in (params(subnet), small.params)],
     }
 
 
@@ -115,17 +118,18 @@ def count_attentive(kit: Kit, case: Case, arch: Architecture) -> Pairs:
     """MACs at 64 and 224 px; parameters without shortcuts, because the reference owns many it never runs."""
     subnet, table = kit.supernet.extract(arch), case.expected["table"]
     larger = kit.supernet.extract(kit.preset.from_reference(case.config | {"resolution": 224}))
-    at_64 = macs(subnet, HEAD)
+    at_64, cost = macs(subnet, HEAD), tabled(kit, arch, HEAD)
     shortcuts = sum(value.numel() for name, value in subnet.named_parameters() if ".shortcut." in name)
     return {
-        "macs": [(at_64, table[0]), (at_64, table[4]), (macs(larger, 224), table[1])],
-        "params": [(params(subnet) - shortcuts, table[3])],
+        "macs": [(at_64, table[0]), (at_64, table[4]), (cost.macs, table[0]), (macs(larger, 224), table[1])],
+        "params": [(count - shortcuts, table[3]) for count in (params(subnet), cost.params)],
     }
 
 
 def count_transformer(kit: Kit, case: Case, arch: Architecture) -> Pairs:
     """Parameters; the reference does not count MACs exactly."""
-    return {"params": [(params(kit.supernet.extract(arch)), float(case.expected["params"]))]}
+    count, cost = params(kit.supernet.extract(arch)), tabled(kit, arch, HEAD)
+    return {"params": [(ours, float(case.expected["params"])) for ours in (count, cost.params)]}
 
 
 COUNTS: dict[str, Callable[[Kit, Case, Architecture], Pairs]] = {
@@ -137,8 +141,13 @@ COUNTS: dict[str, Callable[[Kit, Case, Architecture], Pairs]] = {
 }
 
 
+def tabled(kit: Kit, arch: Architecture, pixels: int) -> Cost:
+    """The costs the supernet looks up in its tables, for one image."""
+    return kit.supernet.costs((1, 3, pixels, pixels)).of(arch)
+
+
 def macs(network: nn.Module, pixels: int) -> int:
-    """Multiply-adds of one square image, counted while running without data."""
+    """Multiply-adds of one square image, counted by PyTorch while running without data."""
     with FlopCounterMode(display=False) as counter:
         network.to("meta")(torch.empty(1, 3, pixels, pixels, device="meta"))
     return int(counter.get_total_flops()) // 2

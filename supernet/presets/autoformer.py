@@ -144,6 +144,11 @@ class AutoFormerTiny(Built):
             choices.append(Choice(f"blocks.{i}.mlp_ratio", self.mlp_ratios, needs))
         return SearchSpace(tuple(choices))
 
+    @property
+    def example(self) -> tuple[int, ...]:
+        """One image."""
+        return 1, 3, self.resolution, self.resolution
+
     def network(self) -> nn.Module:
         """The largest network, freshly initialised (truncated normal, deviation 0.02)."""
         network: nn.Module = VisionTransformer(

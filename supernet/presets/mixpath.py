@@ -94,6 +94,11 @@ class MixPath(Built):
             choices.append(Choice(f"blocks.{i}.paths", tuple(self.paths)))
         return SearchSpace(tuple(choices))
 
+    @property
+    def example(self) -> tuple[int, ...]:
+        """One image of CIFAR's size."""
+        return 1, 3, 32, 32
+
     def network(self) -> nn.Module:
         """The largest network, freshly initialised: convolutions normal by their fan-out."""
         blocks = [

@@ -57,10 +57,15 @@ class Built(ABC):
     def plan(self, network: nn.Module) -> Plan:
         """Which slices of it an architecture uses."""
 
+    @property
+    def example(self) -> tuple[int, ...]:
+        """Shape of one input it is made for, batch first; costs are those of this shape unless asked."""
+        return 1, 3, 224, 224
+
     def supernet(self) -> Supernet:
         """The supernet, freshly initialised."""
         network = self.network()
-        return Supernet(network, self.plan(network), origin=origin(self))
+        return Supernet(network, self.plan(network), example=self.example, origin=origin(self))
 
 
 presets: Registry[Callable[..., Preset]] = Registry("preset")

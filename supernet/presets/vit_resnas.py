@@ -140,6 +140,11 @@ class ViTResNASTiny(Built):
             choices.append(Choice(f"stages.{i}.{j}.mlp", hidden, needs))
         return SearchSpace(tuple(choices))
 
+    @property
+    def example(self) -> tuple[int, ...]:
+        """One image."""
+        return 1, 3, self.resolution, self.resolution
+
     def network(self) -> nn.Module:
         """The largest network, freshly initialised (truncated normal, deviation 0.02)."""
         side = self.resolution // 14
