@@ -89,16 +89,16 @@ class Encoding:
         return hot
 
     def _products(self) -> list[tuple[int, int]]:
-        """Pairs of numbers chosen for the same module, e.g. its kernel size and its width.
+        """Pairs of numbers chosen for the same block, e.g. its kernel size and its width.
 
         A choice and the one it needs are no pair: the mask has multiplied them already.
         """
         choices = self.space.choices
         kin = {(needed, choice.name) for choice in choices if choice.needs for needed in choice.needs[:1]}
-        modules: defaultdict[str, list[int]] = defaultdict(list)
+        blocks: defaultdict[str, list[int]] = defaultdict(list)
         for i in self._numeric:
-            modules[self.space.choices[i].name.rpartition(".")[0]].append(i)
-        pairs = [pair for path, members in modules.items() if path for pair in combinations(members, 2)]
+            blocks[_block(choices[i].name)].append(i)
+        pairs = [pair for path, members in blocks.items() if path for pair in combinations(members, 2)]
         return [
             (left, right) for left, right in pairs if (choices[left].name, choices[right].name) not in kin
         ]
@@ -112,7 +112,15 @@ def _scaled(choice: Choice) -> NDArray[np.float64]:
 
 def _joined(space: SearchSpace, pair: tuple[int, int]) -> str:
     left, right = (space.choices[i].name for i in pair)
-    return f"{left}*{right.rpartition('.')[2]}"
+    return f"{_block(left)}.{left.rpartition('.')[2]}*{right.rpartition('.')[2]}"
+
+
+def _block(name: str) -> str:
+    """The block a choice is about, its path up to the last number: "blocks.1.0" of "blocks.1.0.conv.width"."""
+    steps = name.split(".")[:-1]
+    while steps and any(step.isdigit() for step in steps) and not steps[-1].isdigit():
+        steps.pop()
+    return ".".join(steps)
 
 
 def _sums(columns: list[str]) -> tuple[list[str], NDArray[np.float64]]:
