@@ -116,7 +116,7 @@ def _joined(space: SearchSpace, pair: tuple[int, int]) -> str:
 
 
 def _block(name: str) -> str:
-    """The block a choice is about, its path up to the last number: "blocks.1.0" of "blocks.1.0.conv.width"."""
+    """The block of a choice, its path up to the last number: "blocks.1.0" of "blocks.1.0.conv.width"."""
     steps = name.split(".")[:-1]
     while steps and any(step.isdigit() for step in steps) and not steps[-1].isdigit():
         steps.pop()
