@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from supernet.elastic.plan import PRESENT
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ArchitectureError, SupernetError, WeightsError
 from supernet.presets import OFAMobileNetV3, Preset, load_reference, presets
+from supernet.presets.attentivenas import STAGES
 from supernet.presets.preset import rebuilt
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -106,6 +108,39 @@ def test_a_saved_preset_comes_back_by_its_name(name: str, tmp_path: Path) -> Non
     arch, x = preset.space.sample(Random(2)), images(name)
     with torch.no_grad():
         assert torch.equal(again(x, arch), supernet(x, arch))
+
+
+SHORT: dict[str, dict[str, Any]] = {
+    "attentivenas": {"stages": STAGES[:3], "resolutions": (32, 40), "head": (64, 96)},
+    "autoformer_tiny": {"resolution": 64, "depths": (2, 3)},
+    "ofa_mobilenetv3": {"width": 0.5, "depths": (1, 2)},
+    "ofa_resnet50d": {"stage_widths": (32, 64, 96, 128)},
+    "proxylessnas": {"widths": (24, 40), "cells": (2, 1), "strides": (2, 2)},
+    "single_path": {},
+    "spos": {"repeats": (1, 2), "widths": (32, 64), "scales": (0.5, 1.0)},
+    "vit_resnas_tiny": {"resolution": 56, "widths": (64, 128, 256), "blocks": (2, 2, 2)},
+}
+
+
+@pytest.mark.parametrize("name", list(SHORT))
+def test_cost_tables_agree_with_counting_the_cut_out_network(name: str) -> None:
+    preset = presets[name](classes=4, **SHORT[name])
+    supernet = preset.supernet().eval()
+    x = images(name)[:1]
+    costs = supernet.costs(tuple(x.shape))
+    for arch in (preset.space.smallest(), *(preset.space.sample(Random(seed)) for seed in range(4))):
+        subnet = supernet.extract(arch)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            subnet(x)
+        counted = (counter.get_total_flops() // 2, sum(p.numel() for p in subnet.parameters()))
+        assert (costs.of(arch).macs, costs.of(arch).params) == counted
+
+
+def test_a_cut_out_choice_block_is_a_plain_sequence_of_one() -> None:
+    preset = presets["spos"](classes=4, **SHORT["spos"])
+    subnet = preset.supernet().extract(preset.space.sample(Random(0)))
+    blocks = subnet.get_submodule("features")
+    assert [(type(block), len(block)) for block in blocks.children()] == [(nn.Sequential, 1)] * 3  # type: ignore[arg-type]
 
 
 def test_an_unknown_preset_is_answered_with_the_nearest() -> None:
