@@ -20,7 +20,7 @@ class DataOptions:
 
     Args:
         source: ``digits``, ``folder:PATH`` or ``torchvision:NAME@ROOT``.
-        resolution: side of the square images in pixels; None takes the data's own.
+        resolution: side of the square images in pixels; None takes the data's own (digits: 24).
         channels: 1 for grey, 3 for colour; None takes the data's own.
         search_share: share of the images kept aside for the search, where the data brings no such split.
         test_share: share kept aside as test split, where the data brings none.
@@ -94,7 +94,7 @@ class TrainOptions:
         ConfigError: for a number outside its range.
     """
 
-    epochs: int = 30
+    epochs: int = 20
     batch_size: int = 64
     lr: float = 0.1
     warmup: float = 0.1

@@ -32,7 +32,7 @@ def image_folder(root: Path, splits: dict[str, dict[str, int]], mode: str = "RGB
 
 
 def test_the_three_splits_share_no_image_and_each_holds_every_class() -> None:
-    digits = load(DataOptions())
+    digits = load(DataOptions(resolution=8))
     parts = [digits.train, digits.search, digits.test]
     assert sum(map(len, parts)) == 1797
     assert all(len(part.labels.unique()) == 10 for part in parts)
@@ -48,7 +48,7 @@ def test_the_three_splits_share_no_image_and_each_holds_every_class() -> None:
 
 
 def test_the_split_follows_its_seed_and_nothing_else() -> None:
-    first, again, other = (load(DataOptions(split_seed=seed)).test for seed in (0, 0, 1))
+    first, again, other = (load(DataOptions(resolution=8, split_seed=seed)).test for seed in (0, 0, 1))
     assert torch.equal(first.images, again.images)
     assert not torch.equal(first.images[: len(other)], other.images)
 
@@ -62,7 +62,7 @@ def test_training_images_are_shown_with_mean_zero_and_deviation_one() -> None:
 
 
 def test_a_batch_is_the_same_whenever_it_is_asked_for() -> None:
-    digits = load(DataOptions())
+    digits = load(DataOptions(resolution=8))
     late = digits.batch(40, 64, seed=0)
     digits.batch(3, 64, seed=0)
     again = digits.batch(40, 64, seed=0)
@@ -71,7 +71,7 @@ def test_a_batch_is_the_same_whenever_it_is_asked_for() -> None:
 
 
 def test_an_epoch_shows_every_image_at_most_once() -> None:
-    digits = load(DataOptions(shift=0.0))
+    digits = load(DataOptions(resolution=8, shift=0.0))
     steps = digits.epoch_steps(64)
     shown = torch.cat([digits.batch(step, 64, seed=0)[1] for step in range(steps)])
     assert len(shown) == steps * 64 <= len(digits.train)

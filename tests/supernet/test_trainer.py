@@ -40,7 +40,7 @@ def small_supernet() -> Supernet:
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
-    return load(DataOptions())
+    return load(DataOptions(resolution=8))
 
 
 def interrupt(at: int) -> Callable[[int, int, str], None]:
@@ -77,7 +77,7 @@ def test_a_killed_process_ends_at_the_same_bytes(tmp_path: Path, digits: Dataset
         "from tests.supernet.test_trainer import OPTIONS, DataOptions, Trainer, load, small_supernet\n"
         "torch.set_num_threads(1)\n"
         "kill = lambda done, total, words: done == 7 and os.kill(os.getpid(), signal.SIGKILL)\n"
-        "Trainer(small_supernet(), load(DataOptions()), OPTIONS, Path(sys.argv[1])).run(kill)\n"
+        "Trainer(small_supernet(), load(DataOptions(resolution=8)), OPTIONS, Path(sys.argv[1])).run(kill)\n"
     )
     killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "parts")], check=False)
     assert killed.returncode == -signal.SIGKILL
@@ -209,7 +209,7 @@ def test_evaluation_leaves_the_supernet_as_it_is_and_repeats_itself(digits: Data
 
 @pytest.mark.slow
 def test_the_quickstart_recipe_reaches_its_accuracy(seed: int = 0) -> None:
-    data = load(DataOptions(resolution=24))
+    data = load(DataOptions())
     shared = Mobile(resolution=24, seed=seed).supernet()
     Trainer(shared, data, TrainOptions(seed=seed, evaluate_every=1000)).run()
     evaluate = Evaluator(shared, data, "test")
