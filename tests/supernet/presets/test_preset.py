@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from supernet.elastic.plan import PRESENT
 from supernet.elastic.supernet import Supernet
+from supernet.elastic.trace import trace
 from supernet.errors import ArchitectureError, SupernetError, WeightsError
 from supernet.presets import OFAMobileNetV3, Preset, load_reference, presets
 from supernet.presets.attentivenas import STAGES
@@ -194,3 +195,18 @@ def test_a_preset_is_made_again_from_what_its_supernet_remembers(name: str) -> N
         key: value.shape for key, value in supernet.largest.state_dict().items()
     }
     assert not any(type(module).__name__.startswith("Elastic") for module in again.modules())
+
+
+@pytest.mark.parametrize("name", list(SHORT))
+def test_a_plan_written_by_hand_moves_together_what_the_graph_ties(name: str) -> None:
+    preset = presets[name](classes=4, **SHORT[name])
+    supernet = preset.supernet()
+    network = rebuilt(supernet.origin or {})
+    found, plan = trace(network, images(name)[:1]), supernet.plan
+    for group in found.groups.values():
+        cut = set()
+        for tensor, axis in group.members:
+            if found.extents[tensor][axis] == ((group.name,),):
+                axes = plan.extents.get(tensor)
+                cut.add(axes[axis] if axes and axis < len(axes) else None)
+        assert len(cut) <= 1, (group, cut)
