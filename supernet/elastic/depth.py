@@ -1,7 +1,7 @@
 """Blocks that can be left out: what goes in reaches what comes out past them.
 
 A block is skippable when its result has the shape of its input and the input arrives there through
-additions (and activations after them) only. Blocks of one parent that follow each other make a
+additions (and activations or batch norms around them) only. Blocks of one parent that follow each other make a
 stage, which keeps its first blocks.
 """
 
@@ -13,28 +13,11 @@ from dataclasses import dataclass
 from supernet.elastic.trace import Op, Trace
 
 PASSING = frozenset(
-    [
-        "add",
-        "sub",
-        "relu",
-        "relu6",
-        "hardswish",
-        "silu",
-        "gelu",
-        "hardtanh",
-        "dropout",
-        "clone",
-        "contiguous",
-        "alias",
-        "to",
-        "_to_copy",
-        "view",
-        "reshape",
-        "flatten",
-        "unflatten",
-        "permute",
-        "transpose",
-    ]
+    (
+        *("add", "sub", "relu", "relu6", "hardswish", "silu", "gelu", "hardtanh", "batch_norm", "dropout"),
+        *("clone", "contiguous", "alias", "to", "_to_copy", "view", "reshape", "flatten", "unflatten"),
+        *("permute", "transpose"),
+    )
 )
 
 

@@ -147,6 +147,7 @@ def convolution(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
     shape = shape_of(node)
     for axis in weight[2:]:
         freeze(axis, "it is a side of a kernel")
+        mark(axis, "side")
     if groups == 1:
         tie(x[1], weight[1], "conv")
         out = weight[0]

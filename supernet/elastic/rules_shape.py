@@ -151,7 +151,8 @@ def split(walk: Walk, node: Node, args: dict[str, Any]) -> list[Axes]:
     dim = args["dim"] % len(axes)
     sizes = [int(shape[dim]) for shape in shapes]
     pieces = _pieces(axes[dim], sizes)
-    for piece in pieces[1:] if len(set(sizes)) == 1 else ():
+    alike = len(set(sizes)) == 1 and not isinstance(args.get("split_sizes", args.get("split_size")), list)
+    for piece in pieces[1:] if alike else ():
         tie(pieces[0], piece, "equal parts")
     if len(set(sizes)) > 1 and "chunk" in op_name(node):
         freeze(axes[dim], "it is cut into unequal chunks")

@@ -18,9 +18,9 @@ from supernet.space import Choice, SearchSpace
 DIMS = ("hidden", "heads", "stream", "depth", "kernel")
 """Everything that can be elastic; a squeeze follows the group it gates."""
 RATIOS: dict[str, tuple[float, ...]] = {
-    "hidden": (0.25, 0.5, 0.75, 1.0),
-    "heads": (0.25, 0.5, 0.75, 1.0),
-    "stream": (0.5, 0.75, 1.0),
+    "hidden": (0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0),
+    "heads": (0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0),
+    "stream": (0.5, 0.625, 0.75, 0.875, 1.0),
 }
 Wanted = Mapping[str, Sequence[int | float]]
 
@@ -148,7 +148,8 @@ class Menu:
         wanted = self.rules.wanted(stage.name, "depth")
         if wanted is not None and any(value == 0 for value in wanted):
             raise ConversionError(
-                f"the depth of {stage.name!r} was asked to be 0; it can be {stage.depths[0]} to {stage.depths[-1]}"
+                f"the depth of {stage.name!r} was asked to be 0; "
+                f"it can be {stage.depths[0]} to {stage.depths[-1]}"
             )
         name = f"{stage.name}.depth"
         values = _checked(name, wanted, stage.depths)

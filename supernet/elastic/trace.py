@@ -108,7 +108,7 @@ class Trace:
         return self.groups[next(iter(names))]
 
     def tied(self, names: Sequence[str], units: int) -> Trace:
-        """The same trace, in which groups only move in proportion: as one of ``units``, named as the first."""
+        """The trace in which these groups move in proportion: as one of ``units``, named as the first."""
         first = self.groups[names[0]]
         inner = {name: self.groups[name].size // units for name in names}
 
@@ -297,6 +297,8 @@ class _Names:
         walk = self.walk
         members = self._members()
         for unit, places in members.items():
+            if "side" in unit.roles:
+                continue
             self._enter(unit, places, _kind(unit))
         kernels = {}
         for tensor, unit in walk.kernels.items():

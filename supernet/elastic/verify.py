@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain, combinations
@@ -85,7 +85,7 @@ def verify(model: nn.Module, trace: Trace, example: Tensor, live: Sequence[str],
     readings = check.readings(names, first[0])
     frozen = dict(check.guilty(names, first[0], readings))
     for together in _partners(trace, frozen):
-        tied = check.tied(together)
+        tied = check.tied(together) if together[0] in frozen else None
         if tied is None:
             continue
         readings = [*readings, *tied]
@@ -101,27 +101,28 @@ def verify(model: nn.Module, trace: Trace, example: Tensor, live: Sequence[str],
     return Verdict(check.trace, tuple(alive), frozen, tuple(check.needed(readings, alive)))
 
 
-def _partners(trace: Trace, frozen: Container[str]) -> list[list[str]]:
-    """Streams that do not hold, each with the heads that do not hold and are made from it.
+def _partners(trace: Trace, frozen: Container[str]) -> Iterator[list[str]]:
+    """Streams that do not hold, each with others that do not and share a tensor: first heads, then all.
 
-    Much code shapes the result of its attention like its input, so heads and stream can only move
-    in proportion.
+    Much code shapes the result of its attention like its input, or keeps one integer for both; such
+    sizes can only move in proportion.
     """
-    out = []
     for name, group in trace.groups.items():
         if name not in frozen or group.kind != "stream":
             continue
         tensors = {tensor for tensor, _ in group.members}
-        heads = [
-            other.name
+        others = [
+            other
             for other in trace.groups.values()
-            if other.kind == "heads"
-            and other.name in frozen
+            if other.name in frozen
+            and other is not group
             and tensors & {tensor for tensor, _ in other.members}
         ]
+        heads = [other.name for other in others if other.kind == "heads"]
         if heads:
-            out.append([name, *heads])
-    return out
+            yield [name, *heads]
+        if len(heads) < len(others):
+            yield [name, *(other.name for other in others)]
 
 
 class Check:
