@@ -84,14 +84,14 @@ class StagedViT(nn.Module):
         self.head = nn.Linear(widths[-1], classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        tokens = torch.cat([self.cls_token.expand(len(x), -1, -1), self.stem(x)], 1) + self.pos_embed
+        tokens = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), self.stem(x)], 1) + self.pos_embed
         out: Tensor = self.head(self.norm(self.stages(tokens)[:, 0]))
         return out
 
 
 def grid(tokens: Tensor, side: int) -> Tensor:
     """Tokens ``(batch, side^2, width)`` as an resolution ``(batch, width, side, side)``."""
-    return tokens.transpose(1, 2).reshape(len(tokens), -1, side, side)
+    return tokens.transpose(1, 2).reshape(tokens.shape[0], -1, side, side)
 
 
 @presets.register("vit_resnas_tiny")
