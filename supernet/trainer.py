@@ -242,7 +242,7 @@ class Trainer:
         """What has to be equal for a checkpoint to be continued."""
         options = {key: value for key, value in to_plain(self.options).items() if key not in _FREE}
         data = {name: len(self.dataset.split(name)) for name in ("train", "search", "test")}
-        shape = [self.dataset.channels, self.dataset.resolution]
+        shape = [self.dataset.channels, self.dataset.resolution, *self.dataset.mean.flatten().tolist()]
         return {
             **options,
             "space": self.supernet.space.fingerprint,

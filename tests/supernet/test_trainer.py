@@ -158,6 +158,9 @@ def test_the_checkpoint_of_another_run_is_refused(tmp_path: Path, digits: Datase
     Trainer(small_supernet(), digits, replace(OPTIONS, epochs=1), tmp_path).run()
     with pytest.raises(StateError, match=r"of another training: its epochs is 1, now 3 is asked"):
         Trainer(small_supernet(), digits, OPTIONS, tmp_path)
+    with pytest.raises(StateError, match=r"of another training: its data is"):
+        other = load(DataOptions(resolution=8, split_seed=1))
+        Trainer(small_supernet(), other, replace(OPTIONS, epochs=1), tmp_path)
     with pytest.raises(StateError, match=r"of another training: its space is"):
         Trainer(Mobile(resolution=8).supernet(), digits, replace(OPTIONS, epochs=1), tmp_path)
 
