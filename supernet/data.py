@@ -246,7 +246,7 @@ def _order(images: int, seed: int, epoch: int) -> Tensor:
 def digits(rest: str, options: DataOptions) -> Found:
     """1,797 handwritten digits of 8 px, grey, from scikit-learn's wheel; enlarged to 24 px unless asked.
 
-    Enlarged, they leave a network some resolutions to halve: the same supernet gains a point.
+    Enlarged, they leave a network some resolutions to halve, as photographs do.
     """
     from sklearn.datasets import load_digits
 
