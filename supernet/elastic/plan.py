@@ -136,12 +136,15 @@ class Plan:
     """Names of the tensors that are cut."""
     matrices: frozenset[str] = field(init=False, repr=False, compare=False)
     """Names of the parameters that only cropped kernels read: no subnet holds them."""
+    full: dict[str, int] = field(init=False, repr=False, compare=False)
+    """The size of every dim in the largest network."""
 
     def __post_init__(self) -> None:
         genes = {dim.name: tuple(self.space.index(name) for name in dim.by) for dim in self.dims.values()}
         object.__setattr__(self, "_genes", genes)
         matrices = {matrix for kernel in self.kernels.values() for _, matrix in kernel.transforms}
         object.__setattr__(self, "matrices", frozenset(matrices))
+        object.__setattr__(self, "full", {dim.name: dim.full for dim in self.dims.values()})
         object.__setattr__(self, "touched", tuple(sorted(self.extents.keys() | self.kernels.keys())))
 
     def sizes(self, arch: Architecture) -> dict[str, int]:
@@ -160,8 +163,11 @@ class Plan:
 
     def slices_at(self, largest: nn.Module, sizes: Sizes) -> Slices:
         """`slices` for the sizes of all dims, which may be symbolic: this runs inside compiled graphs too."""
+        compiling = torch.compiler.is_compiling()
+        if not compiling and sizes == self.full:
+            return Slices({}, self.matrices)
         absent = frozenset(path for path, dim in self.switches.items() if not sizes[dim])
-        stored = dict(named_tensors(largest))
+        stored = dict(named_tensors(largest)) if compiling else _stored(largest, "", {})
         gone = tuple(f"{path}." for path in absent)
         tensors = {f"{path}.{PRESENT}": stored[f"{path}.{PRESENT}"].narrow(0, 0, 0) for path in absent}
         copies: list[str] = []
@@ -246,6 +252,18 @@ def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from module.named_buffers()
 
 
+def _stored(module: nn.Module, prefix: str, into: dict[str, Tensor]) -> dict[str, Tensor]:
+    """`named_tensors` as a dictionary, tied ones under each of their names: three times as fast."""
+    for own in (module._parameters, module._buffers):
+        for name, tensor in own.items():
+            if tensor is not None:
+                into[prefix + name] = tensor
+    for name, child in module._modules.items():
+        if child is not None:
+            _stored(child, f"{prefix}{name}.", into)
+    return into
+
+
 def length(extent: Extent, sizes: Sizes) -> int:
     """How many entries an axis of this extent holds at these sizes."""
     total = 0
@@ -296,6 +314,8 @@ def cut(tensor: Tensor, axis: int, extent: Extent, sizes: Sizes, dims: Mapping[s
         sizes[f] == dims[f].full for run in extent for f in run if isinstance(f, str)
     ):
         return tensor
+    if len(extent) == 1 and _leads(extent[0]):
+        return leading(tensor, axis, length(extent, sizes))
     parts = [
         view.flatten(axis, axis + view.dim() - tensor.dim())
         for view in views(tensor, axis, extent, sizes, dims)
@@ -303,19 +323,25 @@ def cut(tensor: Tensor, axis: int, extent: Extent, sizes: Sizes, dims: Mapping[s
     return parts[0] if len(parts) == 1 else torch.cat(parts, axis)
 
 
+def _leads(run: tuple[Factor, ...]) -> bool:
+    """Whether less of a run is simply fewer entries from the start."""
+    return isinstance(run[0], str) and all(not isinstance(f, str) for f in run[1:])
+
+
 def views(
     tensor: Tensor, axis: int, extent: Extent, sizes: Sizes, dims: Mapping[str, Dim]
 ) -> Iterator[Tensor]:
-    """What an extent keeps of one axis, run by run, as views; a run of several factors has an axis for each."""
+    """What an extent keeps of one axis, run by run, as views; each factor of a run has an axis there."""
     full = {name: dim.full for name, dim in dims.items()}
     start = 0
     for run in extent:
         part = tensor if len(extent) == 1 else tensor.narrow(axis, start, length((run,), full))
         start += length((run,), full)
-        if isinstance(run[0], str) and all(not isinstance(f, str) for f in run[1:]):
+        if _leads(run):
             yield leading(part, axis, length((run,), sizes))
             continue
-        part = part.unflatten(axis, [full[f] if isinstance(f, str) else f for f in run])
+        shape = [full[f] if isinstance(f, str) else f for f in run]
+        part = part.reshape(*part.shape[:axis], *shape, *part.shape[axis + 1 :])
         for i, factor in enumerate(run):
             if isinstance(factor, str):
                 part = leading(part, axis + i, sizes[factor])
