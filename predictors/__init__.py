@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from supernet.lazy import offers
 
 if TYPE_CHECKING:
-    from predictors.estimate import Estimate, Predictor
-    from predictors.tabular import Tabular, predictors
+    from predictors.estimate import Estimate, Predictor, predictors
+    from predictors.tabular import Tabular
 
 _MODULES = {
     "predictors": "predictors.tabular",

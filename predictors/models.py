@@ -34,7 +34,7 @@ class Table:
 
     Args:
         line: the one column of the line, e.g. log MACs, ``(architectures,)``.
-        columns: everything known, standardised, ``(architectures, features)``.
+        columns: everything known ``(architectures, features)``.
     """
 
     line: Values
@@ -57,34 +57,39 @@ class Models:
     """
 
     def __init__(self, table: Table, logs: Values, seed: int, like: Models | None = None) -> None:
+        # Standardised by these rows alone: centred together with rows that are left out for a test, those
+        # would be the negative sum of the others, and a linear model all too sure of them.
+        spread = table.columns.std(0)
+        self._centre, self._scale = table.columns.mean(0), np.where(spread > 1e-12, spread, 1.0)
+        columns = self._standard(table)
         # A slope of zero is where the line starts from: three points must not make it a cliff.
-        spread = table.line - table.line.mean()
-        self._slope = float(spread @ logs / (spread @ spread + 1e-9))
+        ahead = table.line - table.line.mean()
+        self._slope = float(ahead @ logs / (ahead @ ahead + 1e-9))
         self._offset = float(logs.mean() - self._slope * table.line.mean())
         rest = logs - self._line(table)
-        self._ridge = RidgeCV(alphas=np.logspace(-2, 4, 13)).fit(table.columns, rest)
+        self._ridge = RidgeCV(alphas=np.logspace(-2, 4, 13)).fit(columns, rest)
         if like is None:
-            self._process = _process(table.columns.shape[1], float(rest.var()))
+            self._process = _process(columns.shape[1], float(rest.var()))
         else:
             self._process = GaussianProcessRegressor(like._process.kernel_, alpha=1e-10, optimizer=None)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            self._process.fit(table.columns, rest)
+            self._process.fit(columns, rest)
         self._forest = None
         if len(logs) >= ENOUGH_FOR_A_FOREST:
             self._forest = RandomForestRegressor(n_estimators=100, random_state=seed)
-            self._forest.fit(table.columns, rest)
+            self._forest.fit(columns, rest)
 
     def predict(self, table: Table) -> tuple[dict[str, Values], Values]:
         """The logarithm by every candidate, and how unsure the process is ``(architectures,)``."""
-        line = self._line(table)
+        line, columns = self._line(table), self._standard(table)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # rounding below zero in the variance of a measured point
-            process, unsure = self._process.predict(table.columns, return_std=True)
-        ridge = self._ridge.predict(table.columns)
+            process, unsure = self._process.predict(columns, return_std=True)
+        ridge = self._ridge.predict(columns)
         votes = [process, ridge]
         if self._forest is not None:
-            votes.append(self._forest.predict(table.columns))
+            votes.append(self._forest.predict(columns))
         found = {
             "line": line,
             "ridge": line + ridge,
@@ -92,6 +97,10 @@ class Models:
             "ensemble": line + np.mean(votes, axis=0),
         }
         return found, unsure
+
+    def _standard(self, table: Table) -> Values:
+        standard: Values = (table.columns - self._centre) / self._scale
+        return standard
 
     def _line(self, table: Table) -> Values:
         return self._offset + self._slope * table.line

@@ -13,6 +13,8 @@ from predictors.models import SIMPLE_FIRST, Models, Table
 from supernet.encoding import Encoding
 from supernet.space import Genes, SearchSpace
 
+__all__ = ["Tabular", "predictors"]
+
 
 @predictors.register("tabular")
 class Tabular:
@@ -78,9 +80,7 @@ class Tabular:
             raise PredictorError(
                 f"a measurement of {measured.min()} {self.unit} is not positive; measure again"
             )
-        line, columns = self._raw(genes)
-        self._centre, self._scale = columns.mean(0), np.where(columns.std(0) > 1e-12, columns.std(0), 1.0)
-        table, logs = Table(line, (columns - self._centre) / self._scale), np.log(measured)
+        table, logs = self._table(genes), np.log(measured)
         self._models = Models(table, logs, self.seed)
         residuals, unsure = self._left_out(table, logs)
         self.errors = {name: float(np.abs(residuals[name]).mean()) for name in SIMPLE_FIRST}
@@ -96,8 +96,7 @@ class Tabular:
         """
         if self._models is None:
             raise PredictorError("nothing was learned yet; call fit(genes, measured) first")
-        line, columns = self._raw(self.space.canonical(np.asarray(genes)))
-        found, unsure = self._models.predict(Table(line, (columns - self._centre) / self._scale))
+        found, unsure = self._models.predict(self._table(self.space.canonical(np.asarray(genes))))
         mean, reach = found[self.chosen], self._factor * (unsure + self._least)
         low, high = np.exp(mean - reach), np.exp(mean + reach)
         return Estimate(np.exp(mean), low, high, self.unit, self.level)
@@ -118,12 +117,11 @@ class Tabular:
             raise PredictorError("nothing was learned yet; call fit(genes, measured) first")
         return self._measured
 
-    def _raw(self, genes: Genes) -> tuple[Values, Values]:
-        """The column of the line and all columns, not yet standardised."""
+    def _table(self, genes: Genes) -> Table:
         logs = {name: np.log(np.asarray(cost(genes), dtype=np.float64)) for name, cost in self._costs.items()}
         columns = self._encoding.ordinal(genes, logs)
         line = next(iter(logs.values())) if logs else columns.mean(1)
-        return line, columns
+        return Table(line, columns)
 
     @property
     def _least(self) -> float:
