@@ -49,7 +49,10 @@ class Result:
         for name, value in self.figures.items():
             console.print(f"{name} = {value:.6g}", highlight=False)
         if path is not None:
-            settings = {name: str(value) if isinstance(value, Path) else value for name, value in self.settings.items()}
+            settings = {
+                name: str(value) if isinstance(value, Path) else value
+                for name, value in self.settings.items()
+            }
             document = {
                 "benchmark": self.benchmark,
                 "commit": commit(),
@@ -78,7 +81,9 @@ def _cell(value: Any) -> str:
 def commit() -> str:
     """The commit of the checkout; "unknown" outside one."""
     folder = Path(__file__).parent
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False
+    )
     return done.stdout.strip() or "unknown"
 
 

@@ -1,4 +1,4 @@
-"""The peers, measured in the same run where they install: ``pip install -e '.[peers]'`` (and ``ofa`` with ``--no-deps``).
+"""The peers, measured in the same run where they install: ``pip install -e '.[peers]'``, ``ofa`` with ``--no-deps``.
 
 Each function returns None where its peer is not installed or fails on the network, so that a figure that could
 not be measured stays absent.
@@ -36,7 +36,9 @@ def ofa_supernet() -> Any | None:
         return None
     from ofa.imagenet_classification.elastic_nn.networks import OFAMobileNetV3
 
-    return OFAMobileNetV3(ks_list=[3, 5, 7], expand_ratio_list=[3, 4, 6], depth_list=[2, 3, 4], dropout_rate=0)
+    return OFAMobileNetV3(
+        ks_list=[3, 5, 7], expand_ratio_list=[3, 4, 6], depth_list=[2, 3, 4], dropout_rate=0
+    )
 
 
 def _modelopt(name: str) -> dict[str, float]:
@@ -48,7 +50,11 @@ def _modelopt(name: str) -> dict[str, float]:
     model = nas.convert(model, "autonas")
     seconds = time.perf_counter() - start
     choices = [hparam for _, hparam in named_hparams(model, configurable=True)]
-    return {"choices": len(choices), "log10": math.log10(max(1, search_space_size(model))), "seconds": seconds}
+    return {
+        "choices": len(choices),
+        "log10": math.log10(max(1, search_space_size(model))),
+        "seconds": seconds,
+    }
 
 
 def _torch_pruning(name: str) -> dict[str, float]:
@@ -68,7 +74,9 @@ def _timm(name: str) -> tuple[nn.Module, Tensor]:
     return model, torch.zeros(1, *model.default_cfg["input_size"])
 
 
-def _apart(measure: Callable[[str], dict[str, float]], name: str, limit_s: float = 120) -> dict[str, float] | None:
+def _apart(
+    measure: Callable[[str], dict[str, float]], name: str, limit_s: float = 120
+) -> dict[str, float] | None:
     """Run in a process of its own: a peer that hangs or breaks a library loses its own figure only."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)

@@ -64,7 +64,9 @@ def main() -> None:
     result.finish(args.json)
 
 
-def compare(data: Dataset, model: SupernetOptions, options: TrainOptions) -> list[dict[str, float | str | int]]:
+def compare(
+    data: Dataset, model: SupernetOptions, options: TrainOptions
+) -> list[dict[str, float | str | int]]:
     """Test accuracy in percent of the two ends of a supernet, and of the same networks trained alone."""
     together, seconds = trained(data, model, options)
     rows: list[dict[str, float | str | int]] = []
@@ -89,7 +91,11 @@ def trained(
 ) -> tuple[Supernet, float]:
     """A supernet trained by a strategy, and the CPU seconds it took."""
     net = build(
-        model, classes=len(data.classes), channels=data.channels, resolution=data.resolution, seed=options.seed
+        model,
+        classes=len(data.classes),
+        channels=data.channels,
+        resolution=data.resolution,
+        seed=options.seed,
     )
     start = time.process_time()
     Trainer(net, data, replace(options, evaluate_every=options.epochs), strategy=strategy).run()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -11,7 +11,7 @@ from supernet.config import decode
 from supernet.elastic.supernet import Supernet
 from supernet.errors import SupernetError, did_you_mean
 from supernet.options import SupernetOptions
-from supernet.presets import presets
+from supernet.presets import Preset, presets
 from supernet.seeds import derive
 
 
@@ -38,7 +38,8 @@ def build(
         own = {"classes": classes, "channels": channels, "resolution": resolution, "seed": seed}
         known = {option.name for option in fields(kind)}  # type: ignore[arg-type]
         given: dict[str, Any] = {key: value for key, value in own.items() if key in known}
-        return decode(given | options.options, kind, "supernet.options").supernet()  # type: ignore[arg-type, return-value, attr-defined]
+        preset: Preset = decode(given | options.options, cast(type[Any], kind), "supernet.options")
+        return preset.supernet()
     return _from_timm(options, classes, channels, resolution, seed)
 
 
@@ -54,12 +55,7 @@ def _from_timm(options: SupernetOptions, classes: int, channels: int, resolution
         )
     from supernet.elastic.elasticise import elasticise
 
+    own: dict[str, Any] = {"num_classes": classes, "in_chans": channels}
     with torch.random.fork_rng():
         torch.manual_seed(derive(seed, "weights"))
-        return elasticise(
-            options.model,
-            (1, channels, resolution, resolution),
-            num_classes=classes,
-            in_chans=channels,
-            **dict(options.options),
-        )
+        return elasticise(options.model, (1, channels, resolution, resolution), **own | options.options)

@@ -51,7 +51,9 @@ class Choice:
             raise SpaceError(f"choice {self.name!r} holds a value twice: {self.values}; remove the duplicate")
         numbers = [value for value in self.values if not isinstance(value, str)]
         if any(low > high for low, high in pairwise(numbers)):
-            raise SpaceError(f"choice {self.name!r} is not sorted: {self.values}; try {tuple(sorted(numbers))}")
+            raise SpaceError(
+                f"choice {self.name!r} is not sorted: {self.values}; try {tuple(sorted(numbers))}"
+            )
 
 
 @dataclass(frozen=True)
@@ -92,11 +94,15 @@ class SearchSpace:
             if choice.needs is not None:
                 parent, allowed = choice.needs
                 if parent not in index:
-                    raise SpaceError(f"{choice.name!r} needs {parent!r}, which does not come before it{did_you_mean(parent, index)}")
+                    raise SpaceError(
+                        f"{choice.name!r} needs {parent!r}, which does not come before it{did_you_mean(parent, index)}"
+                    )
                 values = self.choices[index[parent]].values
                 missing = [value for value in allowed if value not in values]
                 if missing:
-                    raise SpaceError(f"{choice.name!r} needs {parent!r} to be {missing[0]!r}, which it can not be: {values}")
+                    raise SpaceError(
+                        f"{choice.name!r} needs {parent!r} to be {missing[0]!r}, which it can not be: {values}"
+                    )
                 needs.append((i, index[parent], frozenset(values.index(value) for value in allowed)))
             index[choice.name] = i
         object.__setattr__(self, "_index", index)
@@ -154,7 +160,9 @@ class SearchSpace:
             ArchitectureError: when the genome is too long, too short or out of range.
         """
         if len(genes) != len(self):
-            raise ArchitectureError(f"a genome of {len(genes)} genes was given to a space of {len(self)} choices")
+            raise ArchitectureError(
+                f"a genome of {len(genes)} genes was given to a space of {len(self)} choices"
+            )
         for gene, choice in zip(genes, self.choices):
             if not 0 <= gene < len(choice.values):
                 raise ArchitectureError(
@@ -215,12 +223,16 @@ class SearchSpace:
                 raise ArchitectureError(f"the space has no choice {name!r}{did_you_mean(name, self._index)}")
             choice = self[name]
             if value not in choice.values:
-                raise ArchitectureError(f"{name!r} was asked to be {value!r}; it can be one of {choice.values}")
+                raise ArchitectureError(
+                    f"{name!r} was asked to be {value!r}; it can be one of {choice.values}"
+                )
             genes[self.index(name)] = choice.values.index(value)
         arch = self.architecture(genes)
         missing = [name for name in self.decode(arch) if name not in values]
         if missing:
-            raise ArchitectureError(f"no value was given for {missing[0]!r}; it can be one of {self[missing[0]].values}")
+            raise ArchitectureError(
+                f"no value was given for {missing[0]!r}; it can be one of {self[missing[0]].values}"
+            )
         return arch
 
     def decode(self, arch: Architecture) -> dict[str, Value]:
@@ -230,7 +242,9 @@ class SearchSpace:
         for child, parent, allowed in self._needs:
             if parent in ghosts or genes[parent] not in allowed:
                 ghosts.add(child)
-        return {c.name: c.values[gene] for i, (c, gene) in enumerate(zip(self.choices, genes)) if i not in ghosts}
+        return {
+            c.name: c.values[gene] for i, (c, gene) in enumerate(zip(self.choices, genes)) if i not in ghosts
+        }
 
     def sample(self, rng: Random) -> Architecture:
         """A random architecture: every gene uniform, then made canonical."""
@@ -247,7 +261,8 @@ class SearchSpace:
     def to_json(self) -> list[dict[str, Any]]:
         """The choices as plain JSON values; `from_json` reads them back."""
         return [
-            {"name": c.name, "values": list(c.values)} | ({"needs": [c.needs[0], list(c.needs[1])]} if c.needs else {})
+            {"name": c.name, "values": list(c.values)}
+            | ({"needs": [c.needs[0], list(c.needs[1])]} if c.needs else {})
             for c in self.choices
         ]
 
@@ -256,7 +271,11 @@ class SearchSpace:
         """The space that `to_json` wrote."""
         return cls(
             tuple(
-                Choice(c["name"], tuple(c["values"]), (c["needs"][0], tuple(c["needs"][1])) if "needs" in c else None)
+                Choice(
+                    c["name"],
+                    tuple(c["values"]),
+                    (c["needs"][0], tuple(c["needs"][1])) if "needs" in c else None,
+                )
                 for c in document
             )
         )

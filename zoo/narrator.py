@@ -77,8 +77,9 @@ class Narrator:
     def table(self, title: str, rows: Sequence[Mapping[str, object]]) -> None:
         """Rows under the names of their columns."""
         table = Table(title=title, title_justify="left", title_style="bold")
-        for i, column in enumerate(dict.fromkeys(name for row in rows for name in row)):
-            table.add_column(column, justify="left" if i == 0 else "right")
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        for i, column in enumerate(columns):
+            table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
         for row in rows:
-            table.add_row(*(str(row.get(column.header, "")) for column in table.columns))
+            table.add_row(*(str(row.get(column, "")) for column in columns))
         self.console.print(table)

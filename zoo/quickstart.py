@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from hardware.device import local_device
 from search.report import draw, rows
@@ -113,14 +114,15 @@ def _show(
     narrator.heading("6. Where everything lies")
     narrator.table("the front (search split)", rows(searched.result.front, searched.result.objectives))
     png = draw(figure(bench, known, searched, proofs, command), bench.run.folder / "front.png")
-    for what, where in {
+    places: dict[str, Path | str] = {
         "the front as a picture": png,
         "the trained supernet": bench.run.supernet,
         "every network evaluated": bench.run.search / "archive.jsonl",
         "every measurement": bench.run.profile / "profile.json",
         "the ONNX files": bench.run.subnets,
         "the zoo": bench.run.store,
-    }.items():
+    }
+    for what, where in places.items():
         narrator.say(f"{what}: {os.path.relpath(where)}")
     limit = proofs[len(proofs) // 2].measured.median_ms
     narrator.heading("Try next")

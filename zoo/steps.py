@@ -151,7 +151,9 @@ def learn(bench: Bench, measured: Profile) -> Profiled:
     options = bench.run.options.predict
 
     def fresh() -> Predictor:
-        return predictors[options.predictor](bench.net.space, macs=bench.costs.macs, params=bench.costs.params)
+        return predictors[options.predictor](
+            bench.net.space, macs=bench.costs.macs, params=bench.costs.params
+        )
 
     predictor = fresh()
     predictor.fit(measured.genes, measured.median_ms)

@@ -128,7 +128,7 @@ def test_alone_trains_the_very_network_that_is_cut_out(digits: Dataset) -> None:
             group["lr"] = trainer.optimizer.param_groups[0]["lr"]
         x, labels = digits.batch(step, options.batch_size, options.seed)
         optimizer.zero_grad()
-        F.cross_entropy(plain(x), labels).backward()
+        F.cross_entropy(plain(x), labels, label_smoothing=options.label_smoothing).backward()
         optimizer.step()
     trainer.run()
     for name, value in shared.extract(arch).named_parameters():
