@@ -130,10 +130,15 @@ class Dataset:
         images = augment(self.train.images[chosen], self.shift, self.flip, generator(seed, "augment", step))
         return self.show(images), self.train.labels[chosen]
 
-    def batches(self, split: SplitName, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """A whole split in its own order, not augmented."""
+    def batches(
+        self, split: SplitName, batch_size: int, most: int | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """A split in its own order, not augmented; of one with more than ``most`` images as many, the same ones."""
         whole = self.split(split)
-        for chosen in torch.split(torch.arange(len(whole)), batch_size):
+        order = torch.arange(len(whole))
+        if most is not None and most < len(whole):
+            order = torch.randperm(len(whole), generator=generator(0, "images", split))[:most].sort().values
+        for chosen in torch.split(order, batch_size):
             yield self.show(whole.images[chosen]), whole.labels[chosen]
 
     def calibration_batches(self, images: int = 512, batch_size: int = 128, seed: int = 0) -> list[Tensor]:

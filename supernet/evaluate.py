@@ -39,6 +39,7 @@ class Evaluator:
         supernet: whose subnets; left as it is.
         dataset: where images come from.
         split: which of them to judge on.
+        images: of the split to judge on at most; None for all.
         calibration_images: training images to take statistics from.
         batch_size: images per forward pass; changes nothing but speed and memory.
         seed: which calibration images.
@@ -50,6 +51,7 @@ class Evaluator:
         dataset: Dataset,
         split: SplitName = "search",
         *,
+        images: int | None = None,
         calibration_images: int = 512,
         batch_size: int = 256,
         seed: int = 0,
@@ -57,13 +59,14 @@ class Evaluator:
         self.supernet = supernet
         self.dataset = dataset
         self.split: SplitName = split
+        self.images = images
         self.batch_size = batch_size
         self.device = next(supernet.parameters()).device
         batches = dataset.calibration_batches(calibration_images, 128, seed)
         self.calibration = [batch.to(self.device) for batch in batches]
         whole = dataset.split(split)
         small = isinstance(whole.images, Tensor) and whole.images.numel() <= 1 << 26
-        self._prepared = list(dataset.batches(split, batch_size)) if small else None
+        self._prepared = list(dataset.batches(split, batch_size, images)) if small else None
 
     def statistics(self, arch: Architecture) -> dict[str, Tensor]:
         """Batch-norm statistics of one subnet, as `Supernet.extract` takes them."""
@@ -83,7 +86,7 @@ class Evaluator:
     def of(self, network: nn.Module) -> Accuracy:
         """Count the right answers of any network on the same images."""
         correct = images = 0
-        for x, labels in self._prepared or self.dataset.batches(self.split, self.batch_size):
+        for x, labels in self._prepared or self.dataset.batches(self.split, self.batch_size, self.images):
             answers = network(x.to(self.device)).argmax(1)
             correct += int((answers == labels.to(self.device)).sum())
             images += len(labels)

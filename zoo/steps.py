@@ -70,7 +70,13 @@ class Bench:
     @cached_property
     def evaluator(self) -> Evaluator:
         """Accuracy on the search split."""
-        return Evaluator(self.net, self.dataset, calibration_images=self.run.options.train.calibration_images)
+        options = self.run.options
+        return Evaluator(
+            self.net,
+            self.dataset,
+            images=options.search.images,
+            calibration_images=options.train.calibration_images,
+        )
 
 
 def train(run: Run, narrator: Narrator) -> tuple[Supernet, list[Epoch]]:
@@ -282,4 +288,5 @@ def _subject(bench: Bench) -> dict[str, str]:
     return {
         "weights": hash_file(bench.run.supernet / WEIGHTS),
         "profile": hash_file(bench.run.profile / "profile.json"),
+        "images": str(min(bench.run.options.search.images, len(bench.dataset.search))),
     }
