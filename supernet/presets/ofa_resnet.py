@@ -32,6 +32,10 @@ def rounded(channels: float) -> int:
     return int(make_divisible(channels, 8))
 
 
+def _hidden(channels: int, ratio: float) -> int:
+    return rounded(round(channels * ratio))
+
+
 @dataclass(frozen=True)
 class _Bottlenecks:
     """Makes timm's bottlenecks with a hidden width of ``ratio`` times the output, not a quarter of it."""
@@ -40,7 +44,7 @@ class _Bottlenecks:
     expansion: int = Bottleneck.expansion
 
     def __call__(self, inplanes: int, planes: int, *args: Any, **options: Any) -> nn.Module:
-        hidden = rounded(round(planes * self.expansion * self.ratio))
+        hidden = _hidden(planes * self.expansion, self.ratio)
         # timm floors planes * base_width / 64; the half keeps a rounding error from costing a channel.
         block: nn.Module = Bottleneck(
             inplanes, planes, *args, **options | {"base_width": 64 * (hidden + 0.5) / planes}
@@ -147,10 +151,12 @@ class OFAResNet50D(Built):
         for i, j, depths in self._blocks():
             path, name, width = f"layer{i + 1}.{j}", f"stages.{i}.{j}", f"stages.{i}.width"
             before = width if j else f"stages.{i - 1}.width" if i else "stem.width"
-            hidden = wiring.dim(
-                f"{name}.hidden", [width, f"{name}.expand"], lambda c, e: rounded(round(c * e)), "hidden"
+            # Two dims of one size: the 3x3 mixes all channels, so each side has an order of its own.
+            first, second = (
+                wiring.dim(f"{name}.{part}", [width, f"{name}.expand"], _hidden, "hidden")
+                for part in ("hidden1", "hidden2")
             )
-            for k, (out, into) in enumerate([(hidden, before), (hidden, hidden), (width, hidden)], 1):
+            for k, (out, into) in enumerate([(first, before), (second, first), (width, second)], 1):
                 wiring.layer(f"{path}.conv{k}", out, into)
                 wiring.norm(f"{path}.bn{k}", out)
             if j == 0:
