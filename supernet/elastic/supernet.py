@@ -12,6 +12,7 @@ from torch.func import functional_call
 
 from supernet.elastic import storage
 from supernet.elastic.costs import Costs
+from supernet.elastic.distributed import reaching_all
 from supernet.elastic.plan import Plan, Sizes, Slices, views
 from supernet.elastic.skeleton import bind, cut_out, make_elastic
 from supernet.elastic.trace import Op
@@ -84,7 +85,7 @@ class Supernet(nn.Module):
             out = functional_call(self.largest, slices.tensors, (x,))
         else:
             slices = self._slices(self.plan.sizes(arch), statistics)
-            out = bind(self.largest, slices)(x)
+            out = reaching_all(bind(self.largest, slices)(x), self.largest)
         if self.training and slices.copies:
             self._carry_back(arch, slices)
         return out
