@@ -38,7 +38,7 @@ class DataOptions:
     search_share: float = 0.15
     test_share: float = 0.22
     split_seed: int = 0
-    shift: float = 0.125
+    shift: float = 0.1
     flip: bool | None = None
 
     def __post_init__(self) -> None:
@@ -100,7 +100,7 @@ class TrainOptions:
     warmup: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    label_smoothing: float = 0.0
+    label_smoothing: float = 0.1
     strategy: str = "sandwich"
     strategy_options: dict[str, Plain] = field(default_factory=dict)
     distil_after: float = 0.5
