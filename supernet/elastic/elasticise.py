@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from random import Random
@@ -18,11 +18,12 @@ from torch.utils._pytree import tree_leaves
 from supernet.elastic.depth import Stage, stages
 from supernet.elastic.outline import plan_of
 from supernet.elastic.plan import Plan, Slices
-from supernet.elastic.sizes import DIMS, Menu, Rules
+from supernet.elastic.sizes import DIMS, MANY_GROUPS, SMALLEST, Menu, Rules
 from supernet.elastic.skeleton import bind
 from supernet.elastic.storage import add_transforms
 from supernet.elastic.supernet import Supernet
-from supernet.elastic.trace import Op, Trace, trace
+from supernet.elastic.trace import Trace, trace
+from supernet.elastic.translate import in_dims
 from supernet.elastic.verify import FAILURES, Verdict
 from supernet.elastic.verify import verify as verify_groups
 from supernet.errors import ConversionError, did_you_mean
@@ -88,7 +89,8 @@ def elasticise(
             (floats up to 1.0) of the largest size, or sizes (integers). The largest is always kept.
         divisor: channel counts picked by ratio are multiples of it.
         tie: ``none``, ``block`` or ``stage``: hidden widths (and heads) inside one share a choice.
-        resolution: sides of square inputs to choose among, ascending, in pixels.
+        resolution: sides of square inputs to choose among, ascending, in pixels; whoever runs an
+            architecture resizes to ``supernet.space.decode(arch)["resolution"]``.
         kernel_transform: reach smaller kernels through learned matrices (Once-for-all,
             arXiv:1908.09791) instead of a plain centre crop.
         verify: check every group; without it only the graph's rules decide.
@@ -113,8 +115,7 @@ def elasticise(
     traced = job.traced
     plan = job.plan(_transforms(traced, job.menu) if kernel_transform else {})
     add_transforms(network, plan)
-    ops = at_resolutions(network, traced, plan, images, resolution) if resolution else (plan, traced.ops)
-    return Supernet(network, ops[0], ops=ops[1], origin=origin, conversion=job.record(verify))
+    return Supernet(network, plan, ops=in_dims(traced, plan), origin=origin, conversion=job.record(verify))
 
 
 class _Conversion:
@@ -130,6 +131,8 @@ class _Conversion:
         self.live = [
             g.name for g in traced.groups.values() if g.frozen is None and _is_asked(g.kind, rules.dims)
         ]
+        few = sum(traced.groups[name].kind in SMALLEST for name in self.live) < MANY_GROUPS
+        self.rules = replace(rules, step=1 if few else 2)
         self.menu = self._menu()
         self.verdict = Verdict(traced, tuple(self.menu.dims), {}, ())
 
@@ -277,7 +280,7 @@ def _images(network: nn.Module, example: Example | None) -> Tensor:
         known = getattr(network, "pretrained_cfg", None) or getattr(network, "default_cfg", None)
         if not known or not known.get("input_size"):
             raise ConversionError(
-                f"{type(network).__name__} does not say what size of input it takes; give an example or its shape"
+                f"{type(network).__name__} does not say what input it takes; give an example or its shape"
             )
         example = (1, *known["input_size"])
     shape = tuple(example)
@@ -305,10 +308,3 @@ def _transforms(traced: Trace, menu: Menu) -> dict[str, tuple[tuple[int, str], .
                 (small, f"{owner}.transform_{large}to{small}") for large, small in pairwise(sides)
             )
     return out
-
-
-def at_resolutions(
-    network: nn.Module, traced: Trace, plan: Plan, images: Tensor, resolutions: Sequence[int]
-) -> tuple[Plan, tuple[Op, ...]]:
-    """The plan and the traced calls with every size that follows the resolution as a dim of kind ``pixels``."""
-    return plan, traced.ops

@@ -332,9 +332,26 @@ def _regroup(sources: list[Axis], shape: list[int]) -> list[Axis]:
     if len(sources[0]) > 1 and len(shape) == 1 and all(is_fixed(axis) for axis in sources[1:]):
         inner = prod(axis_size(axis) for axis in sources[1:])
         return [tuple(_simple((*run, inner)) for run in sources[0])]
+    if len(sources) == 1 and len(sources[0]) > 1 and _equal_parts(sources[0], shape[0]):
+        return _regroup(sources, shape)
     if any(len(axis) > 1 for axis in sources):
         return _abandon(sources, shape, "a concatenation is reshaped")
     return _deal([factor for axis in sources for factor in axis[0]], sources, shape)
+
+
+def _equal_parts(axis: Axis, count: int) -> bool:
+    """Make the parts of a concatenation that is taken apart evenly one repeated size, where possible."""
+    parts: list[Axis] = []
+    rest = axis
+    while rest:
+        cut = split_axis(rest, axis_size(axis) // count)
+        if cut is None:
+            return False
+        parts.append(cut[0])
+        rest = cut[1]
+    for part in parts[1:]:
+        tie(parts[0], part, "equal parts")
+    return len(compressed(axis)) == 1
 
 
 def _deal(factors: list[Factor], sources: list[Axis], shape: list[int]) -> list[Axis]:

@@ -17,11 +17,10 @@ from supernet.space import Choice, SearchSpace
 
 DIMS = ("hidden", "heads", "stream", "depth", "kernel")
 """Everything that can be elastic; a squeeze follows the group it gates."""
-RATIOS: dict[str, tuple[float, ...]] = {
-    "hidden": (0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0),
-    "heads": (0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0),
-    "stream": (0.5, 0.625, 0.75, 0.875, 1.0),
-}
+SMALLEST = {"hidden": 4, "heads": 4, "stream": 8}
+"""Sixteenths of a group's units that are the fewest it may keep."""
+MANY_GROUPS = 16
+"""A network of fewer groups gets sizes in steps of a sixteenth, any other in steps of an eighth."""
 Wanted = Mapping[str, Sequence[int | float]]
 
 
@@ -45,18 +44,24 @@ class Rules:
             1) of the largest size, or sizes (integers).
         divisor: channel counts are rounded to multiples of it.
         tie: ``none``, ``block`` or ``stage``: groups of one kind inside one share one choice.
+        step: sixteenths between two sizes where nothing was asked.
     """
 
     dims: tuple[str, ...] = DIMS
     choices: Wanted = field(default_factory=dict)
     divisor: int = 8
     tie: str = "none"
+    step: int = 2
 
     def wanted(self, name: str, kind: str) -> Sequence[int | float] | None:
         """What the user asked of a group or stage; the most specific pattern wins."""
         matches = [p for p in self.choices if p != kind and fnmatchcase(name, p)]
         key = max(matches, key=len) if matches else kind
         return self.choices.get(key)
+
+    def ratios(self, kind: str) -> tuple[float, ...]:
+        """The shares of a group's units that are tried where nothing was asked."""
+        return tuple(sixteenths / 16 for sixteenths in range(SMALLEST[kind], 17, self.step))
 
     def values(self, group: Group, ratios: Sequence[int | float] | None = None) -> tuple[int, ...]:
         """The sizes of a group, ascending; the last one is the largest network's.
@@ -67,7 +72,7 @@ class Rules:
         wanted = self.wanted(group.name, group.kind) if ratios is None else ratios
         if group.kind == "kernel":
             return _checked(group.name, wanted, tuple(range(3, group.size + 1, 2)))
-        listed = wanted if wanted is not None else RATIOS[group.kind]
+        listed = wanted if wanted is not None else self.ratios(group.kind)
         if all(isinstance(value, int) for value in listed):
             return _checked(group.name, listed, range(1, group.size + 1))
         _ascending(group.name, listed)
@@ -172,7 +177,7 @@ class Menu:
                     group.name, group.size, (group.name,), np.array(values), group.kind
                 )
             return
-        ratios = self.rules.wanted(group.name, group.kind) or RATIOS.get(group.kind, (0.5, 1.0))
+        ratios = self.rules.wanted(group.name, group.kind) or self.rules.ratios(group.kind)
         if not all(isinstance(ratio, float) for ratio in ratios):
             raise ConversionError(
                 f"{shared!r} is tied over several layers; give ratios, not sizes: {tuple(ratios)}"

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from functools import cache
+from inspect import signature
 from typing import Any
 
 import torch
@@ -155,9 +156,9 @@ def _cut_out(module: nn.Module, slices: Slices, prefix: str, memo: dict[int, nn.
     for name, child in module._modules.items():
         if f"{prefix}{name}" not in slices.absent:
             children[name] = child and _cut_out(child, slices, f"{prefix}{name}.", memo)
-        elif not isinstance(module, nn.Sequential):
+        elif not (isinstance(module, nn.Sequential) or _only_walked(module, child)):
             children[name] = nn.Identity()
-    if isinstance(module, nn.Sequential):
+    if isinstance(module, nn.Sequential | nn.ModuleList):
         children = {
             str(i) if name.isdigit() else name: child for i, (name, child) in enumerate(children.items())
         }
@@ -184,6 +185,14 @@ def _cut_out(module: nn.Module, slices: Slices, prefix: str, memo: dict[int, nn.
     _drop_caches(copy)
     _describe(copy)
     return copy
+
+
+def _only_walked(module: nn.Module, child: nn.Module | None) -> bool:
+    """Whether a block of a list is called with more than its input, which an identity would not take."""
+    if not isinstance(module, nn.ModuleList) or child is None:
+        return False
+    plain = getattr(child, "plain", type(child))
+    return len(signature(plain.forward).parameters) > 2
 
 
 def _own(tensor: Tensor) -> Tensor:
