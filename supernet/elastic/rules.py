@@ -97,6 +97,12 @@ def unknown(walk: Walk, node: Node, args: dict[str, Any]) -> Axes | list[Axes]:
     return tuple(fixed(size) for size in shape_of(node)) if isinstance(value, torch.Tensor) else ()
 
 
+@rule("_assert_tensor_metadata", "_assert_scalar", "_assert_async", "sym_constrain_range_for_size")
+def assertion(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    """Says something about a tensor and makes none."""
+    return ()
+
+
 @rule("getitem")
 def getitem(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
     source, index = node.args
@@ -142,7 +148,7 @@ def convolution(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
     """Output channels are made by the weight, input channels consumed; groups move as wholes."""
     source, kernel, bias = args["input"], args["weight"], args["bias"]
     if args.get("transposed"):
-        return unknown(walk, node, args)
+        return unknown(walk, node, args)  # type: ignore[return-value]
     x, weight, groups = walk.of(source), walk.of(kernel), args["groups"]
     shape = shape_of(node)
     for axis in weight[2:]:
@@ -221,7 +227,8 @@ def matmul(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
 
 def _product(walk: Walk, node: Node, first: Axes, second: Axes, why: str) -> Axes:
     if len(first) < 2 or len(second) < 2:
-        return unknown(walk, node, {})  # type: ignore[return-value]
+        freeze_all((*first, *second), "it meets a vector")
+        return tuple(fixed(size) for size in shape_of(node))
     tie(first[-1], second[-2], why)
     shape = shape_of(node)
     batch: list[Axis] = []
@@ -268,7 +275,10 @@ def attention(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
 
 @rule("batch_norm", "instance_norm", "_native_batch_norm_legit_no_training")
 def batch_norm(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    """Statistics of the batch, as weight standardisation takes them, are about every entry of a channel."""
     axes = walk.of(args["input"])
+    if args.get("training"):
+        freeze_all((*axes[:1], *axes[2:]), "weights are standardised over it")
     for name in ("weight", "bias", "running_mean", "running_var"):
         if isinstance(args.get(name), Node):
             tie(walk.of(args[name])[0], axes[1], "batch norm")

@@ -375,7 +375,9 @@ class _Names:
         return compressed(plain)
 
     def _ops(self) -> tuple[Op, ...]:
-        walk, position, ops = self.walk, {}, []
+        walk = self.walk
+        position: dict[Node, int] = {}
+        ops: list[Op] = []
         for node in walk.nodes:
             if node.op != "call_function":
                 continue

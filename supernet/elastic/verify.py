@@ -217,7 +217,9 @@ class Check:
 
     def _clashing(self, names: list[str], cut: Sizes, readings: Sequence[Reading]) -> list[str]:
         """Groups that hold alone but not beside the ones before them; found by halving."""
-        kept, out, rest = [], [], list(names)
+        kept: list[str] = []
+        out: list[str] = []
+        rest = list(names)
         while rest:
             low, high = 0, len(rest)
             while low < high:
