@@ -49,8 +49,8 @@ class Supernet(nn.Module):
         self.largest = make_elastic(largest, plan)
         self.plan = plan
         self.ops = ops
-        self.example = example
-        self._costs: dict[tuple[int, ...], Costs] = {}
+        self.example = example or (tuple(conversion["example"]) if conversion else None)
+        self._costs: dict[tuple[tuple[int, ...], bool], Costs] = {}
         self.origin = origin
         self.conversion = conversion
         self.training = largest.training
@@ -108,7 +108,8 @@ class Supernet(nn.Module):
         """Exact costs of any number of architectures, for inputs of one shape; remembered by shape.
 
         Args:
-            shape: of the inputs, batch first; None for that of the trace.
+            shape: of the inputs, batch first; None for that of the trace, each architecture at its own
+                resolution when that is a choice.
             resolution: side of the images instead, the rest as in ``shape``.
 
         Raises:
@@ -123,14 +124,20 @@ class Supernet(nn.Module):
                 "give their shape, e.g. supernet.costs((1, 3, 224, 224))"
             )
         wanted = given if resolution is None else (*given[:2], resolution, resolution)
-        if wanted not in self._costs:
-            known = self.ops and wanted == self.example
-            self._costs[wanted] = (
+        resized = shape is None and resolution is None and self._resized()
+        if (wanted, resized) not in self._costs:
+            known = self.ops and wanted == self.example and not resized
+            self._costs[wanted, resized] = (
                 Costs(self.plan, self.ops, self.largest, wanted[0])
                 if known
-                else costs_at(self.largest, self.plan, wanted)
+                else costs_at(self.largest, self.plan, wanted, resized=resized)
             )
-        return self._costs[wanted]
+        return self._costs[wanted, resized]
+
+    def _resized(self) -> bool:
+        """Whether whoever runs an architecture brings the images to its resolution."""
+        inside = any(dim.kind == "resolution" for dim in self.plan.dims.values())
+        return not inside and any(choice.name == "resolution" for choice in self.space.choices)
 
     def save(self, folder: Path | str) -> Path:
         """Write the supernet to a folder, ``model.safetensors`` and ``plan.json``; `load` reads it back.

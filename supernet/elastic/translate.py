@@ -21,28 +21,36 @@ from supernet.elastic.skeleton import bind
 from supernet.elastic.trace import Op, Trace, trace
 
 
-def costs_at(largest: nn.Module, plan: Plan, shape: tuple[int, ...]) -> Costs:
+def costs_at(largest: nn.Module, plan: Plan, shape: tuple[int, ...], *, resized: bool = False) -> Costs:
     """Exact costs for inputs of one shape, batch first, by tracing the largest network.
 
     Where the architecture sets the resolution that the network works at (a dim of kind
     ``resolution``), it is traced at each.
 
+    Args:
+        resized: whether the inputs are resized to the side that the choice ``resolution`` says.
+
     Raises:
         ConversionError: when the network does not run on inputs of that shape.
     """
-    full = {dim.name: dim.full for dim in plan.dims.values()}
-    resolutions = [dim for dim in plan.dims.values() if dim.kind == "resolution"]
+    inside = [dim for dim in plan.dims.values() if dim.kind == "resolution"]
+    outside = plan.space["resolution"].values if resized else ()
     ops: list[Op] = []
     conditions: dict[int, str] = {}
     dims = dict(plan.dims)
-    for sizes in [{dim.name: int(size)} for dim in resolutions for size in np.unique(dim.table)] or [{}]:
-        network = bind(largest, plan.slices_at(largest, full | sizes), training=False)
+    for side in (
+        [int(side) for side in outside] or sorted({int(n) for dim in inside for n in dim.table.flat}) or [0]
+    ):
+        sizes = plan.full | {dim.name: side for dim in inside}
+        network = bind(largest, plan.slices_at(largest, sizes), training=False)
         start = len(ops)
-        for op in in_dims(trace(network, torch.zeros(shape)), plan):
+        for op in in_dims(trace(network, torch.zeros((*shape[:-2], side, side) if resized else shape)), plan):
             ops.append(replace(op, inputs=tuple(source + start for source in op.inputs)))
-        for name, size in sizes.items():
-            only = f"{name} is {size}"
-            dims[only] = Dim(only, 1, dims[name].by, (dims[name].table == size).astype(np.int64), "present")
+        if side:
+            by = ("resolution",) if resized else inside[0].by
+            table = np.array(outside) if resized else inside[0].table
+            only = f"resolution is {side}"
+            dims[only] = Dim(only, 1, by, (table == side).astype(np.int64), "present")
             conditions |= dict.fromkeys(range(start, len(ops)), only)
     return Costs(replace(plan, dims=dims), ops, largest, shape[0], conditions)
 

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import supernet.elastic.costs as costing
 from supernet.elastic.costs import Costs
+from supernet.elastic.elasticise import elasticise
 from supernet.elastic.plan import Dim, Plan
 from supernet.elastic.supernet import Supernet
 from supernet.elastic.trace import Op, trace
@@ -136,3 +137,14 @@ def test_costs_of_a_supernet_that_was_not_traced_ask_for_a_shape(tiny: Supernet)
         tiny.costs()
     with pytest.raises(ConversionError, match="does not run"):
         tiny.costs((1, 4, 32, 32))
+
+
+def test_a_chosen_resolution_is_what_each_architecture_is_counted_at(tiny: Supernet) -> None:
+    plain = tiny.extract(tiny.space.largest())
+    resized = elasticise(plain, (2, 3, 32, 32), dims=["hidden"], resolution=(24, 32), verify=False)
+    for seed in range(4):
+        arch = resized.space.sample(Random(seed))
+        side = int(resized.space.decode(arch)["resolution"])
+        with torch.no_grad(), FlopCounterMode(display=False) as flops:
+            resized.extract(arch)(torch.zeros(1, 3, side, side))
+        assert resized.costs().of(arch).macs == flops.get_total_flops() // 2
