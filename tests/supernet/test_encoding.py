@@ -88,3 +88,12 @@ def test_extra_columns_come_last(encoding: Encoding) -> None:
     macs = np.arange(50.0)
     assert (encoding.ordinal(genes(), {"macs": macs})[:, -1] == macs).all()
     assert (encoding.one_hot(genes(), {"macs": macs})[:, -1] == macs).all()
+
+
+def test_choices_of_two_layers_of_one_block_are_multiplied() -> None:
+    space = SearchSpace(
+        (Choice("blocks.0.0.conv_pw.width", (16, 32)), Choice("blocks.0.0.conv_dw.kernel", (3, 5)))
+    )
+    encoding = Encoding(space)
+    product = encoding.ordinal_names.index("sum(blocks.0.0.width*kernel)")
+    assert encoding.ordinal(space.matrix([space.smallest()]))[0, product] == pytest.approx(0.5 * 0.6)
