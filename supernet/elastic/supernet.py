@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from supernet.elastic.skeleton import bind, cut_out, make_elastic
 from supernet.elastic.trace import Op
 from supernet.errors import ConversionError, WeightsError, did_you_mean
 from supernet.space import Architecture, SearchSpace
+
+if TYPE_CHECKING:
+    from supernet.elastic.report import Report
 
 
 class Supernet(nn.Module):
@@ -138,6 +141,12 @@ class Supernet(nn.Module):
         """Whether whoever runs an architecture brings the images to its resolution."""
         inside = any(dim.kind == "resolution" for dim in self.plan.dims.values())
         return not inside and any(choice.name == "resolution" for choice in self.space.choices)
+
+    def report(self) -> Report:
+        """What is elastic, what is frozen and why; ``str`` of it is a table."""
+        from supernet.elastic.report import report
+
+        return report(self)
 
     def save(self, folder: Path | str) -> Path:
         """Write the supernet to a folder, ``model.safetensors`` and ``plan.json``; `load` reads it back.
