@@ -94,7 +94,7 @@ class Trace:
     example: tuple[int, ...]
 
     def group(self, tensor: str, axis: int = 0) -> Group:
-        """The one group that ``axis`` of a parameter or buffer is made of, times constants.
+        """The one group that ``axis`` of a parameter or buffer is made of, times what stays whole.
 
         Raises:
             ConversionError: for an unknown tensor, or an axis of no or several groups.
@@ -103,6 +103,7 @@ class Trace:
             raise ConversionError(f"the graph reads no tensor {tensor!r}{did_you_mean(tensor, self.extents)}")
         extent = self.extents[tensor][axis]
         names = dict.fromkeys(factor for run in extent for factor in run if isinstance(factor, str))
+        names = {name: None for name in names if self.groups[name].frozen is None} or names
         if len(names) != 1:
             raise ConversionError(f"axis {axis} of {tensor!r} is {extent}: not of exactly one group")
         return self.groups[next(iter(names))]
@@ -127,7 +128,8 @@ class Trace:
         )
         members = tuple(dict.fromkeys(member for name in names for member in self.groups[name].members))
         extents = {tensor: tuple(map(follow, axes)) for tensor, axes in self.extents.items()}
-        channels = _channels(first.name, members, extents)
+        sizes = {name: group.size for name, group in self.groups.items()}
+        channels = _channels(first.name, members, extents, sizes)
         one = replace(first, size=units, members=members, channels=channels)
         groups = {
             name: one if name == first.name else g for name, g in self.groups.items() if name not in names[1:]
@@ -142,11 +144,14 @@ def _in_proportion(factor: int | str, inner: Mapping[str, int], name: str) -> tu
 
 
 def _channels(
-    name: str, members: Iterable[tuple[str, int]], extents: Mapping[str, tuple[Extent, ...]]
+    name: str,
+    members: Iterable[tuple[str, int]],
+    extents: Mapping[str, tuple[Extent, ...]],
+    sizes: Mapping[str, int],
 ) -> int:
-    """Entries that go with one unit of a group: the product of the constants within, where it is smallest."""
+    """Entries that go with one unit of a group: the product of what lies within, where it is smallest."""
     counts = [
-        prod(factor for factor in run[run.index(name) + 1 :] if isinstance(factor, int))
+        prod(sizes[factor] if isinstance(factor, str) else factor for factor in run[run.index(name) + 1 :])
         for tensor, axis in members
         for run in extents[tensor][axis]
         if name in run
@@ -307,8 +312,9 @@ class _Names:
         self._squeezes()
         ops = self._ops()
         extents = {name: tuple(self._extent(axis) for axis in axes) for name, axes in walk.stored.items()}
+        sizes = {name: group.size for name, group in self.groups.items()}
         for name, group in self.groups.items():
-            self.groups[name] = replace(group, channels=_channels(name, group.members, extents))
+            self.groups[name] = replace(group, channels=_channels(name, group.members, extents, sizes))
         return Trace(
             self.groups,
             extents,

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from supernet.elastic.trace import Trace, trace
+from supernet.elastic.verify import Verdict, verify
+from tests.supernet.elastic.nets import Between, Tokens, images, seeded
+
+
+def halves(traced: Trace, live: Sequence[str]) -> list[dict[str, int]]:
+    groups = {name: traced.groups[name] for name in live}
+    return [{name: 3 if group.kind == "kernel" else group.size // 2 for name, group in groups.items()}]
+
+
+def verdict(model: nn.Module, x: Tensor) -> Verdict:
+    traced = trace(model, x)
+    live = [name for name, group in traced.groups.items() if group.frozen is None]
+    return verify(model, traced, x, live, halves)
+
+
+def test_a_result_that_depends_on_the_width_freezes_it() -> None:
+    found = verdict(seeded(lambda: Between(lambda x: x / x.shape[-1])), images(2, 6))
+    assert "first.width" in found.frozen
+    assert "sliced differs from masked" in found.frozen["first.width"]
+
+
+def test_a_width_written_in_the_code_freezes_it() -> None:
+    found = verdict(seeded(lambda: Between(lambda x: x.view(2, 12).relu())), images(2, 6))
+    assert "the cut network fails" in found.frozen["first.width"]
+
+
+def test_what_the_answer_does_not_depend_on_is_not_taken_for_verified() -> None:
+    found = verdict(seeded(lambda: Between(lambda x: x * 0)), images(2, 6))
+    assert found.frozen == {"first.width": "cutting it changes nothing that can be seen"}
+
+
+def test_the_integers_of_attention_are_found() -> None:
+    found = verdict(seeded(lambda: Tokens(attn_dim=16)), images(2, 5, 6))
+    assert not found.frozen
+    followed = {(reading.module, reading.attribute) for reading in found.readings}
+    places = ("blocks.0", "blocks.1")
+    assert followed == {(place, name) for place in places for name in ("num_heads", "attn_dim")}
+
+
+def test_heads_shaped_like_the_stream_move_in_proportion_to_it() -> None:
+    found = verdict(seeded(Tokens), images(2, 5, 6))
+    assert not found.frozen
+    stream = found.trace.group("embed.weight")
+    assert (stream.size, stream.channels) == (4, 4)
+    assert ("blocks.1.qkv.weight", 0) in stream.members
+
+
+def test_the_network_itself_is_not_touched() -> None:
+    model = seeded(lambda: timm.create_model("mobilenetv3_small_050", num_classes=4))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    assert not verdict(model, images(1, 3, 32, 32)).frozen
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert type(model.blocks[0][0].conv_dw) is nn.Conv2d
