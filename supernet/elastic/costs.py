@@ -84,8 +84,10 @@ class Costs:
         conditions: Mapping[int, str] | None = None,
     ) -> None:
         self.space = plan.space
+        self.plan = plan
+        self.ops = ops
         self.batch = batch
-        switches = [_switches(plan, op.module) for op in ops]
+        self.switches = switches = [_switches(plan, op.module) for op in ops]
         for i, dim in (conditions or {}).items():
             switches[i] += (dim,)
         self._macs = _Sum(plan, _calls(ops, switches))
@@ -296,8 +298,8 @@ class _Peak:
         self.plan = plan
         self.ops = ops
         self.switches = switches
-        self.passes = _passes(plan, ops)
-        self.alias = [_alias(op, ops) for op in ops]
+        self.passes = passes_on(plan, ops)
+        self.alias = [alias_of(op, ops) for op in ops]
 
     def __call__(self, genes: Genes) -> Counts:
         parts = [genes[start : start + ROWS] for start in range(0, len(genes), ROWS)]
@@ -327,14 +329,14 @@ class _Peak:
         return peak
 
 
-def _alias(op: Op, ops: Sequence[Op]) -> int | None:
+def alias_of(op: Op, ops: Sequence[Op]) -> int | None:
     """The call whose result is the memory of this one's; None when it has memory of its own."""
     name = ops[op.inputs[0]].name if op.name == "getitem" and op.inputs else op.name
     in_place = name.endswith("_") and not name.startswith("_")
     return op.inputs[0] if op.inputs and (name in VIEWS or in_place) else None
 
 
-def _passes(plan: Plan, ops: Sequence[Op]) -> dict[int, list[tuple[str, int]]]:
+def passes_on(plan: Plan, ops: Sequence[Op]) -> dict[int, list[tuple[str, int]]]:
     """For the last call of a module that can be left out: its switch, and whose result passes on instead."""
     passes: dict[int, list[tuple[str, int]]] = {}
     for path, switch in plan.switches.items():
