@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from supernet.elastic.plan import Plan, Reading
 from supernet.presets.ofa import FIRST_BLOCK, LAYERS, initialise
-from supernet.presets.preset import Built, asked, presets
+from supernet.presets.preset import Built, asked, need_blocks, presets
 from supernet.presets.wiring import Wiring
 from supernet.space import Architecture, Choice, SearchSpace
 
@@ -116,6 +116,10 @@ class AttentiveNAS(Built):
     stem: tuple[int, ...] = (16, 24)
     stages: tuple[Stage, ...] = STAGES
     head: tuple[int, ...] = (1792, 1984)
+
+    def __post_init__(self) -> None:
+        for i, stage in enumerate(self.stages):
+            need_blocks(f"depths of stages[{i}]", stage.depths)
 
     @cached_property
     def space(self) -> SearchSpace:

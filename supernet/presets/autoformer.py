@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from supernet.elastic.plan import Plan
 from supernet.errors import ArchitectureError
-from supernet.presets.preset import Built, asked, presets
+from supernet.presets.preset import Built, asked, need_blocks, presets
 from supernet.presets.wiring import Wiring
 from supernet.space import Architecture, Choice, SearchSpace
 
@@ -132,6 +132,9 @@ class AutoFormerTiny(Built):
     reach: int = 14
     drop_path: float = 0.1
     bias_layout: BiasLayout = "autoformer"
+
+    def __post_init__(self) -> None:
+        need_blocks("depths", self.depths)
 
     @cached_property
     def space(self) -> SearchSpace:

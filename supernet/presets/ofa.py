@@ -23,7 +23,7 @@ from timm.models.mobilenetv3 import MobileNetV3
 from torch import nn
 
 from supernet.elastic.plan import Plan
-from supernet.presets.preset import Built, asked, presets
+from supernet.presets.preset import Built, asked, need_blocks, presets
 from supernet.presets.wiring import Wiring
 from supernet.space import Architecture, Choice, SearchSpace
 
@@ -74,6 +74,9 @@ class _Mobile(Built):
     depths: tuple[int, ...] = (2, 3, 4)
     classes: int = 1000
     dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        need_blocks("depths", self.depths)
 
     def _wide(self, channels: int) -> int:
         return int(make_divisible(channels * self.width, 8))

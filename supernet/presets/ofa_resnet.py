@@ -20,7 +20,7 @@ from torch import nn
 from supernet.elastic.plan import Plan
 from supernet.errors import ArchitectureError, SpaceError
 from supernet.presets.ofa import initialise
-from supernet.presets.preset import Built, asked, presets
+from supernet.presets.preset import Built, asked, need_blocks, presets
 from supernet.presets.wiring import Wiring
 from supernet.space import Architecture, Choice, SearchSpace
 
@@ -81,6 +81,8 @@ class OFAResNet50D(Built):
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        for base in self.base_depths:
+            need_blocks("base_depths plus extra", [base + more for more in self.extra])
         if self.stage_widths[0] == STEM:
             raise SpaceError(
                 f"the first of stage_widths {self.stage_widths} is the stem's, {STEM}: timm gives such a "

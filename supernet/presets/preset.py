@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from supernet.config import decode
 from supernet.elastic.plan import Plan
 from supernet.elastic.supernet import Supernet
-from supernet.errors import ArchitectureError, WeightsError, did_you_mean
+from supernet.errors import ArchitectureError, SpaceError, WeightsError, did_you_mean
 from supernet.registry import Registry
 from supernet.space import Architecture, SearchSpace
 
@@ -134,6 +134,16 @@ def _plain(value: Any) -> Any:
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
+def need_blocks(what: str, depths: Sequence[int]) -> None:
+    """Refuse stages without a block: what comes after them would meet another width.
+
+    Raises:
+        SpaceError: when there is no depth, or the least is below 1.
+    """
+    if not depths or min(depths) < 1:
+        raise SpaceError(f"{what} is {tuple(depths)}; every stage needs at least one block, e.g. (2, 3, 4)")
+
+
 def asked(config: Mapping[str, Any], key: str, count: int | None = None) -> Any:
     """One entry of a reference's dictionary.
 
@@ -141,10 +151,12 @@ def asked(config: Mapping[str, Any], key: str, count: int | None = None) -> Any:
         count: how many values its list has to hold; None for any.
 
     Raises:
-        ArchitectureError: when it is missing or too short.
+        ArchitectureError: when it is missing, no list or too short.
     """
     if key not in config:
         raise ArchitectureError(f"the dictionary has no {key!r}{did_you_mean(key, config)}")
+    if count is not None and not isinstance(config[key], Sequence):
+        raise ArchitectureError(f"{key!r} is {config[key]!r}; this space needs a list of {count} values")
     if count is not None and len(config[key]) < count:
         raise ArchitectureError(f"{key!r} holds {len(config[key])} values; this space needs {count}")
     return config[key]

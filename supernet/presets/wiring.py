@@ -52,10 +52,17 @@ class Wiring:
             by: the choices that set it.
             size: its size from one value of each of them.
             full: what the stored tensors hold; None when that is the largest size.
+
+        Raises:
+            ConversionError: when a size is more than they hold, or nothing.
         """
         values: list[tuple[Value, ...]] = [self.space[choice].values for choice in by]
         table = np.array([size(*combination) for combination in product(*values)], dtype=np.int64)
         full = int(table.max()) if full is None else full
+        if table.max() > full or (table.min() < 1 and kind != "present"):
+            raise ConversionError(
+                f"{name!r} would be {table.min()} to {table.max()} by {', '.join(by)}; the network holds 1 to {full}"
+            )
         self.dims[name] = Dim(name, full, tuple(by), table.reshape([len(v) for v in values]), kind)
         return name
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -16,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from supernet.elastic.plan import PRESENT
 from supernet.elastic.supernet import Supernet
 from supernet.elastic.trace import trace
-from supernet.errors import ArchitectureError, SupernetError, WeightsError
+from supernet.errors import ArchitectureError, ConversionError, SpaceError, SupernetError, WeightsError
 from supernet.presets import OFAMobileNetV3, Preset, load_reference, presets
 from supernet.presets.attentivenas import STAGES
 from supernet.presets.preset import rebuilt
@@ -210,3 +212,30 @@ def test_a_plan_written_by_hand_moves_together_what_the_graph_ties(name: str) ->
                 axes = plan.extents.get(tensor)
                 cut.add(axes[axis] if axes and axis < len(axes) else None)
         assert len(cut) <= 1, (group, cut)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: presets["ofa_mobilenetv3"](depths=(0, 2)),
+        lambda: presets["autoformer_tiny"](depths=()),
+        lambda: presets["ofa_resnet50d"](extra=(-2, 0)),
+        lambda: presets["attentivenas"](stages=(replace(STAGES[0], depths=(0, 1)),)),
+    ],
+)
+def test_a_stage_without_blocks_is_refused(make: Callable[[], Preset]) -> None:
+    with pytest.raises(SpaceError, match="at least one block"):
+        make()
+
+
+def test_a_width_beyond_the_stored_tensors_names_both() -> None:
+    with (
+        torch.device("meta"),
+        pytest.raises(ConversionError, match=r"'embed' would be 192 to 320 .* 1 to 256"),
+    ):
+        presets["autoformer_tiny"](embed_dims=(192, 320), resolution=64).supernet()
+
+
+def test_a_list_that_is_none_is_named() -> None:
+    with pytest.raises(ArchitectureError, match=r"'ks' is 7; this space needs a list of 20"):
+        OFAMobileNetV3().from_reference({"ks": 7, "e": [6] * 20, "d": [4] * 5})
