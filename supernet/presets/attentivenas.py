@@ -155,6 +155,7 @@ class AttentiveNAS(Built):
         network: nn.Module = MobileNetV3(
             decode_arch_def([*definition, [f"cn_r1_k1_s1_c{6 * last}"]]),
             num_classes=self.classes,
+            in_chans=self.channels,
             stem_size=self.stem[-1],
             num_features=self.head[-1],
             head_bias=False,

@@ -112,7 +112,6 @@ class AutoFormerTiny(Built):
         mlp_ratios: hidden width of an MLP over the embedding's, per block.
         depths: how many blocks.
         classes: of the classifier.
-        resolution: pixels per side.
         patch: pixels per side.
         reach: largest offset of relative positions.
         drop_path: rate in the last stored block, rising from 0.
@@ -127,7 +126,6 @@ class AutoFormerTiny(Built):
     mlp_ratios: tuple[float, ...] = (3.5, 4.0)
     depths: tuple[int, ...] = (12, 13, 14)
     classes: int = 1000
-    resolution: int = 224
     patch: int = 16
     reach: int = 14
     drop_path: float = 0.1
@@ -147,16 +145,12 @@ class AutoFormerTiny(Built):
             choices.append(Choice(f"blocks.{i}.mlp_ratio", self.mlp_ratios, needs))
         return SearchSpace(tuple(choices))
 
-    @property
-    def example(self) -> tuple[int, ...]:
-        """One image."""
-        return 1, 3, self.resolution, self.resolution
-
     def network(self) -> nn.Module:
         """The largest network, freshly initialised (truncated normal, deviation 0.02)."""
         network: nn.Module = VisionTransformer(
             img_size=self.resolution,
             patch_size=self.patch,
+            in_chans=self.channels,
             num_classes=self.classes,
             global_pool="avg",
             fc_norm=False,

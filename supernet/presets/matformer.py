@@ -40,16 +40,14 @@ class MatFormer(Built):
         """A granularity per block."""
         return SearchSpace(tuple(Choice(f"blocks.{i}.mlp", self.granularities) for i in range(self.blocks)))
 
-    @property
-    def example(self) -> tuple[int, ...]:
-        """One image of the size the model is made for."""
-        config = timm.get_pretrained_cfg(self.model)
-        return 1, *(config.input_size if config else (3, 224, 224))
-
     def network(self) -> nn.Module:
         """The largest network over timm's model."""
         network: nn.Module = timm.create_model(
-            self.model, pretrained=self.pretrained, num_classes=self.classes
+            self.model,
+            pretrained=self.pretrained,
+            num_classes=self.classes,
+            in_chans=self.channels,
+            img_size=self.resolution,
         )
         return network
 

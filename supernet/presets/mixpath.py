@@ -71,12 +71,14 @@ class MixPath(Built):
         expands: ratios of a block's hidden width to its input.
         most: how many paths may be active at once.
         classes: of the classifier.
+        resolution: of the images.
     """
 
     kernels: tuple[int, ...] = (3, 5, 7, 9)
     expands: tuple[int, ...] = (3, 6)
     most: int = 4
     classes: int = 10
+    resolution: int = 32
 
     @cached_property
     def paths(self) -> dict[str, tuple[int, ...]]:
@@ -94,11 +96,6 @@ class MixPath(Built):
             choices.append(Choice(f"blocks.{i}.paths", tuple(self.paths)))
         return SearchSpace(tuple(choices))
 
-    @property
-    def example(self) -> tuple[int, ...]:
-        """One image of CIFAR's size."""
-        return 1, 3, 32, 32
-
     def network(self) -> nn.Module:
         """The largest network, freshly initialised: convolutions normal by their fan-out."""
         blocks = [
@@ -106,7 +103,7 @@ class MixPath(Built):
             for i, (into, out) in enumerate(pairwise(CHANNELS))
         ]
         network = nn.Sequential()
-        network.add_module("stem", unit(nn.Conv2d(3, CHANNELS[0], 3, padding=1, bias=False)))
+        network.add_module("stem", unit(nn.Conv2d(self.channels, CHANNELS[0], 3, padding=1, bias=False)))
         network.add_module("blocks", nn.Sequential(*blocks))
         network.add_module("last_conv", unit(nn.Conv2d(CHANNELS[-1], 1280, 1, bias=False)))
         network.add_module("global_pooling", nn.AdaptiveAvgPool2d(1))

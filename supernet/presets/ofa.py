@@ -210,6 +210,7 @@ class OFAMobileNetV3(_Mobile):
         network: nn.Module = MobileNetV3(
             decode_arch_def(stages),
             num_classes=self.classes,
+            in_chans=self.channels,
             stem_size=wide(16),
             num_features=wide(1280),
             head_bias=False,
@@ -252,6 +253,7 @@ class OFAProxyless(_Mobile):
         network: nn.Module = EfficientNet(
             decode_arch_def(stages),
             num_classes=self.classes,
+            in_chans=self.channels,
             stem_size=self._wide(32),
             num_features=self._wide(1280),
             act_layer=nn.ReLU6,

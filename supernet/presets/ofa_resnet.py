@@ -124,6 +124,7 @@ class OFAResNet50D(Built):
             _Bottlenecks(self.expands[-1]),
             [base + self.extra[-1] for base in self.base_depths],
             num_classes=self.classes,
+            in_chans=self.channels,
             stem_type="deep",
             stem_width=stem // 2,
             avg_down=True,
@@ -132,7 +133,7 @@ class OFAResNet50D(Built):
             zero_init_last=False,
         )
         network.conv1 = nn.Sequential(
-            ConvBnAct(3, hidden, 3, stride=2),
+            ConvBnAct(self.channels, hidden, 3, stride=2),
             ConvBnAct(hidden, hidden, 3, skip=True),
             nn.Conv2d(hidden, stem, 3, padding=1, bias=False),
         )

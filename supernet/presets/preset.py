@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any, Protocol
 
 import torch
@@ -15,6 +15,7 @@ from supernet.elastic.plan import Plan
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ArchitectureError, SpaceError, WeightsError, did_you_mean
 from supernet.registry import Registry
+from supernet.seeds import derive
 from supernet.space import Architecture, SearchSpace
 
 
@@ -46,8 +47,19 @@ class Loadable(Preset, Protocol):
         """What a tensor of the reference's ``state_dict`` is called here; None when it has no use here."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Built(ABC):
-    """A preset made of its largest network and the plan for it."""
+    """A preset made of its largest network and the plan for it.
+
+    Args:
+        channels: of the images.
+        resolution: their side in pixels; `example` has it, so costs are those of it unless asked.
+        seed: of the initial weights.
+    """
+
+    channels: int = 3
+    resolution: int = 224
+    seed: int = 0
 
     @abstractmethod
     def network(self) -> nn.Module:
@@ -59,12 +71,14 @@ class Built(ABC):
 
     @property
     def example(self) -> tuple[int, ...]:
-        """Shape of one input it is made for, batch first; costs are those of this shape unless asked."""
-        return 1, 3, 224, 224
+        """Shape of one input, batch first."""
+        return 1, self.channels, self.resolution, self.resolution
 
     def supernet(self) -> Supernet:
-        """The supernet, freshly initialised."""
-        network = self.network()
+        """The supernet, freshly initialised from the seed."""
+        with torch.random.fork_rng():
+            torch.manual_seed(derive(self.seed, "weights"))
+            network = self.network()
         return Supernet(network, self.plan(network), example=self.example, origin=origin(self))
 
 

@@ -73,6 +73,7 @@ class SinglePath(Built):
         network: nn.Module = EfficientNet(
             decode_arch_def(stages),
             num_classes=self.classes,
+            in_chans=self.channels,
             stem_size=32,
             num_features=1280,
             act_layer=nn.ReLU,

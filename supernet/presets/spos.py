@@ -78,7 +78,7 @@ class SPOS(Built):
     def network(self) -> nn.Module:
         """The largest network: normal weights, of deviation 1 over the input channels, 0.01 in the stem."""
         network = nn.Sequential()
-        network.add_module("first_conv", self._unit(3, 16, 3, 2))
+        network.add_module("first_conv", self._unit(self.channels, 16, 3, 2))
         features = [OneOf(*self._candidates(*shape)) for shape in self._shapes()]
         network.add_module("features", nn.Sequential(*features))
         network.add_module("conv_last", self._unit(self.widths[-1], 1024))

@@ -34,11 +34,11 @@ PATCH, END, REDUCTION, BLOCK = 4, 2, 3, 1
 
 
 class PatchStem(nn.Module):
-    """Images ``(batch, 3, side, side)`` to patches ``(batch, (side / 14)^2, width)``."""
+    """Images ``(batch, channels, side, side)`` to patches ``(batch, (side / 14)^2, width)``."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        self.conv1 = ConvBnAct(3, 24, 3, stride=2)
+        self.conv1 = ConvBnAct(channels, 24, 3, stride=2)
         self.conv2 = ConvBnAct(24, 24, 3)
         self.conv3 = ConvBnAct(24, 24, 3)
         self.proj = nn.Conv2d(24, width, 7, 7)
@@ -90,7 +90,7 @@ class StagedViT(nn.Module):
 
 
 def grid(tokens: Tensor, side: int) -> Tensor:
-    """Tokens ``(batch, side^2, width)`` as an resolution ``(batch, width, side, side)``."""
+    """Tokens ``(batch, side^2, width)`` as an image ``(batch, width, side, side)``."""
     return tokens.transpose(1, 2).reshape(tokens.shape[0], -1, side, side)
 
 
@@ -107,14 +107,14 @@ class ViTResNASTiny(Built):
         heads: head counts per stage, of 32, 48 and 64 channels.
         blocks: per stage; every second one is optional, and those that run come first.
         classes: of the classifier.
-        resolution: pixels per side, a multiple of 56.
+
+    The resolution has to be a multiple of 56.
     """
 
     widths: tuple[int, ...] = (256, 512, 1024)
     heads: tuple[tuple[int, ...], ...] = ((3, 4, 5, 6), (6, 8, 10, 12), (6, 8, 10, 12))
     blocks: tuple[int, ...] = (6, 6, 6)
     classes: int = 1000
-    resolution: int = 224
 
     def _blocks(self) -> Iterator[tuple[int, int, int | None]]:
         """Stage, position in it and which optional block it is, None for the others."""
@@ -140,11 +140,6 @@ class ViTResNASTiny(Built):
             choices.append(Choice(f"stages.{i}.{j}.mlp", hidden, needs))
         return SearchSpace(tuple(choices))
 
-    @property
-    def example(self) -> tuple[int, ...]:
-        """One image."""
-        return 1, 3, self.resolution, self.resolution
-
     def network(self) -> nn.Module:
         """The largest network, freshly initialised (truncated normal, deviation 0.02)."""
         side = self.resolution // 14
@@ -154,7 +149,11 @@ class ViTResNASTiny(Built):
                 parts.append(SpatialReduction(self.widths[i - 1], width, (side >> i) ** 2))
             parts.append(nn.Sequential(*(self._block(i) for _ in range(self.blocks[i]))))
         network = StagedViT(
-            PatchStem(self.widths[0]), nn.Sequential(*parts), side * side, self.widths, self.classes
+            PatchStem(self.channels, self.widths[0]),
+            nn.Sequential(*parts),
+            side * side,
+            self.widths,
+            self.classes,
         )
         for name, parameter in network.named_parameters():
             if name.endswith(("pos_embed", "cls_token")):

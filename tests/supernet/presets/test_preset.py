@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -144,6 +145,23 @@ def test_a_cut_out_choice_block_is_a_plain_sequence_of_one() -> None:
     subnet = preset.supernet().extract(preset.space.sample(Random(0)))
     blocks = subnet.get_submodule("features")
     assert [(type(block), len(block)) for block in blocks.children()] == [(nn.Sequential, 1)] * 3  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["ofa_proxyless", "spos"])
+def test_the_same_seed_makes_the_same_weights_and_leaves_the_rest_of_torch_alone(name: str) -> None:
+    before = torch.random.get_rng_state()
+    preset = presets[name](classes=4, **SHORT.get(name, {}), seed=3)
+    one, two = preset.supernet().state_dict(), preset.supernet().state_dict()
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", [name for name in QUICK if name != "matformer"])
+def test_grey_images_are_an_option(name: str) -> None:
+    with torch.device("meta") if name != "mobile" else nullcontext():
+        network = presets[name](classes=4, **SMALL.get(name, {}) | {"channels": 1}).network()
+    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    assert first.in_channels == 1
 
 
 def test_an_unknown_preset_is_answered_with_the_nearest() -> None:
