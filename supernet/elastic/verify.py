@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import chain, combinations
+from itertools import chain, combinations, takewhile
 from math import gcd
 from typing import Any
 
@@ -29,7 +29,7 @@ from supernet.elastic.outline import outline
 from supernet.elastic.plan import Plan, Reading, Sizes, Slices, centre, named_tensors, views
 from supernet.elastic.readings import candidates
 from supernet.elastic.skeleton import bind, make_elastic
-from supernet.elastic.trace import Trace
+from supernet.elastic.trace import Group, Trace
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ def verify(model: nn.Module, trace: Trace, example: Tensor, live: Sequence[str],
 
 
 def _partners(trace: Trace, frozen: Container[str]) -> Iterator[list[str]]:
-    """Streams that do not hold, each with others that do not and share a tensor: first heads, then all.
+    """Streams that do not hold, each with what does not inside their blocks: first heads, then all.
 
     Much code shapes the result of its attention like its input, or keeps one integer for both; such
     sizes can only move in proportion.
@@ -123,6 +123,12 @@ def _partners(trace: Trace, frozen: Container[str]) -> Iterator[list[str]]:
             yield [name, *heads]
         if len(heads) < len(others):
             yield [name, *(other.name for other in others)]
+
+
+def _home(group: Group) -> int:
+    """How deep the module lies that holds everything of a group."""
+    steps = zip(*(tensor.split(".")[:-1] for tensor, _ in group.members))
+    return sum(1 for _ in takewhile(lambda step: len(set(step)) == 1, steps))
 
 
 class Check:
