@@ -169,7 +169,9 @@ class Plan:
         absent = frozenset(path for path, dim in self.switches.items() if not sizes[dim])
         stored = dict(named_tensors(largest)) if compiling else _stored(largest, "", {})
         gone = tuple(f"{path}." for path in absent)
-        tensors = {f"{path}.{PRESENT}": stored[f"{path}.{PRESENT}"].narrow(0, 0, 0) for path in absent}
+        # What lies inside an absent module is not looked at, so it needs no mark of its own.
+        marks = (name for path in absent if (name := f"{path}.{PRESENT}") in stored)
+        tensors = {name: stored[name].narrow(0, 0, 0) for name in marks}
         copies: list[str] = []
         for name in self.touched:
             if gone and name.startswith(gone):
