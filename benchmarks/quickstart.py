@@ -38,9 +38,8 @@ def main() -> None:
     parser.add_argument("--data", default="digits", help="as `supernet train --data`")
     parser.add_argument("--seeds", type=int, default=3, help="seeds of the comparison with training alone")
     parser.add_argument("--epochs", type=int, help="instead of the quickstart's own number")
-    parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    torch.set_num_threads(1)
     if args.quick:
         args.seeds, args.epochs = 1, args.epochs or 3
     result = Result("quickstart", vars(args))

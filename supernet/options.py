@@ -89,6 +89,8 @@ class TrainOptions:
         calibration_images: training images that the statistics of an evaluated subnet are taken from.
         checkpoint_seconds: longest time without a checkpoint; one is written after every epoch too.
         device: where to train, as torch names it.
+        threads: of PyTorch in training and evaluation. More than one helps networks larger than the small
+            presets only, and costs dearly where other programs want the cores too.
 
     Raises:
         ConfigError: for a number outside its range.
@@ -107,12 +109,13 @@ class TrainOptions:
     distil_weight: float = 0.5
     seed: int = 0
     evaluate_every: int = 1
-    calibration_images: int = 512
+    calibration_images: int = 256
     checkpoint_seconds: float = 60.0
     device: str = "cpu"
+    threads: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "evaluate_every", "calibration_images"):
+        for name in ("epochs", "batch_size", "evaluate_every", "calibration_images", "threads"):
             within(name, getattr(self, name), 1)
         for name in ("warmup", "momentum", "label_smoothing", "distil_after", "distil_weight"):
             within(name, getattr(self, name), 0.0, 1.0)

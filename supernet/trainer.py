@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 CHECKPOINT = "training.safetensors"
 LOG = "tensorboard"
 _MODEL, _OPTIMIZER = "model/", "optimizer/"
-_FREE = frozenset({"checkpoint_seconds", "device"})
+_FREE = frozenset({"checkpoint_seconds", "device", "threads"})
 """Options that a run may change when it goes on."""
 
 Progress = Callable[[int, int, str], None]

@@ -86,6 +86,7 @@ def train(run: Run, narrator: Narrator) -> tuple[Supernet, list[Epoch]]:
         DataError: when the data are missing or damaged.
         StateError: when the folder holds the checkpoint of another training.
     """
+    torch.set_num_threads(run.options.train.threads)
     dataset = load(run.options.data)
     net = build(
         run.options.supernet,
@@ -113,6 +114,7 @@ def opened(run: Run) -> Bench:
             f"{run.folder} holds no trained supernet; run this first: supernet train --run {run.folder}"
         )
     run.keep()
+    torch.set_num_threads(run.options.train.threads)
     return Bench(run, Supernet.load(run.supernet))
 
 
