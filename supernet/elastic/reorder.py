@@ -49,7 +49,10 @@ def reorder(
     with torch.no_grad():
         for name, dim in supernet.plan.dims.items():
             if dim.kind in kinds:
-                permute(supernet, name, importance(supernet.plan, name, saliency).argsort(descending=True))
+                # Units that even the largest architecture leaves out stay where they are.
+                used = int(dim.table.max())
+                order = importance(supernet.plan, name, saliency)[:used].argsort(descending=True)
+                permute(supernet, name, torch.cat([order, torch.arange(used, dim.full)]))
 
 
 def permute(supernet: Supernet, dim: str, order: Tensor) -> None:

@@ -188,7 +188,8 @@ class AttentiveNAS(Built):
         """Widths, kernels, the resolution, and the blocks and projections that may be left out."""
         wiring = Wiring(network, self.space)
         for name in ("resolution", "stem.width", *(f"stages.{i}.width" for i in range(len(self.stages)))):
-            wiring.dim(name, [name], int, "stream" if name != "resolution" else "resolution")
+            # A shortcut without projection ties neighbouring widths, so their channels keep their order.
+            wiring.dim(name, [name], int, "tied" if name != "resolution" else "resolution")
         wiring.tensor("conv_stem.resize.extent", "resolution", None)
         full = self.resolutions[-1]
         wiring.readings.append(Reading("conv_stem.resize", "size", None, "extent", 0, full, full, 1, 1))

@@ -180,7 +180,9 @@ class AutoFormerTiny(Built):
         wiring.tensor("pos_embed", None, None, embed)
         for i in range(self.depths[-1]):
             path = f"blocks.{i}"
-            heads = wiring.dim(f"{path}.heads", [f"{path}.heads"], int, "heads", full=self.heads)
+            # In AutoFormer's own layout a head's part of the bias moves with the width: heads keep their order.
+            kind = "heads" if self.bias_layout == "interleaved" else "tied"
+            heads = wiring.dim(f"{path}.heads", [f"{path}.heads"], int, kind, full=self.heads)
             hidden = wiring.dim(
                 f"{path}.hidden",
                 ["embed", f"{path}.mlp_ratio"],

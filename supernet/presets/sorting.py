@@ -12,6 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from supernet.elastic.reorder import permute
 from supernet.elastic.supernet import Supernet
 
 
@@ -37,7 +38,7 @@ def sort_hidden(supernet: Supernet, phase: int) -> None:
         widths = sorted({int(size) for size in own.flat}, reverse=True)
         borders = [] if dim.kind == "squeeze" else widths[1 : phase + 1]
         importance = _importance(supernet, name)
-        reorder(supernet, name, descending(importance, [0, *sorted(borders), dim.full]))
+        permute(supernet, name, descending(importance, [0, *sorted(borders), dim.full]))
 
 
 def descending(importance: Tensor, borders: Sequence[int]) -> Tensor:
@@ -45,15 +46,6 @@ def descending(importance: Tensor, borders: Sequence[int]) -> Tensor:
     return torch.cat(
         [start + importance[start:end].sort(descending=True).indices for start, end in pairwise(borders)]
     )
-
-
-def reorder(supernet: Supernet, dim: str, order: Tensor) -> None:
-    """Put the units of a dim in another order, in every tensor that has them as an axis of its own."""
-    stored = supernet.largest.state_dict()
-    for name, axes in supernet.plan.extents.items():
-        for axis, extent in enumerate(axes):
-            if extent == ((dim,),):
-                stored[name].copy_(stored[name].index_select(axis, order))
 
 
 def _importance(supernet: Supernet, dim: str) -> Tensor:

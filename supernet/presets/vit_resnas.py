@@ -175,7 +175,8 @@ class ViTResNASTiny(Built):
         """Embeddings, heads and hidden widths, and the blocks that may be left out."""
         wiring = Wiring(network, self.space)
         for i in range(len(self.widths)):
-            wiring.dim(f"stages.{i}.width", [f"stages.{i}.width"], int, "stream")
+            # The padded residual of a reduction ties neighbouring widths, so their channels keep their order.
+            wiring.dim(f"stages.{i}.width", [f"stages.{i}.width"], int, "tied")
         wiring.layer("stem.proj", "stages.0.width")
         for name in ("cls_token", "pos_embed"):
             wiring.tensor(name, None, None, "stages.0.width")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 from pathlib import Path
 
@@ -12,12 +13,14 @@ from timm.models._efficientnet_builder import round_channels
 from torch import Tensor, nn
 
 from benchmarks import kits
+from supernet.elastic.reorder import reorder
 from supernet.elastic.supernet import Supernet
 from supernet.presets import OFAResNet50D
 from supernet.presets.ofa import LAYERS
 from supernet.presets.sorting import descending, sort_hidden
 from supernet.presets.wiring import Wiring
 from supernet.space import Choice, SearchSpace
+from tests.supernet.presets.test_preset import QUICK, images, made
 
 KITS = Path(__file__).parents[4] / "shared" / "kits"
 
@@ -123,3 +126,17 @@ def test_the_order_is_that_of_the_reference(name: str, phase: int) -> None:
         assert torch.equal(ours[tensor].narrow(axis, 0, first), expected.narrow(axis, 0, first)), tensor
     norms = theirs["0.conv_pwl.weight"].abs().sum((0, 2, 3))
     torch.testing.assert_close(reader_norms(supernet), norms, atol=1 / 64, rtol=0)
+
+
+@pytest.mark.parametrize("name", [*QUICK, "prenas_tiny"])
+def test_reordering_leaves_every_preset_as_it_was(name: str) -> None:
+    preset, supernet = made(name)
+    supernet = copy.deepcopy(supernet)
+    for key, value in supernet.largest.named_parameters():
+        if key.endswith("bias"):
+            nn.init.normal_(value, 0, 0.1)
+    arch, x = preset.space.largest(), images(name)
+    with torch.no_grad():
+        before = supernet(x, arch)
+        reorder(supernet)
+        torch.testing.assert_close(supernet(x, arch), before, rtol=1e-3, atol=1e-4)
