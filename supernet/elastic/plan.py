@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -147,6 +148,16 @@ class Plan:
         object.__setattr__(self, "full", {dim.name: dim.full for dim in self.dims.values()})
         object.__setattr__(self, "touched", tuple(sorted(self.extents.keys() | self.kernels.keys())))
 
+        cuts = {
+            name: tuple(
+                (axis, *_simple(extent), extent)
+                for axis, extent in enumerate(self.extents.get(name, ()))
+                if extent is not None
+            )
+            for name in self.touched
+        }
+        object.__setattr__(self, "_cuts", cuts)
+
     def sizes(self, arch: Architecture) -> dict[str, int]:
         """The size of every dim for one architecture.
 
@@ -167,7 +178,7 @@ class Plan:
         if not compiling and sizes == self.full:
             return Slices({}, self.matrices)
         absent = frozenset(path for path, dim in self.switches.items() if not sizes[dim])
-        stored = dict(named_tensors(largest)) if compiling else _stored(largest, "", {})
+        stored = dict(named_tensors(largest)) if compiling else _stored(largest, "", absent, {})
         gone = tuple(f"{path}." for path in absent)
         # What lies inside an absent module is not looked at, so it needs no mark of its own.
         marks = (name for path in absent if (name := f"{path}.{PRESENT}") in stored)
@@ -178,9 +189,11 @@ class Plan:
                 continue
             whole = stored[name]
             part = whole
-            for axis, extent in enumerate(self.extents.get(name, ())):
-                if extent is not None:
+            for axis, dim, times, extent in self._cuts[name]:  # type: ignore[attr-defined]
+                if dim is None or compiling:
                     part = cut(part, axis, extent, sizes, self.dims)
+                elif sizes[dim] != self.full[dim]:
+                    part = leading(part, axis, times * sizes[dim])
             if name in self.kernels:
                 part = self._crop(part, self.kernels[name], sizes, stored)
             if part is not whole:
@@ -254,15 +267,18 @@ def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from module.named_buffers()
 
 
-def _stored(module: nn.Module, prefix: str, into: dict[str, Tensor]) -> dict[str, Tensor]:
-    """`named_tensors` as a dictionary, tied ones under each of their names: three times as fast."""
+def _stored(
+    module: nn.Module, prefix: str, absent: frozenset[str], into: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """`named_tensors` of what is there, as a dictionary, tied ones under each of their names: much faster."""
     for own in (module._parameters, module._buffers):
         for name, tensor in own.items():
             if tensor is not None:
                 into[prefix + name] = tensor
-    for name, child in module._modules.items():
-        if child is not None:
-            _stored(child, f"{prefix}{name}.", into)
+    if prefix[:-1] not in absent:
+        for name, child in module._modules.items():
+            if child is not None:
+                _stored(child, f"{prefix}{name}.", absent, into)
     return into
 
 
@@ -316,13 +332,19 @@ def cut(tensor: Tensor, axis: int, extent: Extent, sizes: Sizes, dims: Mapping[s
         sizes[f] == dims[f].full for run in extent for f in run if isinstance(f, str)
     ):
         return tensor
-    if len(extent) == 1 and _leads(extent[0]):
-        return leading(tensor, axis, length(extent, sizes))
     parts = [
         view.flatten(axis, axis + view.dim() - tensor.dim())
         for view in views(tensor, axis, extent, sizes, dims)
     ]
     return parts[0] if len(parts) == 1 else torch.cat(parts, axis)
+
+
+def _simple(extent: Extent) -> tuple[str | None, int]:
+    """The dim, and how often it is repeated, of an extent that is cut by keeping its start; None for others."""
+    (dim, *others), *more = extent
+    if more or not isinstance(dim, str) or not _leads(extent[0]):
+        return None, 1
+    return dim, prod(factor for factor in others if isinstance(factor, int))
 
 
 def _leads(run: tuple[Factor, ...]) -> bool:

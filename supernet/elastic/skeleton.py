@@ -108,10 +108,15 @@ def _bind(
     if training is None and not (module._modules or module._parameters or module._buffers):
         return module
     copy = memo[id(module)] = object.__new__(type(module))
+    buffers = _replaced(module._buffers, tensors, prefix)
+    gone = PRESENT in buffers and buffers[PRESENT] is not module._buffers[PRESENT]
     copy.__dict__ = module.__dict__ | {
         "_parameters": _replaced(module._parameters, tensors, prefix),
-        "_buffers": _replaced(module._buffers, tensors, prefix),
-        "_modules": {
+        "_buffers": buffers,
+        # What a module that is left out holds will not be asked for.
+        "_modules": module._modules
+        if gone
+        else {
             name: child and _bind(child, tensors, f"{prefix}{name}.", training, memo)
             for name, child in module._modules.items()
         },
