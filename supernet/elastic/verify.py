@@ -115,7 +115,7 @@ def _partners(trace: Trace, frozen: Container[str]) -> Iterator[list[str]]:
             other
             for other in trace.groups.values()
             if other.name in frozen
-            and other is not group
+            and _home(other) > _home(group)
             and tensors & {tensor for tensor, _ in other.members}
         ]
         heads = [other.name for other in others if other.kind == "heads"]
