@@ -22,7 +22,7 @@ class Row:
     Args:
         name: of the group or choice.
         kind: ``hidden``, ``heads``, ``stream``, ``kernel``, ``depth``, ...
-        sizes: what it can be, ascending; of a depth, how many modules are there.
+        sizes: what it can be, ascending; of a depth, how many blocks the stage keeps.
         share: of the network's parameters that lie in its tensors, 0 to 1. A tensor with two elastic
             axes counts for both.
         frozen: why it can not change; None for a live one.
@@ -152,8 +152,16 @@ def _depths(plan: Plan, counts: dict[str, int], total: int) -> Iterator[Row]:
     for by, switched in together.items():
         paths = frozenset(path for path, _ in switched)
         own = sum(count for name, count in counts.items() if not plan.present(name, paths))
-        there = np.sum([dim.table for _, dim in switched], axis=0)
-        yield Row(" + ".join(by), "depth", _values(np.asarray(there).ravel().tolist()), own / total)
+        yield Row(" + ".join(by), "depth", _values(_block_counts(plan, by, switched)), own / total)
+
+
+def _block_counts(plan: Plan, by: tuple[str, ...], switched: Sequence[tuple[str, Dim]]) -> list[int]:
+    """The depths as the choice counts them, fixed blocks included; how many modules are there otherwise."""
+    values = plan.space[by[0]].values if len(by) == 1 else ()
+    depths = [value for value in values if isinstance(value, int)]
+    if depths and len(depths) == len(values):
+        return depths
+    return [int(count) for count in np.sum([dim.table for _, dim in switched], axis=0).ravel()]
 
 
 def _values(sizes: Iterable[int]) -> tuple[int, ...]:
