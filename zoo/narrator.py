@@ -30,6 +30,8 @@ class Narrator:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False)
+        if not self.console.is_terminal:
+            self.console.width = 110  # a file does not wrap
 
     def heading(self, text: str) -> None:
         """The start of a step."""
@@ -45,8 +47,9 @@ class Narrator:
         with self._progress() as progress:
             task = progress.add_task(title, total=None, words="")
 
-            def report(done: float, total: float, words: str = "") -> None:
-                progress.update(task, completed=done, total=total, words=words)
+            def report(done: float, total: float, words: str | None = None) -> None:
+                said = {} if words is None else {"words": words}
+                progress.update(task, completed=done, total=total, **said)
 
             yield report
 

@@ -99,6 +99,7 @@ def train(run: Run, narrator: Narrator) -> tuple[Supernet, list[Epoch]]:
     run.keep()
     with narrator.bar("training") as report:
         history = trainer.run(report)
+        report(trainer.steps, trainer.steps)
     net.save(run.supernet)
     return net, history
 

@@ -63,15 +63,16 @@ def tell_proofs(
 def proof_row(proof: Proof) -> dict[str, str]:
     """A proof as a row of a table."""
     predicted, measured = proof.predicted, proof.measured
+    low, mean, high = (float(value[0]) for value in (predicted.low, predicted.mean, predicted.high))
     return {
         "": proof.name,
         "network": proof.arch.id,
-        "test accuracy": str(proof.test),
-        "measured ms": f"{measured.median_ms:.3f} ± {measured.median_ms * measured.ci:.3f}",
-        "predicted ms": f"{predicted.mean[0]:.3f} [{predicted.low[0]:.3f}, {predicted.high[0]:.3f}]",
-        "parameters": f"{proof.params:,}",
+        "test": str(proof.test),
+        "measured ms": f"{measured.median_ms:.3g} ± {measured.ci:.1%}",
+        "predicted ms": f"{mean:.3g} [{low:.3g}, {high:.3g}]",
+        "params": f"{proof.params:,}",
         "MACs": f"{proof.macs:,}",
-        "ONNX KiB": f"{proof.onnx.size_bytes / 1024:.0f}",
+        "KiB": f"{proof.onnx.size_bytes / 1024:.0f}",
     }
 
 
