@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -48,7 +49,7 @@ class Narrator:
             task = progress.add_task(title, total=None, words="")
 
             def report(done: float, total: float, words: str | None = None) -> None:
-                said = {} if words is None else {"words": words}
+                said: dict[str, Any] = {} if words is None else {"words": words}
                 progress.update(task, completed=done, total=total, **said)
 
             yield report
