@@ -81,7 +81,14 @@ class Rules:
                 f"ratios of {group.name!r} are {tuple(listed)}; give floats above 0, up to 1.0"
             )
         step = max(1, self.divisor // group.channels)
-        return tuple(sorted({divisible(group.size * value, step, group.size) for value in (*listed, 1.0)}))
+        return tuple(
+            sorted(
+                {
+                    group.size,
+                    *(divisible(group.size * value, step, group.size) for value in listed if value < 1),
+                }
+            )
+        )
 
 
 def _ascending(name: str, values: Sequence[int | float]) -> None:

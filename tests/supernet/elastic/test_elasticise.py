@@ -135,3 +135,9 @@ def test_a_misspelt_model_is_answered_with_the_nearest() -> None:
 def test_a_network_that_does_not_say_its_input_needs_an_example() -> None:
     with pytest.raises(ConversionError, match="does not say what input it takes"):
         elasticise(nn.Linear(3, 4))
+
+
+def test_the_largest_size_is_whole_where_the_divisor_does_not_divide_it() -> None:
+    model = seeded(lambda: nn.Sequential(nn.Conv2d(3, 27, 3), nn.ReLU(), nn.Conv2d(27, 4, 1)))
+    net = elasticise(model, (1, 3, 8, 8))
+    assert net.space["0.width"].values == (8, 16, 24, 27)
