@@ -255,11 +255,11 @@ def _inlined(program: ExportedProgram) -> list[Node]:
         if node.op != "call_function" or not op_name(node).startswith("wrap_with_"):
             continue
         at = next(i for i, arg in enumerate(node.args) if isinstance(arg, Node) and arg.op == "get_attr")
-        region = program.graph_module.get_submodule(str(node.args[at].target))  # type: ignore[union-attr]
+        region = program.graph_module.get_submodule(str(node.args[at].target))
         values: dict[Node, Any] = {}
         given = iter(node.args[at + 1 :])
         with graph.inserting_before(node):
-            for inner in region.graph.nodes:  # type: ignore[union-attr]
+            for inner in region.graph.nodes:
                 if inner.op == "placeholder":
                     values[inner] = next(given)
                 elif inner.op != "output":
@@ -267,7 +267,7 @@ def _inlined(program: ExportedProgram) -> list[Node]:
                 else:
                     results = [values[result] for result in inner.args[0]]
         for user in list(node.users):
-            user.replace_all_uses_with(results[user.args[1]])  # type: ignore[index]
+            user.replace_all_uses_with(results[user.args[1]])
             graph.erase_node(user)
         graph.erase_node(node)
     return list(graph.nodes)
