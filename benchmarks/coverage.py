@@ -21,6 +21,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from benchmarks import peers
 from benchmarks.contract import Result, arguments
 from hardware.errors import ExportError
 from hardware.export import check_onnx, export_onnx
@@ -46,6 +47,9 @@ def main() -> None:
     parser.add_argument("--models", type=lambda text: text.split(","), help="names of timm models, by commas")
     parser.add_argument("--subnets", type=int, default=5, help="random subnets compared per model")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--no-peers", action="store_true", help="leave the peers out where they are installed"
+    )
     parser.add_argument("--no-onnx", action="store_true", help="leave the comparison with ONNX Runtime out")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -54,6 +58,8 @@ def main() -> None:
     result = Result("coverage", {key: value for key, value in vars(options).items() if key != "json"})
     for name in options.models or (QUICK if options.quick else MODELS):
         row = measure(name, options.subnets, options.seed, onnx=not (options.no_onnx or options.quick))
+        if not (options.no_peers or options.quick):
+            row |= beside(name)
         result.rows.append(row)
         print(f"{name}: {row['verdict']}", flush=True)
     result.figures.update(figures(result.rows))
@@ -83,6 +89,18 @@ def measure(name: str, subnets: int, seed: int, *, onnx: bool) -> dict[str, Any]
         "log10": supernet.space.log10_size,
     }
     return row | compare(supernet, x, given, subnets, Random(seed), onnx)
+
+
+def beside(name: str) -> dict[str, float]:
+    """What the peers find in the same model, where they are installed and get through."""
+    theirs = {"modelopt": peers.modelopt(name), "torch-pruning": peers.torch_pruning(name)}
+    return {
+        f"{peer} {key}": found[key]
+        for peer, found in theirs.items()
+        if found
+        for key in ("choices", "log10", "groups")
+        if key in found
+    }
 
 
 def compare(

@@ -14,12 +14,14 @@ import statistics
 import time
 from collections.abc import Callable
 from random import Random
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.contract import Result, arguments
 from benchmarks.costs import supernet_of
+from benchmarks.peers import ofa_supernet
 from supernet.elastic.supernet import Supernet
 from supernet.presets import presets
 from supernet.space import Architecture
@@ -52,9 +54,15 @@ def main() -> None:
         rows = [measured(net, arch, x, args.repeats) for arch in archs]
         result.rows += [{"network": name, **row} for row in rows]
         result.figures[f"train_ratio_{name}"] = statistics.median(row["ratio"] for row in rows)
+    ours = tuple(result.rows)
+    if not args.quick and (peer := ofa_supernet()):
+        for name in ("largest", "random", "smallest"):
+            row = beside(peer, name, x, args.repeats)
+            result.rows.append({"network": f"{name} of once-for-all", **row})
+            result.figures[f"ofa_train_ratio_{name}"] = row["ratio"]
     net.eval()
-    result.figures["extract_ms"] = statistics.median(row["extract_ms"] for row in result.rows)
-    result.figures["difference"] = max(row["difference"] for row in result.rows)
+    result.figures["extract_ms"] = statistics.median(row["extract_ms"] for row in ours)
+    result.figures["difference"] = max(row["difference"] for row in ours)
     result.finish(args.json)
 
 
@@ -68,14 +76,34 @@ def measured(net: Supernet, arch: Architecture, x: Tensor, repeats: int) -> dict
     net.train()
     alone.train()
 
-    def inside() -> None:
-        net(x, arch).square().mean().backward()
-        net.zero_grad()
+    inside, outside = step(lambda: net(x, arch), net), step(lambda: alone(x), alone)
+    row = compared(inside, outside, repeats)
+    return row | {"extract_ms": 1e3 * statistics.median(times), "difference": difference}
 
-    def outside() -> None:
-        alone(x).square().mean().backward()
-        alone.zero_grad()
 
+def beside(peer: Any, name: str, x: Tensor, repeats: int) -> dict[str, float]:
+    """The same for once-for-all's own supernet, at its own largest, a random and its smallest subnet."""
+    kernel, expand, depth = {"largest": (7, 6, 4), "smallest": (3, 3, 2)}.get(name, (5, 4, 3))
+    peer.set_active_subnet(ks=kernel, e=expand, d=depth)
+    times = [seconds(peer.get_active_subnet) for _ in range(5)]
+    alone = peer.get_active_subnet().train()
+    peer.train()
+    row = compared(step(lambda: peer(x), peer), step(lambda: alone(x), alone), repeats)
+    return row | {"extract_ms": 1e3 * statistics.median(times)}
+
+
+def step(forward: Callable[[], Tensor], module: nn.Module) -> Callable[[], None]:
+    """One training step: forward, backward, gradients cleared."""
+
+    def run() -> None:
+        forward().square().mean().backward()
+        module.zero_grad()
+
+    return run
+
+
+def compared(inside: Callable[[], None], outside: Callable[[], None], repeats: int) -> dict[str, float]:
+    """Median ratio of two steps that take turns, and their times."""
     inside()
     outside()
     turns = []
@@ -88,8 +116,6 @@ def measured(net: Supernet, arch: Architecture, x: Tensor, repeats: int) -> dict
         "ratio": statistics.median(dynamic / static for dynamic, static in turns),
         "dynamic_ms": 1e3 * statistics.median(dynamic for dynamic, _ in turns),
         "static_ms": 1e3 * statistics.median(static for _, static in turns),
-        "extract_ms": 1e3 * statistics.median(times),
-        "difference": difference,
     }
 
 

@@ -1,0 +1,42 @@
+"""Every benchmark keeps its contract, in its quick form."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+KIT = Path(__file__).parent.parent.parent / "shared" / "kits" / "ofa_mbv3.npz"
+FIGURES = {
+    "costs": {"architectures_per_second", "mismatches"},
+    "coverage": {"models", "converted", "wrong", "well_covered", "median_seconds"},
+    "step_overhead": {
+        *("train_ratio_largest", "train_ratio_random", "train_ratio_smallest", "extract_ms", "difference"),
+    },
+    "parity": {"worst_relative_difference", "macs_mismatches", "params_mismatches", "architectures"},
+    "quickstart": {
+        *("seconds", "largest_accuracy", "smallest_accuracy", "worst_gap_to_alone", "worst_onnx_difference"),
+    },
+}
+ZERO = {"mismatches", "wrong", "difference", "macs_mismatches", "params_mismatches"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_benchmark_writes_its_figures(name: str, tmp_path: Path) -> None:
+    words = ["--quick", "--json", str(tmp_path / "figures.json")]
+    if name == "parity":
+        if not KIT.exists():
+            pytest.skip(f"the reference kit {KIT.name} is not here")
+        words += ["--kit", str(KIT)]
+    command = [sys.executable, "-m", f"benchmarks.{name}", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    document = json.loads((tmp_path / "figures.json").read_text())
+    assert {"benchmark", "commit", "machine", "settings", "figures", "rows"} <= document.keys()
+    assert FIGURES[name] <= document["figures"].keys()
+    for key in ZERO & document["figures"].keys():
+        assert document["figures"][key] == 0
