@@ -27,7 +27,7 @@ class SearchOptions:
         ConfigError: for a number outside its range.
     """
 
-    evaluations: int = 200
+    evaluations: int = 400
     population: int = 30
     seed: int = 0
     crossover: float = 0.9

@@ -37,6 +37,6 @@ def reaching_all(out: Any, module: nn.Module) -> Any:
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     for i, leaf in enumerate(leaves):
         if isinstance(leaf, Tensor) and leaf.requires_grad:
-            leaves[i] = _Reaches.apply(leaf, *parameters)  # type: ignore[no-untyped-call]
+            leaves[i] = _Reaches.apply(leaf, *parameters)
             break
     return tree_unflatten(leaves, structure)
