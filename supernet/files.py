@@ -30,5 +30,7 @@ def write_atomically(path: Path, content: bytes | str) -> Path:
     except OSError as error:
         with suppress(OSError):
             part.unlink()
-        raise StateError(f"cannot write {path}: {error.strerror}; choose a folder that can be written to") from error
+        raise StateError(
+            f"cannot write {path}: {error.strerror}; choose a folder that can be written to"
+        ) from error
     return path

@@ -33,7 +33,9 @@ class Registry(Generic[T]):
 
         def enter(entry: T) -> T:
             if name in self._entries:
-                raise SupernetError(f"a {self.kind} called {name!r} is already registered; choose another name")
+                raise SupernetError(
+                    f"a {self.kind} called {name!r} is already registered; choose another name"
+                )
             self._entries[name] = entry
             return entry
 

@@ -33,7 +33,9 @@ def test_two_genomes_that_differ_where_nothing_is_built_are_one_architecture() -
 
 
 def test_a_choice_under_an_absent_choice_is_a_ghost_too() -> None:
-    nested = SearchSpace((Choice("a", (0, 1)), Choice("b", (0, 1), ("a", (1,))), Choice("c", (0, 1), ("b", (0,)))))
+    nested = SearchSpace(
+        (Choice("a", (0, 1)), Choice("b", (0, 1), ("a", (1,))), Choice("c", (0, 1), ("b", (0,))))
+    )
     assert nested.architecture([0, 0, 1]).genes == (0, 0, 0)
     assert nested.size == 4
 
