@@ -28,28 +28,34 @@ from zoo.manifest import (
 )
 from zoo.prove import ONNX, WEIGHTS, Proof
 from zoo.publish import publish
+from zoo.pull import manifests
 from zoo.run import Run
 from zoo.steps import Bench
-from zoo.store import open_store
+from zoo.store import MissingError, open_store
 
 LIBRARIES = ("supernet", "torch", "timm", "onnx", "onnxscript", "onnxruntime")
 
 
 def publish_proofs(bench: Bench, proofs: list[Proof], profile: Profile) -> list[Manifest]:
-    """Publish each proven subnet in the run's store; one that is there already stays as it is.
+    """Publish each proven subnet in the run's store.
+
+    An entry is immutable: where the same network, byte for byte, is published already, that entry stays, with
+    the measurement it was published with.
 
     Raises:
-        StateError: when the store cannot be written to, or holds another entry under the same id.
+        StateError: when the store cannot be written to, or is damaged.
     """
     store = open_store(bench.run.store)
-    return [
-        publish(
-            store,
-            manifest(bench, proof, profile),
-            {ONNX: proof.folder / ONNX, WEIGHTS: proof.folder / WEIGHTS},
-        )
-        for proof in {proof.arch: proof for proof in proofs}.values()
-    ]
+    try:
+        known = {entry.id: entry for entry in manifests(store)}
+    except MissingError:
+        known = {}
+    published = []
+    for proof in {proof.arch: proof for proof in proofs}.values():
+        files = {ONNX: proof.folder / ONNX, WEIGHTS: proof.folder / WEIGHTS}
+        there = known.get(entry_id(bench.run, proof))
+        published.append(there or publish(store, manifest(bench, proof, profile), files))
+    return published
 
 
 def manifest(bench: Bench, proof: Proof, profile: Profile) -> Manifest:

@@ -73,6 +73,11 @@ def test_the_whole_road_can_be_walked_twice(tmp_path: Path) -> None:
     assert "every hash checked" in first.output
     again = CliRunner().invoke(app, ["quickstart", "--run", run], catch_exceptions=False)
     assert "(0 of them now" in again.output
+    CliRunner().invoke(
+        app, ["search", "--run", run, "--set", "search.evaluations=16"], catch_exceptions=False
+    )
+    more = CliRunner().invoke(app, ["export", "--run", run], catch_exceptions=False)
+    assert "published in" in more.output
     assert (tmp_path / "run" / "front.png").stat().st_size > 10_000
     limit = ["--max-latency-ms", "0.000001"]
     assert "nearest" in refused("search", "--run", run, *limit)
