@@ -114,7 +114,6 @@ def opened(run: Run) -> Bench:
         raise StateError(
             f"{run.folder} holds no trained supernet; run this first: supernet train --run {run.folder}"
         )
-    run.keep()
     torch.set_num_threads(run.options.train.threads)
     return Bench(run, Supernet.load(run.supernet))
 
@@ -152,6 +151,7 @@ def profile_device(bench: Bench, narrator: Narrator) -> Profiled:
             device=options.device,
             progress=report,
         )
+    bench.run.keep()
     return learn(bench, measured)
 
 
@@ -246,6 +246,7 @@ def search_front(bench: Bench, known: Profiled, narrator: Narrator) -> Searched:
             subject=subject,
             progress=report,
         )
+    bench.run.keep()  # only now: a limit that nothing meets is not to haunt the next step
     return Searched(result, baseline)
 
 

@@ -82,6 +82,7 @@ def test_the_whole_road_can_be_walked_twice(tmp_path: Path) -> None:
     limit = ["--max-latency-ms", "0.000001"]
     assert "nearest" in refused("search", "--run", run, *limit)
     assert "nearest" in refused("zoo", "pull", "--run", run, *limit)
+    assert "max_latency_ms" not in (tmp_path / "run" / "config.toml").read_text()
     listed = CliRunner().invoke(app, ["zoo", "list", "--run", run], catch_exceptions=False)
     assert "entries" in listed.output
     verified = CliRunner().invoke(app, ["zoo", "verify", "--run", run], catch_exceptions=False)
