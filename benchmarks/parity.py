@@ -90,7 +90,7 @@ def outputs(kit: Kit, case: Case, arch: Architecture) -> Iterator[tuple[str, Ten
         yield "out_train", inside, subnet.train()(kit.images("x64"))
     if "out_calibrated" in case.expected:
         batches = [kit.images("cal_a"), kit.images("cal_b")]
-        statistics = calibrate(supernet, arch, batches, unbiased=True)
+        statistics = calibrate(supernet.subnet(arch), batches, unbiased=True)
         x = kit.images("x64")
         yield "out_calibrated", supernet(x, arch, statistics), supernet.extract(arch, statistics).eval()(x)
 

@@ -4,8 +4,8 @@ The statistics a supernet keeps while it trains are a mixture over all the subne
 none of them. Re-estimating them for one architecture takes a few hundred images and no gradient. The
 result is a dictionary that travels beside the architecture::
 
-    statistics = calibrate(supernet, arch, batches)
-    supernet(x, arch, statistics)
+    statistics = calibrate(supernet.subnet(arch), batches)
+    supernet.subnet(arch, statistics)
     supernet.extract(arch, statistics)
 
 The images must be a fair sample of the training data. Batches cut from a set that is sorted by class
@@ -23,8 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from supernet.elastic.inputs import Inputs
 from supernet.elastic.plan import Slices
 from supernet.elastic.skeleton import bind
+from supernet.elastic.subnet import Subnet
 from supernet.elastic.supernet import Supernet
 from supernet.errors import DataError
 from supernet.space import Architecture
@@ -36,9 +38,7 @@ Statistics = dict[str, Tensor]
 
 
 @torch.no_grad()
-def calibrate(
-    supernet: Supernet, arch: Architecture, batches: Iterable[Tensor], *, unbiased: bool = False
-) -> Statistics:
+def calibrate(subnet: Subnet, batches: Iterable[Tensor | Inputs], *, unbiased: bool = False) -> Statistics:
     """Statistics of every batch norm of one subnet; the supernet itself is not touched.
 
     Each batch norm normalises with the statistics of the batch at hand, so that later layers see
@@ -47,7 +47,7 @@ def calibrate(
     Once-for-all (arXiv:1908.09791).
 
     Args:
-        arch: a point of ``supernet.space``.
+        subnet: whichever statistics it has now do not matter.
         batches: inputs of the network, on its device, a fair sample of the training data.
         unbiased: PyTorch's cumulative convention instead (reset, ``momentum=None``): every batch
             weighs the same and variances are unbiased. AttentiveNAS (arXiv:2011.09011) does this.
@@ -57,10 +57,10 @@ def calibrate(
         has no batch norm.
 
     Raises:
-        ArchitectureError: when ``arch`` is of another space.
         DataError: when there is no batch.
     """
-    slices = supernet.plan.slices(supernet.largest, arch)
+    supernet = subnet.supernet
+    slices = supernet.slices(subnet.arch)
     norms = {
         name: module
         for name, module in supernet.largest.named_modules()
@@ -73,8 +73,9 @@ def calibrate(
     seen = _Moments(unbiased)
     network = _observed(supernet.largest, slices, norms, seen)
     for batch in batches:
-        seen.samples = len(batch)
-        network(batch)
+        inputs = Inputs.of(batch)
+        seen.samples = inputs.batch
+        inputs.call(network)
     if not seen.samples:
         raise DataError("no batch to calibrate on; give at least one, e.g. 10 batches of 200 training images")
     return {
@@ -153,7 +154,12 @@ class Calibrator:
     """
 
     def __init__(
-        self, supernet: Supernet, batches: Iterable[Tensor], *, unbiased: bool = False, keep: int = 256
+        self,
+        supernet: Supernet,
+        batches: Iterable[Tensor | Inputs],
+        *,
+        unbiased: bool = False,
+        keep: int = 256,
     ) -> None:
         self.supernet = supernet
         self.batches = tuple(batches)
@@ -180,7 +186,7 @@ class Calibrator:
         known = self._known
         statistics = known.pop(arch, None)
         if statistics is None:
-            statistics = calibrate(self.supernet, arch, self.batches, unbiased=self.unbiased)
+            statistics = calibrate(self.supernet.subnet(arch), self.batches, unbiased=self.unbiased)
         known[arch] = statistics
         while len(known) > self.keep:
             known.popitem(last=False)

@@ -70,7 +70,7 @@ class Evaluator:
 
     def statistics(self, arch: Architecture) -> dict[str, Tensor]:
         """Batch-norm statistics of one subnet, as `Supernet.extract` takes them."""
-        return calibrate(self.supernet, arch, self.calibration)
+        return calibrate(self.supernet.subnet(arch), self.calibration)
 
     @torch.inference_mode()
     def __call__(self, arch: Architecture) -> Accuracy:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from supernet.elastic.depth import Stage, stages
+from supernet.elastic.inputs import Inputs, fitting
 from supernet.elastic.outline import plan_of
 from supernet.elastic.plan import Plan, Slices
 from supernet.elastic.sizes import DIMS, MANY_GROUPS, SMALLEST, Menu, Rules
@@ -30,7 +31,7 @@ from supernet.errors import ConversionError, did_you_mean
 
 log = logging.getLogger(__name__)
 
-Example = Tensor | Sequence[int]
+Example = Tensor | Sequence[int] | Inputs
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,9 @@ def elasticise(
     model: nn.Module | str,
     example: Example | None = None,
     *,
+    args: Sequence[Any] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+    batch_axis: int = 0,
     dims: Sequence[str] = DIMS,
     choices: Mapping[str, Sequence[int | float]] | None = None,
     divisor: int = 8,
@@ -82,8 +86,12 @@ def elasticise(
 
     Args:
         model: any network; it is taken over, give a copy to keep yours plain. Or the name of a timm model.
-        example: a batch as it takes it, or its shape, ``(batch, channels, height, width)``; None for
-            one image of the size a timm model is made for.
+        example: what a network of one input takes, or its shape, ``(batch, channels, height, width)``;
+            None for one image of the size a timm model is made for.
+        args: positional arguments instead, for a network of several inputs: tensors, or tuples, lists
+            and dictionaries of tensors.
+        kwargs: keyword arguments, likewise.
+        batch_axis: axis of the inputs along which the examples of a batch lie.
         dims: what may be elastic, of ``hidden``, ``heads``, ``stream``, ``depth`` and ``kernel``.
         choices: by kind, or by a pattern of names of groups and stages (``"blocks.2.*"``): ratios
             (floats up to 1.0) of the largest size, or sizes (integers). The largest is always kept.
@@ -104,10 +112,10 @@ def elasticise(
     """
     _check(dims, tie, divisor)
     network, origin = _network(model, options)
-    images = _images(network, example)
-    traced = trace(network, images)
+    inputs = fitting(network, _inputs(network, example, args, kwargs, batch_axis))
+    traced = trace(network, inputs)
     job = _Conversion(
-        network, traced, images[:1], Rules(tuple(dims), dict(choices or {}), divisor, tie), resolution
+        network, traced, inputs, Rules(tuple(dims), dict(choices or {}), divisor, tie), resolution
     )
     if verify:
         job.check_resolutions()
@@ -115,16 +123,23 @@ def elasticise(
     traced = job.traced
     plan = job.plan(_transforms(traced, job.menu) if kernel_transform else {})
     add_transforms(network, plan)
-    return Supernet(network, plan, ops=in_dims(traced, plan), origin=origin, conversion=job.record(verify))
+    return Supernet(
+        network,
+        plan,
+        ops=in_dims(traced, plan),
+        example=traced.example,
+        origin=origin,
+        conversion=job.record(verify),
+    )
 
 
 class _Conversion:
     """What is known on the way from a trace to a plan."""
 
     def __init__(
-        self, network: nn.Module, traced: Trace, image: Tensor, rules: Rules, resolutions: Sequence[int]
+        self, network: nn.Module, traced: Trace, inputs: Inputs, rules: Rules, resolutions: Sequence[int]
     ) -> None:
-        self.network, self.traced, self.image, self.rules = network, traced, image, rules
+        self.network, self.traced, self.inputs, self.rules = network, traced, inputs, rules
         self.resolutions = resolutions
         self.stages: list[Stage] = stages(traced) if "depth" in rules.dims else []
         _check_patterns(rules, traced, self.stages)
@@ -142,10 +157,9 @@ class _Conversion:
     def check_resolutions(self) -> None:
         """Make sure that the network takes images of every size it is to choose among."""
         for side in self.resolutions:
-            image = torch.zeros(*self.image.shape[:-2], side, side)
             try:
                 with torch.no_grad():
-                    copy.deepcopy(self.network).eval()(image)
+                    self.inputs.at_resolution(side).call(copy.deepcopy(self.network).eval())
             except FAILURES as error:
                 raise ConversionError(f"the network does not run at resolution {side}: {error}") from error
 
@@ -157,7 +171,7 @@ class _Conversion:
             return [_cut(menu, None), _cut(menu, rng)]
 
         asked = list(self.menu.dims)
-        self.verdict = verify_groups(self.network, self.traced, self.image, asked, cuts)
+        self.verdict = verify_groups(self.network, self.traced, self.inputs, asked, cuts)
         self.traced = self.verdict.trace
         self.live = list(self.verdict.live)
         self.menu = self._menu()
@@ -177,7 +191,8 @@ class _Conversion:
         try:
             with torch.no_grad():
                 for arch in (plan.space.smallest(), plan.space.sample(rng)):
-                    inside, alone = supernet(self.image, arch), supernet.extract(arch)(self.image)
+                    inside = self.inputs.call(supernet.subnet(arch))
+                    alone = self.inputs.call(supernet.extract(arch))
                     pairs = zip(tree_leaves(inside), tree_leaves(alone))
                     if not all(torch.equal(a, b) for a, b in pairs if isinstance(a, Tensor)):
                         return False
@@ -220,7 +235,7 @@ class _Conversion:
         live = {tensor for r in records if r["live"] for tensor, _ in r["members"]}
         return {
             "verified": verified,
-            "example": list(self.traced.example),
+            "example": self.traced.example.to_json(),
             "parameters": sum(sizes.values()),
             "elastic_parameters": sum(count for name, count in sizes.items() if name in live),
             "groups": records,
@@ -273,20 +288,31 @@ def _network(model: nn.Module | str, options: dict[str, Any]) -> tuple[nn.Module
     return timm.create_model(model, **options).eval(), {"timm": model, "kwargs": kept}
 
 
-def _images(network: nn.Module, example: Example | None) -> Tensor:
-    if isinstance(example, Tensor):
-        return example
+def _inputs(
+    network: nn.Module,
+    example: Example | None,
+    args: Sequence[Any] | None,
+    kwargs: Mapping[str, Any] | None,
+    batch_axis: int,
+) -> Inputs:
+    if args is not None or kwargs is not None:
+        if example is not None:
+            raise ConversionError("an example was given beside args or kwargs; give one or the other")
+        args = (args,) if isinstance(args, Tensor) else tuple(args or ())
+        return Inputs(args, dict(kwargs or {}), batch_axis)
     if example is None:
         known = getattr(network, "pretrained_cfg", None) or getattr(network, "default_cfg", None)
         if not known or not known.get("input_size"):
             raise ConversionError(
-                f"{type(network).__name__} does not say what input it takes; give an example or its shape"
+                f"{type(network).__name__} does not say what input it takes; give an example or its shape, "
+                f"or args=... and kwargs=... for several inputs"
             )
         example = (1, *known["input_size"])
-    shape = tuple(example)
-    if not shape or any(type(size) is not int or size < 1 for size in shape):
-        raise ConversionError(f"the example's shape was {shape}; give positive integers, batch first")
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    found = Inputs.of(example, batch_axis=batch_axis)
+    weight = next((p for p in network.parameters() if p.is_floating_point()), None)
+    if isinstance(example, Tensor | Inputs) or weight is None:
+        return found
+    return found.to(weight.device, weight.dtype)
 
 
 def _cut(menu: Menu, rng: Random | None) -> dict[str, int]:

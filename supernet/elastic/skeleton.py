@@ -84,7 +84,12 @@ def make_elastic(largest: nn.Module, plan: Plan) -> nn.Module:
 
 
 def bind(
-    module: nn.Module, slices: Slices, *, without: frozenset[str] = frozenset(), training: bool | None = None
+    module: nn.Module,
+    slices: Slices,
+    *,
+    without: frozenset[str] = frozenset(),
+    training: bool | None = None,
+    own: bool = False,
 ) -> nn.Module:
     """A copy of the module tree that holds the slices; everything else is shared with the original.
 
@@ -92,8 +97,30 @@ def bind(
         slices: what the copy holds instead of the original's tensors.
         without: names of parameters and buffers that are None in the copy.
         training: mode of the copy; None keeps the original's, module by module.
+        own: whether modules without tensors are copied too, for a copy that lives longer than a call.
     """
-    return _bind(module, slices.tensors | dict.fromkeys(without), "", training, {})
+    return _bind(module, slices.tensors | dict.fromkeys(without), "", training, own, {})
+
+
+def rebind(copy: nn.Module, module: nn.Module, slices: Slices) -> None:
+    """Hang other slices of the same architecture into a copy that `bind` made, in place."""
+    _rebind(copy, module, slices.tensors, "", set())
+
+
+def _rebind(
+    copy: nn.Module, module: nn.Module, tensors: Mapping[str, Tensor], prefix: str, done: set[int]
+) -> None:
+    if copy is module or id(copy) in done:
+        return
+    done.add(id(copy))
+    parts = copy.__dict__
+    parts["_parameters"] = _replaced(module._parameters, tensors, prefix)
+    parts["_buffers"] = _replaced(module._buffers, tensors, prefix)
+    _drop_caches(copy)
+    for name, child in copy._modules.items():
+        original = module._modules[name]
+        if child is not None and original is not None:
+            _rebind(child, original, tensors, f"{prefix}{name}.", done)
 
 
 def _bind(
@@ -101,11 +128,12 @@ def _bind(
     tensors: Mapping[str, Tensor | None],
     prefix: str,
     training: bool | None,
+    own: bool,
     memo: dict[int, nn.Module],
 ) -> nn.Module:
     if id(module) in memo:
         return memo[id(module)]
-    if training is None and not (module._modules or module._parameters or module._buffers):
+    if training is None and not own and not (module._modules or module._parameters or module._buffers):
         return module
     copy = memo[id(module)] = object.__new__(type(module))
     buffers = _replaced(module._buffers, tensors, prefix)
@@ -117,12 +145,16 @@ def _bind(
         "_modules": module._modules
         if gone
         else {
-            name: child and _bind(child, tensors, f"{prefix}{name}.", training, memo)
+            name: child and _bind(child, tensors, f"{prefix}{name}.", training, own, memo)
             for name, child in module._modules.items()
         },
     }
     if training is not None:
         copy.__dict__["training"] = training
+    if own:
+        copy.__dict__ |= {
+            name: value.copy() for name, value in module.__dict__.items() if name.endswith("_hooks")
+        }
     _drop_caches(copy)
     return copy
 
@@ -183,7 +215,7 @@ def _cut_out(module: nn.Module, slices: Slices, prefix: str, memo: dict[int, nn.
     state["_non_persistent_buffers_set"] = state["_non_persistent_buffers_set"] - {PRESENT}
     copy.__dict__ = state
     if isinstance(module, Variant):
-        bound = _bind(module, slices.tensors, prefix, None, {})
+        bound = _bind(module, slices.tensors, prefix, None, False, {})
         for attribute in module.readings:
             copy.__dict__[attribute] = getattr(bound, attribute)
         del copy.__dict__["readings"]

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
+from supernet.elastic.inputs import Inputs
 from supernet.elastic.plan import Plan
 from supernet.elastic.trace import Op
 from supernet.errors import StateError, WeightsError
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 1
+SCHEMA = 2
 WEIGHTS, PLAN = "model.safetensors", "plan.json"
 
 
@@ -71,7 +72,7 @@ def load(folder: Path, model: nn.Module | None = None) -> Supernet:
         largest.eval(),
         plan,
         ops=tuple(op_from_json(op) for op in document["ops"]),
-        example=_tuples(document["example"]),
+        example=document["example"] and Inputs.from_json(document["example"]),
         origin=document["origin"],
         conversion=document["conversion"],
     )
@@ -83,7 +84,7 @@ def to_document(supernet: Supernet) -> dict[str, Any]:
         "schema_version": SCHEMA,
         "origin": supernet.origin,
         "plan": supernet.plan.to_json(),
-        "example": supernet.example,
+        "example": supernet.example and supernet.example.to_json(),
         "ops": [op_to_json(op) for op in supernet.ops],
         "conversion": supernet.conversion,
     }
@@ -185,7 +186,9 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     document: dict[str, Any] = json.loads(text)
     if document["schema_version"] != SCHEMA:
         raise StateError(
-            f"{path} has schema version {document['schema_version']}, this library reads {SCHEMA}"
+            f"{path} has schema version {document['schema_version']}, this library reads {SCHEMA}; convert "
+            f"the network anew with this version (its weights are plain tensors under their own names), or "
+            f"open it with the version that wrote it ({'0.1' if document['schema_version'] == 1 else 'newer'})"
         )
     beside = folder / PLAN
     if not beside.is_file() or beside.read_text(encoding="utf-8") != text:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,12 @@ from torch.func import functional_call
 from supernet.elastic import storage
 from supernet.elastic.costs import Costs
 from supernet.elastic.distributed import reaching_all
+from supernet.elastic.inputs import Inputs
 from supernet.elastic.plan import Plan, Sizes, Slices, views
 from supernet.elastic.skeleton import bind, cut_out, make_elastic
+from supernet.elastic.subnet import Subnet
 from supernet.elastic.trace import Op
-from supernet.errors import ConversionError, WeightsError, did_you_mean
+from supernet.errors import ArchitectureError, ConversionError, WeightsError, did_you_mean
 from supernet.space import Architecture, SearchSpace
 
 if TYPE_CHECKING:
@@ -33,7 +36,7 @@ class Supernet(nn.Module):
         largest: the largest network; taken over, its classes are swapped in place.
         plan: what each architecture uses of it.
         ops: its traced calls in dims of the plan, from which costs are computed; empty when not traced.
-        example: shape of the inputs it was traced with, batch first.
+        example: inputs as it was traced with, or the shape of its only one; their values are not kept.
         origin: how to make the largest network again, e.g. ``{"timm": name, "kwargs": {...}}``.
         conversion: what was found and decided when a plain network was made elastic, as JSON values.
     """
@@ -44,7 +47,7 @@ class Supernet(nn.Module):
         plan: Plan,
         *,
         ops: tuple[Op, ...] = (),
-        example: tuple[int, ...] | None = None,
+        example: Inputs | Sequence[int] | None = None,
         origin: dict[str, Any] | None = None,
         conversion: dict[str, Any] | None = None,
     ) -> None:
@@ -52,8 +55,8 @@ class Supernet(nn.Module):
         self.largest = make_elastic(largest, plan)
         self.plan = plan
         self.ops = ops
-        self.example = example or (tuple(conversion["example"]) if conversion else None)
-        self._costs: dict[tuple[tuple[int, ...], bool], Costs] = {}
+        self.example = None if example is None else Inputs.of(example).zeros("meta")
+        self._costs: dict[tuple[str, bool], Costs] = {}
         self.origin = origin
         self.conversion = conversion
         self.training = largest.training
@@ -63,35 +66,61 @@ class Supernet(nn.Module):
         """What can be chosen."""
         return self.plan.space
 
-    def forward(
-        self, x: Tensor, arch: Architecture, statistics: Mapping[str, Tensor] | None = None
-    ) -> Tensor:
-        """Run one subnet.
+    def subnet(
+        self,
+        arch: Architecture,
+        statistics: Mapping[str, Tensor] | None = None,
+        execution: str = "eager",
+    ) -> Subnet:
+        """One architecture, bound to the shared weights: a module that is called as the network is.
 
         Args:
-            x: a batch as the largest network takes it, e.g. images ``(batch, channels, height, width)``.
             arch: a point of ``self.space``.
             statistics: batch-norm statistics of this subnet, from `supernet.calibrate`; they
-                replace the shared ones for this call.
-
-        Returns:
-            What the network returns, e.g. ``(batch, classes)`` logits.
+                replace the shared ones.
+            execution: how it is run, by name; see `supernet.elastic.subnet.executions`.
 
         Raises:
             ArchitectureError: when ``arch`` is of another space.
             WeightsError: when the statistics are those of another architecture.
         """
-        out: Tensor
+        return Subnet(self, arch, statistics, execution)
+
+    def forward(self, *args: Any, statistics: Mapping[str, Tensor] | None = None, **kwargs: Any) -> Any:
+        """Run one subnet once, ``supernet(x, arch)``: the short form of ``supernet.subnet(arch)(x)``.
+
+        Args:
+            *args: what the network takes, then the architecture, then perhaps the statistics.
+            statistics: as in `subnet`.
+            **kwargs: further arguments of the network; the architecture as ``arch=`` where no
+                positional one is given.
+
+        Returns:
+            What the network returns, e.g. ``(batch, classes)`` logits.
+
+        Raises:
+            ArchitectureError: when none is given, or it is of another space.
+            WeightsError: when the statistics are those of another architecture.
+        """
+        args, arch, statistics = _with_arch(args, kwargs, statistics)
         if torch.compiler.is_compiling():
             sizes, margins = self._graph_inputs(arch)
             slices = self._slices(self._with_kernels(sizes, margins), statistics)
-            out = functional_call(self.largest, slices.tensors, (x,))
+            out = functional_call(self.largest, slices.tensors, args, kwargs)
         else:
-            slices = self._slices(self.plan.sizes(arch), statistics)
-            out = reaching_all(bind(self.largest, slices)(x), self.largest)
+            slices = self.slices(arch, statistics)
+            out = bind(self.largest, slices)(*args, **kwargs)
         if self.training and slices.copies:
-            self._carry_back(arch, slices)
-        return out
+            self.carry_back(arch, slices)
+        return reaching_all(out, self.largest)
+
+    @property
+    def compiled(self) -> Callable[..., Any]:
+        """`forward`, compiled once for all architectures."""
+        if "_compiled" not in self.__dict__:
+            self.__dict__["_compiled"] = torch.compile(self.forward, dynamic=True)
+        found: Callable[..., Any] = self.__dict__["_compiled"]
+        return found
 
     def extract(self, arch: Architecture, statistics: Mapping[str, Tensor] | None = None) -> nn.Module:
         """Cut one subnet out: a plain module of the original classes with weights of its own.
@@ -105,37 +134,45 @@ class Supernet(nn.Module):
             WeightsError: when the statistics are those of another architecture.
         """
         with torch.no_grad():
-            return cut_out(self.largest, self._slices(self.plan.sizes(arch), statistics))
+            return cut_out(self.largest, self.slices(arch, statistics))
 
-    def costs(self, shape: Sequence[int] | None = None, *, resolution: int | None = None) -> Costs:
-        """Exact costs of any number of architectures, for inputs of one shape; remembered by shape.
+    def costs(
+        self, inputs: Inputs | Tensor | Sequence[int] | None = None, *, resolution: int | None = None
+    ) -> Costs:
+        """Exact costs of any number of architectures, for inputs of certain shapes; remembered by shape.
 
         Args:
-            shape: of the inputs, batch first; None for that of the trace, each architecture at its own
-                resolution when that is a choice.
-            resolution: side of the images instead, the rest as in ``shape``.
+            inputs: what the network takes, or the shape of its only input, batch first; None for those
+                of the trace, each architecture at its own resolution when that is a choice.
+            resolution: side of the maps instead, the rest as in ``inputs``.
 
         Raises:
-            ConversionError: when the shape is not known, or the network does not run on it.
+            ConversionError: when the inputs are not known, or the network does not run on them.
         """
         from supernet.elastic.translate import costs_at
 
-        given = self.example if shape is None else tuple(shape)
+        given = self.example if inputs is None else Inputs.of(inputs)
         if given is None:
             raise ConversionError(
                 "costs depend on the size of the inputs and this supernet was not traced; "
                 "give their shape, e.g. supernet.costs((1, 3, 224, 224))"
             )
-        wanted = given if resolution is None else (*given[:2], resolution, resolution)
-        resized = shape is None and resolution is None and self._resized()
-        if (wanted, resized) not in self._costs:
-            known = self.ops and wanted == self.example and not resized
-            self._costs[wanted, resized] = (
-                Costs(self.plan, self.ops, self.largest, wanted[0])
-                if known
+        weight = next(self.parameters(), None)
+        wanted = given.zeros("cpu" if weight is None else weight.device)
+        if not isinstance(inputs, Inputs | Tensor) and inputs is not None and weight is not None:
+            wanted = wanted.to(dtype=weight.dtype)
+        if resolution is not None:
+            wanted = wanted.at_resolution(resolution)
+        resized = inputs is None and resolution is None and self._resized()
+        key = (json.dumps(wanted.to_json()), resized)
+        if key not in self._costs:
+            known = self.ops and self.example is not None and wanted.to_json() == self.example.to_json()
+            self._costs[key] = (
+                Costs(self.plan, self.ops, self.largest, wanted.batch)
+                if known and not resized
                 else costs_at(self.largest, self.plan, wanted, resized=resized)
             )
-        return self._costs[wanted, resized]
+        return self._costs[key]
 
     def _resized(self) -> bool:
         """Whether whoever runs an architecture brings the images to its resolution."""
@@ -185,6 +222,10 @@ class Supernet(nn.Module):
     def _with_kernels(self, sizes: Sizes, margins: Mapping[str, int]) -> Sizes:
         return {**sizes, **{name: self.plan.dims[name].full - 2 * (m - 2) for name, m in margins.items()}}
 
+    def slices(self, arch: Architecture, statistics: Mapping[str, Tensor] | None = None) -> Slices:
+        """What one architecture uses of each tensor; statistics take the place of the shared ones."""
+        return self._slices(self.plan.sizes(arch), statistics)
+
     def _slices(self, sizes: Sizes, statistics: Mapping[str, Tensor] | None) -> Slices:
         slices = self.plan.slices_at(self.largest, sizes)
         return self._with_statistics(slices, statistics) if statistics else slices
@@ -205,7 +246,7 @@ class Supernet(nn.Module):
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     @torch.no_grad()
-    def _carry_back(self, arch: Architecture, slices: Slices) -> None:
+    def carry_back(self, arch: Architecture, slices: Slices) -> None:
         """Write statistics that were updated in a copy back to where they belong."""
         sizes, dims = self.plan.sizes(arch), self.plan.dims
         for name in slices.copies:
@@ -215,5 +256,24 @@ class Supernet(nn.Module):
                 view.copy_(part.narrow(0, start, view.numel()).view_as(view))
                 start += view.numel()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_compiled"}
+
     def extra_repr(self) -> str:
         return f"{len(self.space)} choices, 10^{self.space.log10_size:.1f} subnets"
+
+
+def _with_arch(
+    args: tuple[Any, ...], kwargs: dict[str, Any], statistics: Mapping[str, Tensor] | None
+) -> tuple[tuple[Any, ...], Architecture, Mapping[str, Tensor] | None]:
+    """The network's own arguments, the architecture and the statistics of a call of the short form."""
+    if "arch" in kwargs:
+        return args, kwargs.pop("arch"), statistics
+    for i, value in enumerate(args):
+        if isinstance(value, Architecture):
+            rest = args[i + 1 :]
+            return args[:i], value, rest[0] if rest else statistics
+    raise ArchitectureError(
+        "no architecture was given; write supernet(x, arch), with one from supernet.space, "
+        "or supernet.subnet(arch)(x)"
+    )

@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import Node
+from torch.utils._pytree import tree_leaves
 
 from supernet.elastic.groups import Axis, Unit, compressed, fixed, fresh, resolve, units
+from supernet.elastic.inputs import Inputs
 from supernet.elastic.plan import Extent
 from supernet.errors import ConversionError, did_you_mean
 
@@ -83,7 +85,7 @@ class Trace:
         kernels: weight of a depth-wise convolution to the ``kernel`` group that is its side.
         ops: every call, in the order of the graph.
         calls: path of every called module to the positions of the ops made inside it.
-        example: shape of the example, batch included.
+        example: shapes and types of what it was traced with.
     """
 
     groups: dict[str, Group]
@@ -91,7 +93,7 @@ class Trace:
     kernels: dict[str, str]
     ops: tuple[Op, ...]
     calls: dict[str, tuple[int, ...]]
-    example: tuple[int, ...]
+    example: Inputs
 
     def group(self, tensor: str, axis: int = 0) -> Group:
         """The one group that ``axis`` of a parameter or buffer is made of, times what stays whole.
@@ -159,7 +161,7 @@ def _channels(
     return min(counts, default=1)
 
 
-def trace(model: nn.Module, example: Tensor) -> Trace:
+def trace(model: nn.Module, example: Inputs | Tensor | Sequence[int]) -> Trace:
     """Follow one example through the network and find which sizes move together.
 
     The network is copied, put in eval mode and exported for the example's shape; the given one is
@@ -167,36 +169,44 @@ def trace(model: nn.Module, example: Tensor) -> Trace:
 
     Args:
         model: the largest network.
-        example: a batch as it takes it, e.g. images ``(batch, channels, height, width)``.
+        example: inputs as it takes them; a lone tensor, or its shape, for a network of one input.
 
     Raises:
-        ConversionError: when it does not run on the example or `torch.export` can not trace it.
+        ConversionError: when it does not run on the example, answers with no tensor, or `torch.export`
+            can not trace it.
     """
     from supernet.elastic import rules, rules_shape  # noqa: F401  (its rules register themselves)
 
-    walked = Walk(_export(model, example))
+    inputs = Inputs.of(example)
+    walked = Walk(_export(model, inputs))
     for node in walked.nodes:
         rules.apply(walked, node)
-    return _Names(walked, example).trace()
+    return _Names(walked, inputs).trace()
 
 
-def _export(model: nn.Module, example: Tensor) -> ExportedProgram:
-    shape = tuple(example.shape)
+def _export(model: nn.Module, example: Inputs) -> ExportedProgram:
     duplicate = copy.deepcopy(model).eval()
     try:
         with torch.no_grad():
-            duplicate(example)
+            outputs = example.call(duplicate)
     except (RuntimeError, ValueError, AssertionError, TypeError, IndexError) as error:
         raise ConversionError(
-            f"{type(model).__name__} does not run on the example of shape {shape}: {_first_line(error)}; "
+            f"{type(model).__name__} does not run on the example {example}: {_first_line(error)}; "
             f"give one it takes, batch first"
         ) from error
+    if not any(isinstance(leaf, Tensor) for leaf in tree_leaves(outputs)):
+        raise ConversionError(
+            f"{type(model).__name__} answers with {type(outputs).__name__}, which holds no tensor; "
+            f"wrap it in a module that returns the tensors"
+        )
     try:
-        return torch.export.export(copy.deepcopy(model).eval(), (example,), strict=False)
+        return torch.export.export(
+            copy.deepcopy(model).eval(), example.args, dict(example.kwargs), strict=False
+        )
     except Exception as error:  # torch.export passes on whatever the traced code raises
         raise ConversionError(
             f"{type(model).__name__} can not be made elastic: torch.export does not trace it with an example "
-            f"of shape {shape}: {type(error).__name__}: {_first_line(error)}"
+            f"{example}: {type(error).__name__}: {_first_line(error)}"
         ) from error
 
 
@@ -294,7 +304,7 @@ class _Names:
     """Names for the units that are left, and the trace in terms of them."""
 
     walk: Walk
-    example: Tensor
+    example: Inputs
     groups: dict[str, Group] = field(default_factory=dict)
     known: dict[Unit, str] = field(default_factory=dict)
 
@@ -321,7 +331,7 @@ class _Names:
             kernels,
             ops,
             self._calls(),
-            tuple(self.example.shape),
+            self.example.zeros("meta"),
         )
 
     def _members(self) -> dict[Unit, list[tuple[str, int]]]:

@@ -7,22 +7,24 @@ of, which is enough to write every group as an extent in dims.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 
 import numpy as np
-import torch
 from torch import nn
 
 from supernet.elastic.costs import Costs
+from supernet.elastic.inputs import Inputs
 from supernet.elastic.plan import Dim, Extent, Factor, Plan
 from supernet.elastic.skeleton import bind
 from supernet.elastic.trace import Op, Trace, trace
 
 
-def costs_at(largest: nn.Module, plan: Plan, shape: tuple[int, ...], *, resized: bool = False) -> Costs:
-    """Exact costs for inputs of one shape, batch first, by tracing the largest network.
+def costs_at(
+    largest: nn.Module, plan: Plan, inputs: Inputs | Sequence[int], *, resized: bool = False
+) -> Costs:
+    """Exact costs for inputs of certain shapes, by tracing the largest network.
 
     Where the architecture sets the resolution that the network works at (a dim of kind
     ``resolution``), it is traced at each.
@@ -33,6 +35,7 @@ def costs_at(largest: nn.Module, plan: Plan, shape: tuple[int, ...], *, resized:
     Raises:
         ConversionError: when the network does not run on inputs of that shape.
     """
+    inputs = Inputs.of(inputs)
     inside = [dim for dim in plan.dims.values() if dim.kind == "resolution"]
     outside = plan.space["resolution"].values if resized else ()
     ops: list[Op] = []
@@ -44,7 +47,7 @@ def costs_at(largest: nn.Module, plan: Plan, shape: tuple[int, ...], *, resized:
         sizes = plan.full | {dim.name: side for dim in inside}
         network = bind(largest, plan.slices_at(largest, sizes), training=False)
         start = len(ops)
-        for op in in_dims(trace(network, torch.zeros((*shape[:-2], side, side) if resized else shape)), plan):
+        for op in in_dims(trace(network, inputs.at_resolution(side) if resized else inputs), plan):
             ops.append(replace(op, inputs=tuple(source + start for source in op.inputs)))
         if side:
             by = ("resolution",) if resized else inside[0].by
@@ -52,7 +55,7 @@ def costs_at(largest: nn.Module, plan: Plan, shape: tuple[int, ...], *, resized:
             only = f"resolution is {side}"
             dims[only] = Dim(only, 1, by, (table == side).astype(np.int64), "present")
             conditions |= dict.fromkeys(range(start, len(ops)), only)
-    return Costs(replace(plan, dims=dims), ops, largest, shape[0], conditions)
+    return Costs(replace(plan, dims=dims), ops, largest, inputs.batch, conditions)
 
 
 def in_dims(trace: Trace, plan: Plan) -> tuple[Op, ...]:

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from supernet.elastic.inputs import Inputs
 from supernet.elastic.outline import outline
 from supernet.elastic.plan import Plan, Reading, Sizes, Slices, centre, named_tensors, views
 from supernet.elastic.readings import candidates
@@ -70,13 +71,15 @@ class Verdict:
     readings: tuple[Reading, ...]
 
 
-def verify(model: nn.Module, trace: Trace, example: Tensor, live: Sequence[str], cuts: Cuts) -> Verdict:
+def verify(
+    model: nn.Module, trace: Trace, example: Inputs | Tensor, live: Sequence[str], cuts: Cuts
+) -> Verdict:
     """Check all groups together at every cut, and look for the guilty only when that fails.
 
     Args:
         model: the largest network, plain.
         trace: of that network.
-        example: a batch as it takes it; one image is enough.
+        example: inputs as it takes them; one image is enough.
         live: names of the groups to check.
         cuts: from a trace and live groups, tables of the units to keep; e.g. the fewest, and some.
     """
@@ -134,16 +137,16 @@ def _home(group: Group) -> int:
 class Check:
     """Compares cut and masked networks that share one randomised copy of the weights."""
 
-    def __init__(self, model: nn.Module, trace: Trace, example: Tensor) -> None:
+    def __init__(self, model: nn.Module, trace: Trace, example: Inputs | Tensor) -> None:
         self.trace = trace
         self.model = informative(copy.deepcopy(model).eval())
-        self.example = example.detach().double() if example.is_floating_point() else example.detach()
+        self.example = Inputs.of(example).map(Tensor.detach).to(dtype=torch.float64)
         self.whole = self._run(self.model)
 
     @torch.no_grad()
     def _run(self, model: nn.Module, over: TorchFunctionMode | None = None) -> list[Tensor]:
         with over or nullcontext():
-            return [leaf for leaf in tree_leaves(model(self.example)) if isinstance(leaf, Tensor)]
+            return [leaf for leaf in tree_leaves(self.example.call(model)) if isinstance(leaf, Tensor)]
 
     def difference(self, names: Iterable[str], cut: Sizes, readings: Sequence[Reading]) -> str | None:
         """What is wrong when only these groups are cut; None when nothing is."""

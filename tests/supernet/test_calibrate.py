@@ -31,7 +31,7 @@ def statistics_of(network: nn.Module) -> list[torch.Tensor]:
 def test_the_unbiased_statistics_are_those_of_the_subnet_cut_out_and_run_in_training_mode(seed: int) -> None:
     supernet = tiny_supernet()
     arch = supernet.space.sample(Random(seed))
-    statistics = calibrate(supernet, arch, BATCHES, unbiased=True)
+    statistics = calibrate(supernet.subnet(arch), BATCHES, unbiased=True)
     alone = supernet.extract(arch)
     reset(alone, momentum=None)
     alone.train()
@@ -52,7 +52,7 @@ def test_batches_weigh_by_their_samples_and_variances_are_biased() -> None:
     supernet = tiny_supernet()
     arch = supernet.space.smallest()
     first = supernet.largest.conv_stem
-    statistics = calibrate(supernet, arch, BATCHES)
+    statistics = calibrate(supernet.subnet(arch), BATCHES)
     maps = [first(batch) for batch in BATCHES]
     means = [x.mean((0, 2, 3)) for x in maps]
     variances = [x.var((0, 2, 3), correction=0) for x in maps]
@@ -64,7 +64,7 @@ def test_one_batch_gives_statistics_that_reproduce_its_training_mode_output() ->
     supernet = tiny_supernet()
     arch = supernet.space.sample(Random(3))
     with torch.no_grad():
-        evaluated = supernet(BATCHES[0], arch, calibrate(supernet, arch, BATCHES[:1]))
+        evaluated = supernet(BATCHES[0], arch, calibrate(supernet.subnet(arch), BATCHES[:1]))
         alone = supernet.extract(arch).train()
         torch.testing.assert_close(evaluated, alone(BATCHES[0]), rtol=1e-4, atol=1e-5)
 
@@ -77,14 +77,14 @@ def test_the_supernet_is_left_as_it_was_even_in_training_mode_with_dropout() -> 
     versions = [value._version for value in supernet.state_dict().values()]
     hooks = [len(module._forward_pre_hooks) for module in supernet.modules()]
     arch = supernet.space.sample(Random(1))
-    in_training = calibrate(supernet, arch, BATCHES)
+    in_training = calibrate(supernet.subnet(arch), BATCHES)
     assert [value._version for value in supernet.state_dict().values()] == versions
     assert [len(module._forward_pre_hooks) for module in supernet.modules()] == hooks
     assert all(module.training for module in supernet.modules())
     for name, value in supernet.state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
     supernet.eval()
-    for name, value in calibrate(supernet, arch, BATCHES).items():
+    for name, value in calibrate(supernet.subnet(arch), BATCHES).items():
         torch.testing.assert_close(value, in_training[name], rtol=0, atol=0)
 
 
@@ -93,21 +93,21 @@ def test_blocks_that_are_left_out_have_no_statistics() -> None:
     arch = supernet.space.smallest()
     gone = supernet.plan.slices(supernet.largest, arch).absent
     assert gone
-    statistics = calibrate(supernet, arch, BATCHES)
+    statistics = calibrate(supernet.subnet(arch), BATCHES)
     assert not [name for name in statistics if name.startswith(tuple(gone))]
 
 
 def test_nothing_to_calibrate_on_is_an_error_that_says_so() -> None:
     supernet = tiny_supernet()
     with pytest.raises(DataError, match="no batch"):
-        calibrate(supernet, supernet.space.smallest(), [])
+        calibrate(supernet.subnet(supernet.space.smallest()), [])
     with pytest.raises(DataError, match="no batch"):
         Calibrator(supernet, [])
 
 
 def test_statistics_of_another_architecture_are_refused_by_name() -> None:
     supernet = tiny_supernet()
-    statistics = calibrate(supernet, supernet.space.largest(), BATCHES)
+    statistics = calibrate(supernet.subnet(supernet.space.largest()), BATCHES)
     with pytest.raises(WeightsError, match=r"blocks\.1\.0\.bn1\.running_mean.*another"):
         supernet(BATCHES[0], supernet.space.smallest(), statistics)
     with pytest.raises(WeightsError, match=r"did you mean 'bn1\.running_mean'"):

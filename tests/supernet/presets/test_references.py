@@ -135,7 +135,7 @@ def statistics(loaded: kits.Kit, key: str) -> Iterator[tuple[str, NDArray[Any]]]
 def test_calibration_finds_the_statistics_of_the_reference(name: str) -> None:
     loaded = kit(name)
     arch = loaded.preset.from_reference(loaded.cases[6].config)
-    found = calibrate(loaded.supernet.eval(), arch, [loaded.images("cal_a"), loaded.images("cal_b")])
+    found = calibrate(loaded.supernet.eval().subnet(arch), [loaded.images("cal_a"), loaded.images("cal_b")])
     with torch.no_grad():
         out = loaded.supernet(loaded.images("x64"), arch, found)
     assert parity.relative(out, loaded.arrays["calib_out_arch6_x64"]) < 2e-4

@@ -1,0 +1,141 @@
+"""A subnet as a value: one architecture of a supernet, bound to the shared weights and callable.
+
+Whoever runs, measures, calibrates or cuts out an architecture holds a `Subnet`. How it is run, its
+*execution*, is decided here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from supernet.elastic.distributed import reaching_all
+from supernet.elastic.skeleton import bind, rebind
+from supernet.errors import SupernetError
+from supernet.registry import Registry
+from supernet.space import Architecture, Value
+
+if TYPE_CHECKING:
+    from supernet.elastic.costs import Cost
+    from supernet.elastic.supernet import Supernet
+
+Execution = Callable[["Subnet", tuple[Any, ...], Mapping[str, Any]], Any]
+"""From a subnet and the arguments of a call to what it answers."""
+
+executions: Registry[Execution] = Registry("execution")
+"""Ways to run a subnet, by name."""
+
+
+class Subnet(nn.Module):
+    """One architecture over the shared weights: called as the network is called. Made by `Supernet.subnet`.
+
+    Its modules are its own (hooks and modes set on them stay), its tensors are slices of the
+    supernet's, taken anew at every call: what an optimiser or ``load_state_dict`` did to the weights is
+    seen, and gradients land in them. It starts in the supernet's mode; ``train()`` and ``eval()`` change
+    its own.
+
+    Args:
+        supernet: whose weights.
+        arch: a point of its space.
+        statistics: batch-norm statistics of this subnet, from `supernet.calibrate`; they replace the
+            shared ones.
+        execution: name of a registered way to run it: ``eager`` or ``compiled``.
+
+    Raises:
+        ArchitectureError: when ``arch`` is of another space.
+        WeightsError: when the statistics are those of another architecture.
+        SupernetError: when no execution has that name.
+    """
+
+    supernet: Supernet
+    network: nn.Module
+    """The modules of the architecture, with its slices."""
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        arch: Architecture,
+        statistics: Mapping[str, Tensor] | None = None,
+        execution: str = "eager",
+    ) -> None:
+        super().__init__()
+        self._run = executions[execution]
+        # Not a submodule: the parameters of a subnet are its own slices, not everything that is shared.
+        self.__dict__["supernet"] = supernet
+        self.arch, self.statistics, self.execution = arch, statistics, execution
+        self.network = bind(supernet.largest, supernet.slices(arch, statistics), own=True)
+        self.training = supernet.training
+
+    @property
+    def values(self) -> dict[str, Value]:
+        """The values of its choices that matter, by name."""
+        return self.supernet.space.decode(self.arch)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the network answers with the slices of this architecture.
+
+        Args:
+            *args: as the largest network takes them.
+            **kwargs: likewise.
+        """
+        return self._run(self, args, kwargs)
+
+    def extract(self) -> nn.Module:
+        """Cut it out: a plain module of the original classes with weights of its own."""
+        return self.supernet.extract(self.arch, self.statistics)
+
+    def costs(self) -> Cost:
+        """What it costs, for the inputs the supernet was made with."""
+        return self.supernet.costs().of(self.arch)
+
+    def with_statistics(self, statistics: Mapping[str, Tensor] | None) -> Subnet:
+        """The same architecture with other batch-norm statistics, in the same mode."""
+        other = Subnet(self.supernet, self.arch, statistics, self.execution)
+        other.train(self.training)
+        return other
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self.supernet, self.arch, self.statistics, self.execution, self.training)
+
+    def extra_repr(self) -> str:
+        return f"architecture {self.arch.id}, {self.execution}"
+
+
+def _restored(
+    supernet: Supernet,
+    arch: Architecture,
+    statistics: Mapping[str, Tensor] | None,
+    execution: str,
+    training: bool,
+) -> Subnet:
+    return Subnet(supernet, arch, statistics, execution).train(training)
+
+
+@executions.register("eager")
+def eager(subnet: Subnet, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """One operator after the other."""
+    supernet = subnet.supernet
+    slices = supernet.slices(subnet.arch, subnet.statistics)
+    rebind(subnet.network, supernet.largest, slices)
+    outputs = reaching_all(subnet.network(*args, **kwargs), supernet.largest)
+    if subnet.training and slices.copies:
+        supernet.carry_back(subnet.arch, slices)
+    return outputs
+
+
+@executions.register("compiled")
+def compiled(subnet: Subnet, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """By `torch.compile`, in graphs that all subnets of the supernet share.
+
+    Raises:
+        SupernetError: when the subnet was put in another mode than the supernet, whose graphs they are.
+    """
+    if subnet.training != subnet.supernet.training:
+        mode = "train" if subnet.training else "eval"
+        raise SupernetError(
+            f"a compiled subnet runs in the mode of its supernet, whose graphs it shares; "
+            f"call supernet.{mode}(), or use execution='eager'"
+        )
+    return subnet.supernet.compiled(*args, subnet.arch, statistics=subnet.statistics, **kwargs)
