@@ -27,9 +27,9 @@ from supernet.options import SupernetOptions, TrainOptions
 from supernet.space import Architecture
 from supernet.strategies import Alone, Strategy
 from supernet.trainer import Trainer
-from zoo.narrator import Narrator
-from zoo.quickstart import quickstart
-from zoo.run import open_run
+from zoo.cli.narrator import Narrator
+from zoo.cli.quickstart import quickstart
+from zoo.pipeline.run import open_run
 
 
 def main() -> None:

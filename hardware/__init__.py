@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 from supernet.lazy import offers
 
 if TYPE_CHECKING:
-    from hardware.device import Device, local_device
-    from hardware.export import check_onnx, export_onnx
-    from hardware.measurement import Measurement, Profile
-    from hardware.options import DeviceOptions, ProfileOptions
-    from hardware.profiler import profile
-    from hardware.sampling import spread
+    from hardware.device import Device as Device
+    from hardware.device import local_device as local_device
+    from hardware.export import check_onnx as check_onnx
+    from hardware.export import export_onnx as export_onnx
+    from hardware.measurement import Measurement as Measurement
+    from hardware.measurement import Profile as Profile
+    from hardware.options import DeviceOptions as DeviceOptions
+    from hardware.options import ProfileOptions as ProfileOptions
+    from hardware.profiler import profile as profile
+    from hardware.sampling import spread as spread
 
 _MODULES = {
     "Device": "hardware.device",
@@ -26,16 +30,5 @@ _MODULES = {
     "DeviceOptions": "hardware.options",
     "ProfileOptions": "hardware.options",
 }
-__getattr__ = offers(__name__, _MODULES)
-__all__ = [  # noqa: RUF022 - in the order one would learn them
-    "Device",
-    "local_device",
-    "export_onnx",
-    "check_onnx",
-    "profile",
-    "spread",
-    "Measurement",
-    "Profile",
-    "DeviceOptions",
-    "ProfileOptions",
-]
+__all__ = list(_MODULES)
+__getattr__, __dir__ = offers(__name__, _MODULES)

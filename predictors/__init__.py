@@ -7,19 +7,16 @@ from typing import TYPE_CHECKING
 from supernet.lazy import offers
 
 if TYPE_CHECKING:
-    from predictors.estimate import Estimate, Predictor, predictors
-    from predictors.tabular import Tabular
+    from predictors.estimate import Estimate as Estimate
+    from predictors.estimate import Predictor as Predictor
+    from predictors.estimate import predictors as predictors
+    from predictors.tabular import Tabular as Tabular
 
 _MODULES = {
-    "predictors": "predictors.tabular",
+    "predictors": "predictors.estimate",
     "Tabular": "predictors.tabular",
     "Predictor": "predictors.estimate",
     "Estimate": "predictors.estimate",
 }
-__getattr__ = offers(__name__, _MODULES)
-__all__ = [  # noqa: RUF022 - in the order one would learn them
-    "predictors",
-    "Tabular",
-    "Predictor",
-    "Estimate",
-]
+__all__ = list(_MODULES)
+__getattr__, __dir__ = offers(__name__, _MODULES)

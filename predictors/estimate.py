@@ -75,5 +75,7 @@ class Predictor(Protocol):
         ...
 
 
-predictors: Registry[Callable[..., Predictor]] = Registry("predictor")
+predictors: Registry[Callable[..., Predictor]] = Registry(
+    "predictor", modules=("predictors.tabular",), group="supernet.predictors"
+)
 """Each entry is called with a space, ``macs=`` and ``params=`` (a `Cost` or None), and its own options."""

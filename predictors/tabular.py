@@ -13,8 +13,6 @@ from predictors.models import SIMPLE_FIRST, Models, Table
 from supernet.encoding import Encoding
 from supernet.space import Genes, SearchSpace
 
-__all__ = ["Tabular", "predictors"]
-
 
 @predictors.register("tabular")
 class Tabular:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from supernet.lazy import offers
 
 if TYPE_CHECKING:
-    from search.engine import random_search, search
-    from search.front import choose
-    from search.objective import InfeasibleError, Objective
-    from search.options import SearchOptions
+    from search.engine import random_search as random_search
+    from search.engine import search as search
+    from search.front import choose as choose
+    from search.objective import InfeasibleError as InfeasibleError
+    from search.objective import Objective as Objective
+    from search.options import SearchOptions as SearchOptions
 
 _MODULES = {
     "Objective": "search.objective",
@@ -20,12 +22,5 @@ _MODULES = {
     "SearchOptions": "search.options",
     "choose": "search.front",
 }
-__getattr__ = offers(__name__, _MODULES)
-__all__ = [  # noqa: RUF022 - in the order one would learn them
-    "Objective",
-    "InfeasibleError",
-    "search",
-    "random_search",
-    "SearchOptions",
-    "choose",
-]
+__all__ = list(_MODULES)
+__getattr__, __dir__ = offers(__name__, _MODULES)

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING
 from supernet.lazy import offers
 
 if TYPE_CHECKING:
-    from supernet.data import load
-    from supernet.elastic.elasticise import elasticise
-    from supernet.elastic.supernet import Supernet
-    from supernet.errors import SupernetError
-    from supernet.evaluate import Evaluator
-    from supernet.options import DataOptions, SupernetOptions, TrainOptions
-    from supernet.space import Architecture, Choice, SearchSpace
-    from supernet.trainer import Trainer
+    from supernet.data import load as load
+    from supernet.elastic.elasticise import elasticise as elasticise
+    from supernet.elastic.supernet import Supernet as Supernet
+    from supernet.errors import SupernetError as SupernetError
+    from supernet.evaluate import Evaluator as Evaluator
+    from supernet.options import DataOptions as DataOptions
+    from supernet.options import SupernetOptions as SupernetOptions
+    from supernet.options import TrainOptions as TrainOptions
+    from supernet.space import Architecture as Architecture
+    from supernet.space import Choice as Choice
+    from supernet.space import SearchSpace as SearchSpace
+    from supernet.trainer import Trainer as Trainer
 
 _MODULES = {
     "elasticise": "supernet.elastic.elasticise",
@@ -30,18 +34,5 @@ _MODULES = {
     "TrainOptions": "supernet.options",
     "SupernetError": "supernet.errors",
 }
-__getattr__ = offers(__name__, _MODULES)
-__all__ = [  # noqa: RUF022 - in the order one would learn them
-    "elasticise",
-    "Supernet",
-    "SearchSpace",
-    "Choice",
-    "Architecture",
-    "load",
-    "Trainer",
-    "Evaluator",
-    "DataOptions",
-    "SupernetOptions",
-    "TrainOptions",
-    "SupernetError",
-]
+__all__ = list(_MODULES)
+__getattr__, __dir__ = offers(__name__, _MODULES)

@@ -24,6 +24,35 @@ def imported(path: Path) -> set[str]:
     return names
 
 
+LAYERS = ["zoo.store", "zoo.pipeline", "zoo.cli"]
+ZOO = [path for path in FILES if path.parts[0] == "zoo" and len(path.parts) > 2]
+
+
+def modules_imported(path: Path) -> set[str]:
+    """Dotted names of everything a file imports, wherever in the file."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+@pytest.mark.parametrize("path", ZOO, ids=str)
+def test_the_store_knows_no_pipeline_and_the_pipeline_no_command_line(path: Path) -> None:
+    later = LAYERS[LAYERS.index(".".join(path.parts[:2])) + 1 :]
+    assert not [name for name in modules_imported(path) if name.startswith(tuple(later))]
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.parts[:2] != ("zoo", "cli")], ids=str)
+def test_only_the_command_line_talks_to_a_terminal(path: Path) -> None:
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    assert not [call for call in calls if isinstance(call, ast.Name) and call.id == "print"]
+    assert not imported(path) & {"rich", "typer"}
+
+
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_a_package_knows_only_those_before_it(path: Path) -> None:
     later = PACKAGES[PACKAGES.index(path.parts[0]) + 1 :]

@@ -10,7 +10,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from supernet.space import Choice, SearchSpace
-from zoo.manifest import (
+from zoo.store import LocalStore
+from zoo.store.manifest import (
     DatasetRecord,
     DeviceRecord,
     LicenceRecord,
@@ -20,8 +21,7 @@ from zoo.manifest import (
     SpaceRecord,
     describe_architecture,
 )
-from zoo.publish import publish
-from zoo.store import LocalStore
+from zoo.store.publish import publish
 
 SPACE = SearchSpace((Choice("depth", (1, 2)), Choice("width", (8, 16, 24))))
 WEIGHTS = "ab" * 32

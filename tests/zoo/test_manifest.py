@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from supernet.errors import StateError
 from tests.zoo import made
-from zoo.card import card
-from zoo.manifest import FileRecord, describe_architecture, describe_file, parse
+from zoo.store.card import card
+from zoo.store.manifest import FileRecord, describe_architecture, describe_file, parse
 
 
 def _document() -> dict[str, object]:

@@ -9,10 +9,10 @@ import pytest
 from search.objective import InfeasibleError
 from supernet.errors import StateError
 from tests.zoo import made
-from zoo.fetch import Cache, default_home
-from zoo.load import load_onnx
-from zoo.manifest import describe_file, hash_file
-from zoo.pull import best, manifests, pull
+from zoo.store.fetch import Cache, default_home
+from zoo.store.load import load_onnx
+from zoo.store.manifest import describe_file, hash_file
+from zoo.store.pull import best, manifests, pull
 
 ENTRIES = [
     made.manifest("digits-fast", accuracy=96.0, ms=0.5, params=1000),
@@ -43,7 +43,7 @@ def test_a_pulled_network_runs(tmp_path: Path, cache: Cache) -> None:
 
 
 def test_a_file_of_another_architecture_is_not_run(tmp_path: Path, cache: Cache) -> None:
-    from zoo.publish import publish
+    from zoo.store.publish import publish
 
     store = made.store(tmp_path)
     publish(store, ENTRIES[0], {"model.onnx": made.onnx_file(tmp_path / "other.onnx", genes=(1, 2))})

@@ -8,8 +8,8 @@ import pytest
 
 from supernet.config import read_toml
 from supernet.errors import ConfigError, StateError
-from zoo.options import RunOptions
-from zoo.run import open_run
+from zoo.pipeline.options import RunOptions
+from zoo.pipeline.run import open_run
 
 
 def test_options_are_kept_beside_the_run(tmp_path: Path) -> None:

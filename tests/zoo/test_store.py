@@ -8,10 +8,10 @@ import pytest
 
 from supernet.errors import StateError, SupernetError
 from tests.zoo import made
-from zoo.manifest import describe_file
-from zoo.publish import publish
 from zoo.store import LocalStore, MissingError, open_store, read_index
-from zoo.verify import verify
+from zoo.store.manifest import describe_file
+from zoo.store.publish import publish
+from zoo.store.verify import verify
 
 
 def test_a_published_entry_is_whole_and_indexed(tmp_path: Path) -> None:

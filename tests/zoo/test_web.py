@@ -15,13 +15,13 @@ import pytest
 
 from supernet.errors import StateError
 from tests.zoo import made
-from zoo.fetch import Cache
-from zoo.manifest import describe_file
-from zoo.publish import publish
-from zoo.pull import pull
 from zoo.store import LocalStore, MissingError, Store, open_store, stores
-from zoo.verify import verify
-from zoo.web import InterruptedTransferError, WebStore
+from zoo.store.fetch import Cache
+from zoo.store.manifest import describe_file
+from zoo.store.publish import publish
+from zoo.store.pull import pull
+from zoo.store.verify import verify
+from zoo.store.web import InterruptedTransferError, WebStore
 
 BIG = 3_000_000
 
@@ -263,7 +263,7 @@ def test_a_pull_that_was_killed_half_way_goes_on(local: LocalStore, tmp_path: Pa
 def _killed_after_first_cut(address: str, home: Path) -> None:
     import os
 
-    from zoo import fetch
+    from zoo.store import fetch
 
     fetch.log.setLevel("INFO")
     fetch.log.info = lambda *args: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign, assignment]

@@ -7,17 +7,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from hardware.device import local_device
-from search.report import draw, rows
-from zoo.entries import publish_proofs
-from zoo.load import load_onnx
-from zoo.narrator import Narrator
-from zoo.prove import Proof
-from zoo.pull import best, manifests, pull
-from zoo.run import Run
-from zoo.steps import Bench, Profiled, Searched, opened, pick, profile_device, search_front, train
-from zoo.store import open_store
-from zoo.tell import figure, looked_at, tell_profile, tell_proofs
+from search.report import rows
+from zoo.cli.narrator import Narrator
+from zoo.cli.tell import looked_at, tell_profile, tell_proofs
+from zoo.pipeline.entries import publish_proofs
+from zoo.pipeline.figure import draw_front
+from zoo.pipeline.prove import Proof, prove
+from zoo.pipeline.pull_back import pull_back
+from zoo.pipeline.run import Run
+from zoo.pipeline.steps import Bench, Profiled, Searched, opened, pick, profile_device, search_front, train
 
 
 def quickstart(run: Run, narrator: Narrator, command: str) -> list[Proof]:
@@ -47,7 +45,8 @@ def quickstart(run: Run, narrator: Narrator, command: str) -> list[Proof]:
 
 def _train(run: Run, narrator: Narrator) -> Bench:
     narrator.heading("1. Train one supernet")
-    _, history = train(run, narrator)
+    with narrator.progress() as progress:
+        _, history = train(run, progress)
     bench = opened(run)
     data, space = bench.dataset, bench.net.space
     narrator.say(
@@ -67,39 +66,39 @@ def _train(run: Run, narrator: Narrator) -> Bench:
 
 def _profile(bench: Bench, narrator: Narrator) -> Profiled:
     narrator.heading("2. Profile this machine")
-    known = profile_device(bench, narrator)
+    with narrator.progress() as progress:
+        known = profile_device(bench, progress)
     tell_profile(known, narrator)
     return known
 
 
 def _search(bench: Bench, known: Profiled, narrator: Narrator) -> Searched:
     narrator.heading("3. Search the Pareto front")
-    searched = search_front(bench, known, narrator)
+    with narrator.progress() as progress:
+        searched = search_front(bench, known, progress)
     narrator.say(looked_at(searched))
     return searched
 
 
 def _prove(bench: Bench, known: Profiled, narrator: Narrator) -> list[Proof]:
     narrator.heading("4. Choose three, and prove them")
-    return tell_proofs(bench, known, pick(bench, known), narrator)
+    chosen = pick(bench, known)
+    with narrator.progress() as progress:
+        proofs = prove(bench, known, chosen, progress)
+    tell_proofs(proofs, narrator)
+    return proofs
 
 
 def _publish_and_pull(bench: Bench, known: Profiled, proofs: Sequence[Proof], narrator: Narrator) -> None:
     narrator.heading("5. Publish, and pull one back")
     entries = publish_proofs(bench, list(proofs), known.profile)
-    store = open_store(bench.run.store)
     narrator.say(f"{len(entries)} entries in {bench.run.store}, each with a manifest.")
-    limit = sorted(proof.measured.median_ms for proof in proofs)[len(proofs) // 2] * 1.001
-    here = local_device(bench.run.options.device)
-    wanted = best(manifests(store), device=here.id, max_latency_ms=limit)
-    pulled = pull(store, wanted.id)
-    images, labels = next(bench.dataset.batches("test", 256))
-    answers = load_onnx(pulled)(images.numpy())
-    right = float((answers.argmax(1) == labels.numpy()).mean())
-    narrator.say(f"Asked for the best under {limit:.3f} ms on this device: {wanted.id}.")
+    back = pull_back(bench, proofs)
+    entry = back.pulled.manifest
+    narrator.say(f"Asked for the best under {back.limit_ms:.3f} ms on this device: {entry.id}.")
     narrator.say(
-        f"Pulled {len(pulled.manifest.files)} files, every hash checked; it runs, and gets {right:.1%} of "
-        f"{len(labels)} test images right."
+        f"Pulled {len(entry.files)} files, every hash checked; it runs, and gets {back.right:.1%} of "
+        f"{back.images} test images right."
     )
 
 
@@ -113,7 +112,7 @@ def _show(
 ) -> None:
     narrator.heading("6. Where everything lies")
     narrator.table("the front (search split)", rows(searched.result.front, searched.result.objectives))
-    png = draw(figure(bench, known, searched, proofs, command), bench.run.folder / "front.png")
+    png = draw_front(bench, known, searched, proofs, command)
     places: dict[str, Path | str] = {
         "the front as a picture": png,
         "the trained supernet": bench.run.supernet,

@@ -13,7 +13,11 @@ from supernet.config import to_toml
 from supernet.data import Dataset
 from supernet.elastic.storage import WEIGHTS as SUPERNET_WEIGHTS
 from supernet.evaluate import Accuracy
-from zoo.manifest import (
+from zoo.pipeline.prove import ONNX, WEIGHTS, Proof
+from zoo.pipeline.run import Run
+from zoo.pipeline.steps import Bench
+from zoo.store import MissingError, open_store
+from zoo.store.manifest import (
     CalibrationRecord,
     DatasetRecord,
     DeviceRecord,
@@ -26,12 +30,8 @@ from zoo.manifest import (
     describe_architecture,
     hash_file,
 )
-from zoo.prove import ONNX, WEIGHTS, Proof
-from zoo.publish import publish
-from zoo.pull import manifests
-from zoo.run import Run
-from zoo.steps import Bench
-from zoo.store import MissingError, open_store
+from zoo.store.publish import publish
+from zoo.store.pull import manifests
 
 LIBRARIES = ("supernet", "torch", "timm", "onnx", "onnxscript", "onnxruntime")
 

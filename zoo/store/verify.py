@@ -6,8 +6,10 @@ import hashlib
 from dataclasses import dataclass
 
 from supernet.errors import StateError
-from zoo.manifest import MANIFEST, parse
-from zoo.store import LocalStore, Store, entry_file, read_index
+from zoo.store.index import entry_file, read_index
+from zoo.store.local import LocalStore
+from zoo.store.manifest import MANIFEST, parse
+from zoo.store.protocol import Store
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from supernet.errors import StateError
 from supernet.files import write_atomically
-from zoo.lock import locked
-from zoo.manifest import hash_file
-from zoo.store import Index, Store, parse_index, read_index
-from zoo.web import InterruptedTransferError
+from zoo.store.index import Index, parse_index, read_index
+from zoo.store.lock import locked
+from zoo.store.manifest import hash_file
+from zoo.store.protocol import InterruptedTransferError, Store
 
 log = logging.getLogger(__name__)
 ATTEMPTS = 4

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from hardware.export import ORT_ERRORS
 from supernet.errors import StateError
-from zoo.manifest import Manifest
-from zoo.pull import Pulled
+from zoo.store.manifest import Manifest
+from zoo.store.pull import Pulled
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def load_onnx(pulled: Pulled, *, threads: int = 1) -> OnnxSubnet:
     """The network of a pulled entry, after its file said that it is what the manifest calls it.
 
     Args:
-        pulled: from `zoo.pull.pull`.
+        pulled: from `zoo.store.pull.pull`.
         threads: of one forward pass.
 
     Raises:

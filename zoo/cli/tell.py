@@ -1,18 +1,14 @@
-"""What the steps say to a person: sentences, tables, and the picture of a front."""
+"""What came out of a step, said to a person: sentences and tables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-import numpy as np
-
-from search.archive import Evaluation
-from search.report import FrontFigure, Point, points, rows
-from supernet.space import Architecture
-from zoo.manifest import Manifest
-from zoo.narrator import Narrator
-from zoo.prove import Proof, prove
-from zoo.steps import ACCURACY, LATENCY, Bench, Profiled, Searched, objectives
+from search.report import rows
+from zoo.cli.narrator import Narrator
+from zoo.pipeline.prove import Proof
+from zoo.pipeline.steps import Profiled, Searched
+from zoo.store.manifest import Manifest
 
 
 def tell_profile(known: Profiled, narrator: Narrator) -> None:
@@ -37,6 +33,7 @@ def tell_front(searched: Searched, narrator: Narrator) -> None:
 
 
 def looked_at(searched: Searched) -> str:
+    """How much the search had to look at, in a sentence."""
     found = searched.result
     return (
         f"{found.paid} networks evaluated ({found.scored} of them now, the others were in the archive), "
@@ -44,11 +41,8 @@ def looked_at(searched: Searched) -> str:
     )
 
 
-def tell_proofs(
-    bench: Bench, known: Profiled, chosen: Mapping[str, Architecture], narrator: Narrator
-) -> list[Proof]:
-    """Prove the chosen networks and say what came out."""
-    proofs, _ = prove(bench, known, chosen, narrator)
+def tell_proofs(proofs: Sequence[Proof], narrator: Narrator) -> None:
+    """What was proven of the chosen networks."""
     narrator.table(
         "the chosen three, re-estimated, cut out, exported, measured", [proof_row(p) for p in proofs]
     )
@@ -57,7 +51,6 @@ def tell_proofs(
         f"ONNX Runtime against PyTorch: {max(p.parity.max_relative for p in proofs):.1e} relative, "
         f"at batches of {', '.join(map(str, proofs[0].parity.batches))}."
     )
-    return proofs
 
 
 def proof_row(proof: Proof) -> dict[str, str]:
@@ -96,54 +89,3 @@ def entry_rows(
         }
         found.append((latency.median_ms if latency else float("inf"), row))
     return [row for _, row in sorted(found, key=lambda pair: pair[0])]
-
-
-def figure(
-    bench: Bench, known: Profiled, searched: Searched, proofs: Sequence[Proof], command: str
-) -> FrontFigure:
-    """All that the picture of a front shows."""
-    space = bench.net.space
-    largest = space.largest()
-    accuracy, latency, _ = objectives(bench, known)
-    measured = known.profile.measurements
-    shown = [
-        Point(
-            m.median_ms,
-            float(accuracy([space.architecture(m.genes)])[0]),
-            m.median_ms * (1 - m.ci),
-            m.median_ms * (1 + m.ci),
-        )
-        for m in measured
-    ]
-    at = {m.arch: point for m, point in zip(measured, shown)}
-    top = at.get(largest.id) or Point(float(latency([largest])[0]), float(accuracy([largest])[0]))
-    chosen = [
-        (
-            p.name,
-            Point(
-                p.measured.median_ms,
-                100 * p.search.share,
-                p.measured.median_ms * (1 - p.measured.ci),
-                p.measured.median_ms * (1 + p.measured.ci),
-            ),
-        )
-        for p in proofs
-    ]
-    device, seed = known.profile.device, bench.run.options.train.seed
-    return FrontFigure(
-        title=f"{bench.dataset.name.partition('@')[0]}: accuracy against latency on this machine",
-        provenance=f"{command}  (seed {seed}; {device.name}, {device.runtime} {device.version})",
-        cost=f"latency (ms, batch of {device.batch}, {device.threads} thread)",
-        gain="accuracy on the search split (%)",
-        estimated=points(searched.result.front, cost=LATENCY, gain=ACCURACY),
-        measured=shown,
-        chosen=chosen,
-        largest=top,
-        baseline=points(searched.baseline.front, cost=LATENCY, gain=ACCURACY),
-        seen=points(_unchosen(searched), cost=LATENCY, gain=ACCURACY),
-    )
-
-
-def _unchosen(searched: Searched) -> list[Evaluation]:
-    front = {evaluation.arch for evaluation in searched.result.front}
-    return [e for e in searched.result.evaluations if e.arch not in front and np.isfinite(e.values[ACCURACY])]

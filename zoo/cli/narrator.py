@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,16 +10,15 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Progress as Bars
 from rich.table import Table
 
-Report = Callable[..., None]
-"""Called with what is done, what there is to do, and perhaps a few words on how it goes."""
+from zoo.pipeline.progress import Progress
 
 
 class Narrator:
@@ -43,31 +42,8 @@ class Narrator:
         self.console.print(f"  {text}")
 
     @contextmanager
-    def bar(self, title: str) -> Iterator[Report]:
-        """A progress bar for as long as the block lasts; yields what to report to."""
-        with self._progress() as progress:
-            task = progress.add_task(title, total=None, words="")
-
-            def report(done: float, total: float, words: str | None = None) -> None:
-                said: dict[str, Any] = {} if words is None else {"words": words}
-                progress.update(task, completed=done, total=total, **said)
-
-            yield report
-
-    @contextmanager
-    def steps(self) -> Iterator[Callable[[str, int, int], None]]:
-        """A bar for each named step of a longer job; yields what to report ``(step, done, total)`` to."""
-        with self._progress() as progress:
-            tasks: dict[str, TaskID] = {}
-
-            def report(step: str, done: int, total: int) -> None:
-                if step not in tasks:
-                    tasks[step] = progress.add_task(step, total=total, words="")
-                progress.update(tasks[step], completed=done, total=total)
-
-            yield report
-
-    def _progress(self) -> Progress:
+    def progress(self) -> Iterator[Progress]:
+        """A bar for each part of a step, for as long as the block lasts; yields what the step reports to."""
         columns = (
             TextColumn("  {task.description}"),
             BarColumn(bar_width=28),
@@ -76,7 +52,16 @@ class Narrator:
             TimeRemainingColumn(),
             TextColumn("{task.fields[words]}"),
         )
-        return Progress(*columns, console=self.console)
+        with Bars(*columns, console=self.console) as bars:
+            parts: dict[str, TaskID] = {}
+
+            def report(part: str, done: int, total: int, words: str = "") -> None:
+                if part not in parts:
+                    parts[part] = bars.add_task(part, total=total, words="")
+                said: dict[str, Any] = {"words": words} if words else {}
+                bars.update(parts[part], completed=done, total=total, **said)
+
+            yield report
 
     def table(self, title: str, rows: Sequence[Mapping[str, object]]) -> None:
         """Rows under the names of their columns."""

@@ -21,8 +21,8 @@ from predictors import Estimate
 from supernet.evaluate import Accuracy, Evaluator
 from supernet.files import write_atomically
 from supernet.space import Architecture
-from zoo.narrator import Narrator
-from zoo.steps import Bench, Profiled
+from zoo.pipeline.progress import Progress, silent
+from zoo.pipeline.steps import Bench, Profiled
 
 ONNX, WEIGHTS = "model.onnx", "model.safetensors"
 
@@ -72,32 +72,31 @@ class _Cut:
 
 
 def prove(
-    bench: Bench, known: Profiled, chosen: Mapping[str, Architecture], narrator: Narrator
-) -> tuple[list[Proof], Profile]:
+    bench: Bench, known: Profiled, chosen: Mapping[str, Architecture], progress: Progress = silent
+) -> list[Proof]:
     """Cut out, export, check, time and judge each chosen architecture.
 
     Args:
         chosen: by the name it is to have; one architecture may stand under two names.
 
     Returns:
-        A proof for each, in the same order, and the profile of their files.
+        A proof for each, in the same order.
 
     Raises:
         ArchitectureError: for an architecture of another space.
         ExportError: when one cannot be exported or does not run.
         StateError: when the run's folder cannot be written to.
     """
-    with narrator.bar("cut out and export") as report:
-        cuts = []
-        for i, (name, arch) in enumerate(chosen.items()):
-            cuts.append(_cut(bench, name, arch))
-            report(i + 1, len(chosen))
-    measured = _measure(bench, known, cuts, narrator)
+    cuts = []
+    for i, (name, arch) in enumerate(chosen.items()):
+        cuts.append(_cut(bench, name, arch))
+        progress("cut out and export", i + 1, len(chosen))
+    measured = _measure(bench, known, cuts, progress)
     found = {m.arch: m for m in measured.measurements}
     test = Evaluator(
         bench.net, bench.dataset, "test", calibration_images=bench.run.options.train.calibration_images
     )
-    return [_proof(bench, known, cut, found[cut.arch.id], test) for cut in cuts], measured
+    return [_proof(bench, known, cut, found[cut.arch.id], test) for cut in cuts]
 
 
 def _cut(bench: Bench, name: str, arch: Architecture) -> _Cut:
@@ -118,24 +117,23 @@ def _cut(bench: Bench, name: str, arch: Architecture) -> _Cut:
     )
 
 
-def _measure(bench: Bench, known: Profiled, cuts: list[_Cut], narrator: Narrator) -> Profile:
+def _measure(bench: Bench, known: Profiled, cuts: list[_Cut], progress: Progress) -> Profile:
     """Time the exported files themselves, beside the reference of the profile."""
     options = bench.run.options
     files = {cut.arch.id: cut.onnx.path for cut in cuts}
     # a journal is of certain bytes: other choices, or other weights, get a folder of their own
     label = "-".join(sorted({cut.onnx.sha256[:8] for cut in cuts}))
-    with narrator.steps() as report:
-        return profile(
-            bench.net,
-            list(dict.fromkeys(cut.arch for cut in cuts)),
-            bench.example,
-            bench.run.profile / "proofs" / label[:60],
-            options=replace(options.profile, seconds=min(options.profile.seconds, 5.0 * len(files))),
-            device=options.device,
-            files=files,
-            against=known.profile,
-            progress=report,
-        )
+    return profile(
+        bench.net,
+        list(dict.fromkeys(cut.arch for cut in cuts)),
+        bench.example,
+        bench.run.profile / "proofs" / label[:60],
+        options=replace(options.profile, seconds=min(options.profile.seconds, 5.0 * len(files))),
+        device=options.device,
+        files=files,
+        against=known.profile,
+        progress=progress,
+    )
 
 
 def _proof(bench: Bench, known: Profiled, cut: _Cut, measured: Measurement, test: Evaluator) -> Proof:

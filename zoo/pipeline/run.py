@@ -18,7 +18,7 @@ from pathlib import Path
 from supernet.config import decode, override, read_toml, to_plain, to_toml
 from supernet.errors import StateError
 from supernet.files import write_atomically
-from zoo.options import RunOptions
+from zoo.pipeline.options import RunOptions
 
 CONFIG = "config.toml"
 LOCKED = {

@@ -11,9 +11,10 @@ from pathlib import Path
 from search.objective import InfeasibleError
 from supernet.errors import StateError, did_you_mean
 from supernet.files import write_atomically
-from zoo.fetch import Cache
-from zoo.manifest import MANIFEST, Manifest, hash_file, parse
-from zoo.store import Store, entry_file
+from zoo.store.fetch import Cache
+from zoo.store.index import entry_file
+from zoo.store.manifest import MANIFEST, Manifest, hash_file, parse
+from zoo.store.protocol import Store
 
 
 @dataclass(frozen=True)

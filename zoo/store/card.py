@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from zoo.manifest import DeviceRecord, Manifest
+from zoo.store.manifest import DeviceRecord, Manifest
 
 
 def card(manifest: Manifest) -> str:

@@ -9,13 +9,9 @@ from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 from supernet.errors import StateError
-from zoo.store import CHUNK, MissingError, stores
+from zoo.store.protocol import CHUNK, InterruptedTransferError, MissingError, stores
 
 TIMEOUT_S = 30
-
-
-class InterruptedTransferError(StateError):
-    """A transfer that ended early; asking again goes on."""
 
 
 @stores.register("http")

@@ -1,4 +1,4 @@
-"""Where entries lie: a folder of immutable entries and an index of their manifests' hashes.
+"""A store in a folder: immutable entries, and an index of their manifests' hashes.
 
     index.json                      id of each entry and sha256 of its manifest
     entries/ID/manifest.json        and the files it lists
@@ -8,131 +8,18 @@ Any static web server can offer that folder as it is.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
-from typing import Protocol
 
-import msgspec
-
-from supernet.errors import StateError, did_you_mean
+from supernet.errors import StateError
 from supernet.files import write_atomically
-from supernet.registry import Registry
-from zoo.lock import locked
-from zoo.manifest import MANIFEST, Manifest, check_id, hash_file, names, parse
-
-INDEX = "index.json"
-CHUNK = 1 << 20
-
-
-class Store(Protocol):
-    """What can be read from."""
-
-    address: str
-    remote: bool
-    """Whether reading needs a network."""
-
-    def chunks(self, name: str, start: int = 0) -> tuple[int, Iterator[bytes]]:
-        """The bytes of a file.
-
-        Args:
-            name: path inside the store, with forward slashes.
-            start: where to begin, if the store can.
-
-        Returns:
-            Where the bytes really begin, ``start`` or 0, and the bytes in pieces.
-
-        Raises:
-            StateError: when it cannot be reached; `MissingError` when there is no such file.
-        """
-        ...
-
-
-class MissingError(StateError):
-    """A file or an entry that is not there."""
-
-
-stores: Registry[Callable[[str], Store]] = Registry("store")
-
-
-def open_store(address: str | Path) -> Store:
-    """The store at a folder, or at an address whose scheme is registered in `stores`.
-
-    Raises:
-        SupernetError: for an unknown scheme.
-    """
-    scheme, colon, _ = str(address).partition("://")
-    if not colon:
-        return LocalStore(Path(address))
-    import_module("zoo.web")
-    return stores[scheme](str(address))
-
-
-class Index(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The entries of a store: ``{id: sha256 of its manifest}``."""
-
-    entries: dict[str, str]
-    schema_version: int = 1
-
-    def to_bytes(self) -> bytes:
-        """Canonical JSON."""
-        return json.dumps(msgspec.to_builtins(self), sort_keys=True, indent=1).encode() + b"\n"
-
-    def sha256(self, entry: str) -> str:
-        """The hash of an entry's manifest.
-
-        Raises:
-            MissingError: when there is no such entry; the message names the nearest.
-        """
-        if entry not in self.entries:
-            raise MissingError(f"the zoo has no entry {entry!r}{did_you_mean(entry, self.entries)}")
-        return self.entries[entry]
-
-
-def read_index(store: Store) -> Index:
-    """The index of a store, empty for a folder that nothing was published to yet.
-
-    Raises:
-        MissingError: when there is no such folder, or the server has no index.
-        StateError: when it is damaged, or the store cannot be reached.
-    """
-    try:
-        content = b"".join(store.chunks(INDEX)[1])
-    except MissingError as error:
-        if store.remote:
-            raise
-        if not Path(store.address).is_dir():
-            raise MissingError(
-                f"there is no zoo at {store.address}; publish to it, or name another"
-            ) from error
-        return Index({})
-    return parse_index(content, f"{store.address}/{INDEX}")
-
-
-def parse_index(content: bytes, where: str) -> Index:
-    """The index in a file.
-
-    Raises:
-        StateError: when it is damaged.
-    """
-    try:
-        index = msgspec.json.decode(content, type=Index)
-        for entry in index.entries:
-            check_id(entry)
-    except ValueError as error:
-        raise StateError(
-            f"{where} is damaged: {error}; LocalStore(folder).reindex() writes it anew from the entries"
-        ) from error
-    return index
-
-
-def entry_file(entry: str, path: str) -> str:
-    """The name of an entry's file inside its store."""
-    return f"entries/{entry}/{path}"
+from zoo.store.index import INDEX, Index, read_index
+from zoo.store.lock import locked
+from zoo.store.manifest import MANIFEST, Manifest, check_id, hash_file, names, parse
+from zoo.store.protocol import CHUNK, MissingError, stores
 
 
 @stores.register("file")

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from supernet.errors import SupernetError
-from zoo.options import DEFAULT_RUN
+from zoo.pipeline.options import DEFAULT_RUN
 
 if TYPE_CHECKING:
-    from zoo.narrator import Narrator
-    from zoo.run import Run
+    from zoo.cli.narrator import Narrator
+    from zoo.pipeline.run import Run
     from zoo.store import Store
 
 app = typer.Typer(
@@ -56,7 +56,7 @@ def quickstart(
     max_params: MaxParams = None,
 ) -> None:
     """The whole road in minutes: train, profile this machine, search, export, publish, pull."""
-    from zoo.quickstart import quickstart as walk
+    from zoo.cli.quickstart import quickstart as walk
 
     opened = _open(run, config, data, set_, max_latency_ms, max_params)
     walk(opened, _narrator(), shlex.join(["supernet", *sys.argv[1:]]))
@@ -65,10 +65,11 @@ def quickstart(
 @app.command()
 def train(run: RunFolder = DEFAULT_RUN, config: Config = None, data: Data = None, set_: Set = None) -> None:
     """Train the shared weights; goes on where it stopped."""
-    from zoo.steps import train as step
+    from zoo.pipeline.steps import train as step
 
     opened, narrator = _open(run, config, data, set_), _narrator()
-    net, history = step(opened, narrator)
+    with narrator.progress() as progress:
+        net, history = step(opened, progress)
     last = history[-1]
     narrator.say(
         f"10^{net.space.log10_size:.1f} networks after {len(history)} epochs; on the search split "
@@ -80,11 +81,13 @@ def train(run: RunFolder = DEFAULT_RUN, config: Config = None, data: Data = None
 @app.command()
 def profile(run: RunFolder = DEFAULT_RUN, config: Config = None, set_: Set = None) -> None:
     """Time some subnets on this machine and fit a latency predictor."""
-    from zoo.steps import opened, profile_device
-    from zoo.tell import tell_profile
+    from zoo.cli.tell import tell_profile
+    from zoo.pipeline.steps import opened, profile_device
 
-    narrator = _narrator()
-    tell_profile(profile_device(opened(_open(run, config, None, set_)), narrator), narrator)
+    bench, narrator = opened(_open(run, config, None, set_)), _narrator()
+    with narrator.progress() as progress:
+        known = profile_device(bench, progress)
+    tell_profile(known, narrator)
     narrator.say(f"Next: supernet search --run {run}")
 
 
@@ -97,11 +100,14 @@ def search(
     max_params: MaxParams = None,
 ) -> None:
     """Search the Pareto front of accuracy, latency and parameters, within limits."""
-    from zoo.steps import opened, profiled, search_front
-    from zoo.tell import tell_front
+    from zoo.cli.tell import tell_front
+    from zoo.pipeline.steps import opened, profiled, search_front
 
     bench, narrator = opened(_open(run, config, None, set_, max_latency_ms, max_params)), _narrator()
-    tell_front(search_front(bench, profiled(bench), narrator), narrator)
+    known = profiled(bench)
+    with narrator.progress() as progress:
+        searched = search_front(bench, known, progress)
+    tell_front(searched, narrator)
     narrator.say(f"Next: supernet export --run {run}")
 
 
@@ -116,13 +122,17 @@ def export(
     publish: Annotated[bool, typer.Option(help="Also publish to the zoo of the run.")] = True,
 ) -> None:
     """Cut subnets out as ONNX, check, time and judge them, and publish them."""
-    from zoo.entries import publish_proofs
-    from zoo.steps import opened, pick, profiled
-    from zoo.tell import tell_proofs
+    from zoo.cli.tell import tell_proofs
+    from zoo.pipeline.entries import publish_proofs
+    from zoo.pipeline.prove import prove
+    from zoo.pipeline.steps import opened, pick, profiled
 
     bench, narrator = opened(_open(run, config, None, set_)), _narrator()
     known = profiled(bench)
-    proofs = tell_proofs(bench, known, pick(bench, known, arch or []), narrator)
+    chosen = pick(bench, known, arch or [])
+    with narrator.progress() as progress:
+        proofs = prove(bench, known, chosen, progress)
+    tell_proofs(proofs, narrator)
     for proof in proofs:
         narrator.say(f"{proof.name}: {proof.onnx.path}")
     if publish:
@@ -140,8 +150,8 @@ def list_(
     max_latency_ms: MaxLatency = None,
 ) -> None:
     """What a zoo holds."""
-    from zoo.pull import manifests
-    from zoo.tell import entry_rows
+    from zoo.cli.tell import entry_rows
+    from zoo.store.pull import manifests
 
     rows = entry_rows(manifests(_store(run, store)), device, max_latency_ms)
     _narrator().table(f"{store or run}: {len(rows)} entries", rows)
@@ -162,9 +172,9 @@ def pull(
     max_params: MaxParams = None,
 ) -> None:
     """Fetch an entry by its id, or the most accurate one within limits; every hash is checked."""
-    from zoo.load import load_onnx
-    from zoo.pull import best, manifests
-    from zoo.pull import pull as fetch
+    from zoo.store.load import load_onnx
+    from zoo.store.pull import best, manifests
+    from zoo.store.pull import pull as fetch
 
     source, narrator = _store(run, store), _narrator()
     wanted = (
@@ -183,7 +193,7 @@ def pull(
 def verify(run: RunFolder = Path("runs/quickstart"), store: StoreAt = None) -> None:
     """Read every byte of a zoo and compare it with what was published."""
     from supernet.errors import StateError
-    from zoo.verify import verify as check
+    from zoo.store.verify import verify as check
 
     found = check(_store(run, store))
     for damage in found.damaged:
@@ -201,7 +211,7 @@ def _open(
     max_latency_ms: float | None = None,
     max_params: float | None = None,
 ) -> Run:
-    from zoo.run import open_run
+    from zoo.pipeline.run import open_run
 
     short = {
         "data.source": data and f'"{data}"',
@@ -212,14 +222,14 @@ def _open(
 
 
 def _store(run: Path, store: str | None) -> Store:
-    from zoo.run import open_run
+    from zoo.pipeline.run import open_run
     from zoo.store import open_store
 
     return open_store(store or open_run(run).store)
 
 
 def _narrator() -> Narrator:
-    from zoo.narrator import Narrator
+    from zoo.cli.narrator import Narrator
 
     return Narrator()
 
@@ -235,7 +245,3 @@ def main() -> None:
     except KeyboardInterrupt:
         typer.echo("supernet: stopped; the same command goes on from here", err=True)
         raise SystemExit(130) from None
-
-
-if __name__ == "__main__":
-    main()

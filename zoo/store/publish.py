@@ -9,9 +9,10 @@ from tempfile import TemporaryDirectory
 from msgspec.structs import replace
 
 from supernet.errors import StateError
-from zoo.card import card
-from zoo.manifest import CARD, MANIFEST, Manifest, describe_file
-from zoo.store import LocalStore, Store
+from zoo.store.card import card
+from zoo.store.local import LocalStore
+from zoo.store.manifest import CARD, MANIFEST, Manifest, describe_file
+from zoo.store.protocol import Store
 
 
 def publish(store: Store, manifest: Manifest, files: Mapping[str, Path]) -> Manifest:

@@ -1,14 +1,14 @@
 """The steps of a run, each usable alone and each going on where it stopped: train, profile, search, pick.
 
-The command line and the quickstart are these functions with words around them; plain Python may call them
-just as well.
+A step prints nothing. Who wants to see how far it is hands it a `Progress`; the command line does, and plain
+Python may call the same functions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -32,9 +32,9 @@ from supernet.errors import ArchitectureError, StateError
 from supernet.evaluate import Evaluator
 from supernet.space import Architecture
 from supernet.trainer import Epoch, Trainer
-from zoo.manifest import hash_file
-from zoo.narrator import Narrator
-from zoo.run import Run
+from zoo.pipeline.progress import Progress, silent
+from zoo.pipeline.run import Run
+from zoo.store.manifest import hash_file
 
 ARCHIVE = "archive.jsonl"
 ACCURACY, LATENCY, PARAMS = "accuracy", "latency", "params"
@@ -79,8 +79,11 @@ class Bench:
         )
 
 
-def train(run: Run, narrator: Narrator) -> tuple[Supernet, list[Epoch]]:
+def train(run: Run, progress: Progress = silent) -> tuple[Supernet, list[Epoch]]:
     """Train the run's supernet, or load it when that is done.
+
+    Returns:
+        The supernet in evaluation mode, and one entry per epoch.
 
     Raises:
         DataError: when the data are missing or damaged.
@@ -97,9 +100,8 @@ def train(run: Run, narrator: Narrator) -> tuple[Supernet, list[Epoch]]:
     )
     trainer = Trainer(net, dataset, run.options.train, run.training)
     run.keep()
-    with narrator.bar("training") as report:
-        history = trainer.run(report)
-        report(trainer.steps, trainer.steps)
+    history = trainer.run(partial(progress, "training"))
+    progress("training", trainer.steps, trainer.steps)
     net.save(run.supernet)
     return net, history
 
@@ -133,7 +135,7 @@ class Profiled:
     validation: Validation
 
 
-def profile_device(bench: Bench, narrator: Narrator) -> Profiled:
+def profile_device(bench: Bench, progress: Progress = silent) -> Profiled:
     """Measure subnets on this machine, or read what was measured, and fit the predictor.
 
     Raises:
@@ -141,16 +143,15 @@ def profile_device(bench: Bench, narrator: Narrator) -> Profiled:
     """
     options = bench.run.options
     archs = spread(bench.net.space, options.profile.subnets, options.profile.seed, bench.costs.macs)
-    with narrator.steps() as report:
-        measured = profile(
-            bench.net,
-            archs,
-            bench.example,
-            bench.run.profile,
-            options=options.profile,
-            device=options.device,
-            progress=report,
-        )
+    measured = profile(
+        bench.net,
+        archs,
+        bench.example,
+        bench.run.profile,
+        options=options.profile,
+        device=options.device,
+        progress=progress,
+    )
     bench.run.keep()
     return learn(bench, measured)
 
@@ -225,7 +226,7 @@ def objectives(bench: Bench, known: Profiled) -> tuple[Objective, ...]:
     )
 
 
-def search_front(bench: Bench, known: Profiled, narrator: Narrator) -> Searched:
+def search_front(bench: Bench, known: Profiled, progress: Progress = silent) -> Searched:
     """Search the Pareto front, and draw as many networks at random beside it.
 
     Raises:
@@ -233,19 +234,22 @@ def search_front(bench: Bench, known: Profiled, narrator: Narrator) -> Searched:
         StateError: when the folder holds another search.
     """
     goals, options, subject = objectives(bench, known), bench.run.options.search, _subject(bench)
-    with narrator.bar("searching") as report:
-        result = search(
-            bench.net.space, goals, options, bench.run.search / ARCHIVE, subject=subject, progress=report
-        )
-    with narrator.bar("random baseline") as report:
-        baseline = random_search(
-            bench.net.space,
-            goals,
-            options,
-            bench.run.search / "random.jsonl",
-            subject=subject,
-            progress=report,
-        )
+    result = search(
+        bench.net.space,
+        goals,
+        options,
+        bench.run.search / ARCHIVE,
+        subject=subject,
+        progress=partial(progress, "searching"),
+    )
+    baseline = random_search(
+        bench.net.space,
+        goals,
+        options,
+        bench.run.search / "random.jsonl",
+        subject=subject,
+        progress=partial(progress, "random baseline"),
+    )
     bench.run.keep()  # only now: a limit that nothing meets is not to haunt the next step
     return Searched(result, baseline)
 

@@ -1,0 +1,23 @@
+"""The console command ``supernet``: the only part of the house that prints.
+
+In the order one would read them:
+
+`commands`    what can be typed; each command calls steps of `zoo.pipeline` and says what came out
+`quickstart`  the whole road at once
+`tell`        results as sentences and tables
+`narrator`    the terminal: headings, bars, tables
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from supernet.lazy import offers
+
+if TYPE_CHECKING:
+    from zoo.cli.commands import app as app
+    from zoo.cli.commands import main as main
+
+_MODULES = {"app": "zoo.cli.commands", "main": "zoo.cli.commands"}
+__all__ = list(_MODULES)
+__getattr__, __dir__ = offers(__name__, _MODULES)

@@ -1,0 +1,46 @@
+"""The last step of the road: ask the zoo for the best subnet within a limit, as a user would, and run it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hardware.device import local_device
+from zoo.pipeline.prove import Proof
+from zoo.pipeline.steps import Bench
+from zoo.store import open_store
+from zoo.store.load import load_onnx
+from zoo.store.pull import Pulled, best, manifests, pull
+
+
+@dataclass(frozen=True)
+class PulledBack:
+    """A published subnet that was pulled and run.
+
+    Args:
+        pulled: the entry, every hash checked.
+        limit_ms: the latency it was asked to stay within.
+        right: share of the images it classified rightly, 0 to 1.
+        images: how many it was shown, of the test split.
+    """
+
+    pulled: Pulled
+    limit_ms: float
+    right: float
+    images: int
+
+
+def pull_back(bench: Bench, proofs: Sequence[Proof]) -> PulledBack:
+    """Pull the best published subnet that is no slower than the middle one of the proofs, and run it.
+
+    Raises:
+        InfeasibleError: when nothing published is that fast on this device.
+        StateError: when an entry is damaged.
+    """
+    store = open_store(bench.run.store)
+    limit = sorted(proof.measured.median_ms for proof in proofs)[len(proofs) // 2] * 1.001
+    here = local_device(bench.run.options.device)
+    pulled = pull(store, best(manifests(store), device=here.id, max_latency_ms=limit).id)
+    images, labels = next(bench.dataset.batches("test", 256))
+    answers = load_onnx(pulled)(images.numpy())
+    return PulledBack(pulled, limit, float((answers.argmax(1) == labels.numpy()).mean()), len(labels))

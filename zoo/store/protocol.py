@@ -1,0 +1,60 @@
+"""What a store is, the registry of stores, and the road from an address to one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from supernet.errors import StateError
+from supernet.registry import Registry
+
+CHUNK = 1 << 20
+
+
+class Store(Protocol):
+    """What can be read from."""
+
+    address: str
+    remote: bool
+    """Whether reading needs a network."""
+
+    def chunks(self, name: str, start: int = 0) -> tuple[int, Iterator[bytes]]:
+        """The bytes of a file.
+
+        Args:
+            name: path inside the store, with forward slashes.
+            start: where to begin, if the store can.
+
+        Returns:
+            Where the bytes really begin, ``start`` or 0, and the bytes in pieces.
+
+        Raises:
+            StateError: when it cannot be reached; `MissingError` when there is no such file,
+                `InterruptedTransferError` when the transfer ended early.
+        """
+        ...
+
+
+class MissingError(StateError):
+    """A file or an entry that is not there."""
+
+
+class InterruptedTransferError(StateError):
+    """A transfer that ended early; asking again goes on."""
+
+
+stores: Registry[Callable[[str], Store]] = Registry(
+    "store", modules=("zoo.store.local", "zoo.store.web"), group="supernet.stores"
+)
+"""Stores by the scheme of their address; each is made from the whole address, ``"http://..."``."""
+
+
+def open_store(address: str | Path) -> Store:
+    """The store at a folder, or at an address whose scheme is registered in `stores`.
+
+    Raises:
+        SupernetError: for an unknown scheme.
+    """
+    scheme, colon, _ = str(address).partition("://")
+    return stores[scheme](str(address)) if colon else stores["file"](str(address))
