@@ -20,12 +20,13 @@ from rich.console import Console
 
 from benchmarks.contract import Result, arguments
 from supernet.build import build
-from supernet.data import Dataset, load
 from supernet.elastic.supernet import Supernet
 from supernet.evaluate import Evaluator
 from supernet.options import SupernetOptions, TrainOptions
+from supernet.sources import load_data
 from supernet.space import Architecture
 from supernet.strategies import Alone, Strategy
+from supernet.tasks.task import Dataset
 from supernet.trainer import Trainer
 from zoo.cli.narrator import Narrator
 from zoo.cli.quickstart import quickstart
@@ -53,7 +54,7 @@ def main() -> None:
         result.figures["seconds"] = time.perf_counter() - start
         result.figures["worst_onnx_difference"] = max(proof.parity.max_relative for proof in proofs)
         result.figures["worst_inside_to_cut_out"] = max(proof.exact for proof in proofs)
-    data = load(run.options.data)
+    data = load_data(run.options.data)
     for seed in range(args.seeds):
         result.rows += compare(data, run.options.supernet, replace(run.options.train, seed=seed))
     for role in ("largest", "smallest"):
@@ -77,7 +78,7 @@ def compare(
                 "network": role,
                 "subnet": accuracy(together, data, arch),
                 "alone": accuracy(alone, data, arch),
-                "test images": len(data.test),
+                "test examples": data.count("test"),
                 "supernet cpu s": seconds,
                 "alone cpu s": alone_seconds,
             }
@@ -89,13 +90,7 @@ def trained(
     data: Dataset, model: SupernetOptions, options: TrainOptions, strategy: Strategy | None = None
 ) -> tuple[Supernet, float]:
     """A supernet trained by a strategy, and the CPU seconds it took."""
-    net = build(
-        model,
-        classes=len(data.classes),
-        channels=data.channels,
-        resolution=data.resolution,
-        seed=options.seed,
-    )
+    net = build(model, data.task, seed=options.seed)
     start = time.process_time()
     Trainer(net, data, replace(options, evaluate_every=options.epochs), strategy=strategy).run()
     return net, time.process_time() - start
@@ -103,7 +98,7 @@ def trained(
 
 def accuracy(net: Supernet, data: Dataset, arch: Architecture) -> float:
     """Percent of the test split."""
-    return 100 * Evaluator(net, data, "test")(arch).share
+    return Evaluator(net, data, "test")(arch).value
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import inspect
 import io
 import logging
 import warnings
@@ -15,17 +16,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx_ir
 import onnxruntime
 import torch
+from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from hardware.errors import ExportError
+from supernet.elastic.inputs import Inputs, output_tensors
 from supernet.elastic.plan import named_tensors
+from supernet.errors import did_you_mean
 from supernet.files import write_atomically
+from supernet.tasks.task import FreeAxes
 
+NONE_FREE: FreeAxes = {}
 OPSET = 18
 """Old enough for most runtimes; newer ones give the same graphs and the same sizes."""
 
@@ -44,6 +52,21 @@ _CHATTY = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")
 
 
 @dataclass(frozen=True)
+class Port:
+    """One input or output of an exported network.
+
+    Args:
+        name: in the file.
+        dtype: of its entries, as ONNX calls it: ``float``, ``int64``.
+        shape: an integer for a fixed axis, a name for one of any length.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
 class OnnxFile:
     """One exported network.
 
@@ -52,12 +75,16 @@ class OnnxFile:
         sha256: of the file.
         size_bytes: of the file.
         properties: what can be read back from the file itself.
+        inputs: what it takes.
+        outputs: what it answers.
     """
 
     path: Path
     sha256: str
     size_bytes: int
     properties: dict[str, str]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
 
 
 @dataclass(frozen=True)
@@ -86,14 +113,24 @@ def weight_hash(module: nn.Module) -> str:
 
 
 def export_onnx(
-    module: nn.Module, example: Tensor, path: Path, *, properties: Mapping[str, str] | None = None
+    module: nn.Module,
+    example: Inputs | Tensor,
+    path: Path,
+    *,
+    free_axes: FreeAxes = NONE_FREE,
+    properties: Mapping[str, str] | None = None,
 ) -> OnnxFile:
     """Write a network as ONNX with a free batch size; equal networks give equal bytes.
 
+    Inputs are named as the network's arguments (``input`` for a lone positional one), outputs by their
+    keys or positions (``output`` for a lone one).
+
     Args:
-        module: a plain network in eval mode, e.g. from `Supernet.extract`; not changed.
-        example: what it takes, ``(batch, ...)`` with a batch of at least 2.
+        module: a plain network in eval mode, e.g. from `Subnet.extract`; not changed.
+        example: what it takes; its values do not matter. Tensors that hold one entry per example along
+            the batch axis stay free there.
         path: where to; the file appears whole or not at all.
+        free_axes: further axes of any length, by the name of the input.
         properties: strings to keep in the file; the torch version and the hash of the weights join them.
 
     Raises:
@@ -105,11 +142,9 @@ def export_onnx(
         raise ExportError(
             f"{training[0]!r} is in training mode; call .eval() on the network before exporting it"
         )
-    if example.shape[0] < 2:
-        raise ExportError(
-            f"the example holds a batch of {example.shape[0]}; give at least 2, so that it stays free"
-        )
-    model = _translate(_without_inplace(module), example)
+    inputs = Inputs.of(example)
+    # An axis of one entry would be taken for a constant.
+    model = _translate(_without_inplace(module), inputs.with_batch(max(2, inputs.batch)), free_axes)
     _strip(model)
     known = {"torch_version": torch.__version__, "weights_sha256": weight_hash(module)} | dict(
         properties or {}
@@ -117,7 +152,13 @@ def export_onnx(
     model.metadata_props.update(sorted(known.items()))
     content = onnx_ir.to_proto(model).SerializeToString(deterministic=True)
     write_atomically(path, content)
-    return OnnxFile(path, hashlib.sha256(content).hexdigest(), len(content), known)
+    ports = [tuple(map(_port, values)) for values in (model.graph.inputs, model.graph.outputs)]
+    return OnnxFile(path, hashlib.sha256(content).hexdigest(), len(content), known, *ports)
+
+
+def _port(value: onnx_ir.Value) -> Port:
+    shape = tuple(size if isinstance(size, int) else str(size) for size in value.shape or ())
+    return Port(str(value.name), value.dtype.name.lower() if value.dtype else "", shape)
 
 
 def _without_inplace(module: nn.Module) -> nn.Module:
@@ -129,14 +170,16 @@ def _without_inplace(module: nn.Module) -> nn.Module:
     return module
 
 
-def _translate(module: nn.Module, example: Tensor) -> onnx_ir.Model:
+def _translate(module: nn.Module, inputs: Inputs, free_axes: FreeAxes) -> onnx_ir.Model:
+    with torch.no_grad():
+        outputs = [name for name, _ in output_tensors(inputs.call(module))]
     with _quiet():
         try:
-            free = ({0: torch.export.Dim("batch")},)
-            program = torch.export.export(module, (example,), dynamic_shapes=free)
+            program = torch.export.export(
+                module, inputs.args, dict(inputs.kwargs), dynamic_shapes=_free(module, inputs, free_axes)
+            )
             exported = torch.onnx.export(
-                program, dynamo=True, dynamic_shapes=free,
-                input_names=["input"], output_names=["output"],
+                program, dynamo=True, input_names=inputs.names(module), output_names=outputs,
                 opset_version=OPSET, external_data=False, verbose=False,
             )  # fmt: skip
         except (torch.onnx.OnnxExporterError, torch._dynamo.exc.TorchDynamoException, RuntimeError) as error:
@@ -146,6 +189,31 @@ def _translate(module: nn.Module, example: Tensor) -> onnx_ir.Model:
             ) from error
     assert exported is not None
     return exported.model
+
+
+def _free(module: nn.Module, inputs: Inputs, free_axes: FreeAxes) -> dict[str, Any]:
+    """The axes of any length, in the nesting of the network's arguments.
+
+    Raises:
+        ExportError: for axes of an input that is not there.
+    """
+    names = inputs.names(module)
+    for name in free_axes:
+        if name not in names:
+            raise ExportError(f"free axes were given for the input {name!r}{did_you_mean(name, names)}")
+    dims: dict[str, torch.export.Dim] = {}
+    axis, batch, named = inputs.batch_axis, inputs.batch, iter(names)
+
+    def free(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return None
+        found = {axis: "batch"} if leaf.dim() > axis and leaf.shape[axis] == batch else {}
+        found |= free_axes.get(next(named), {})
+        return {i: dims.setdefault(name, torch.export.Dim(name)) for i, name in found.items()}
+
+    args, kwargs = tree_map(free, (inputs.args, dict(inputs.kwargs)))
+    bound = inspect.signature(module.forward).bind(*args, **kwargs)
+    return dict(bound.arguments)
 
 
 @contextmanager
@@ -181,31 +249,48 @@ def _strip(model: onnx_ir.Model) -> None:
             value.metadata_props.clear()
 
 
-def check_onnx(path: Path, module: nn.Module, example: Tensor, batches: Sequence[int] = (1, 2, 5)) -> Parity:
+def check_onnx(
+    path: Path, module: nn.Module, example: Inputs | Tensor, batches: Sequence[int] = (1, 2, 5)
+) -> Parity:
     """Compare a file in ONNX Runtime with the network in PyTorch, on random inputs at several batch sizes.
 
     Args:
         path: the file.
         module: the network it was made from, in eval mode.
-        example: sets the shape of an input, ``(any batch, ...)``.
+        example: what it takes: floating tensors are replaced by noise, others are kept.
         batches: batch sizes to compare.
 
     Raises:
-        ExportError: when ONNX Runtime cannot load or run the file.
+        ExportError: when ONNX Runtime cannot load or run the file, or it has other outputs.
     """
-    draw = torch.Generator().manual_seed(0)
+    noise = torch.Generator().manual_seed(0)
     largest, difference = 0.0, 0.0
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
     try:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         for batch in batches:
-            x = torch.randn(batch, *example.shape[1:], generator=draw)
-            (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+            inputs = Inputs.of(example).with_batch(batch).map(lambda tensor: _noise(tensor, noise))
+            found = session.run(None, feed(inputs, [entry.name for entry in session.get_inputs()]))
             with torch.inference_mode():
-                expected = module(x)
-            largest = max(largest, expected.abs().max().item())
-            difference = max(difference, (torch.from_numpy(found) - expected).abs().max().item())
+                expected = [tensor for _, tensor in output_tensors(inputs.call(module))]
+            if [a.shape for a in found] != [tuple(b.shape) for b in expected]:
+                raise ExportError(
+                    f"{path} answers with shapes {[a.shape for a in found]}, "
+                    f"PyTorch with {[tuple(b.shape) for b in expected]}"
+                )
+            for ours, theirs in zip(found, expected):
+                largest = max(largest, theirs.abs().max().item())
+                difference = max(difference, (torch.from_numpy(ours) - theirs).abs().max().item())
     except ORT_ERRORS as error:
         raise ExportError(f"ONNX Runtime {onnxruntime.__version__} cannot run {path}: {error}") from error
     return Parity(difference, difference / max(largest, 1e-30), tuple(batches))
+
+
+def feed(inputs: Inputs, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """What ONNX Runtime is given: the tensors of the inputs under the names of a file, in their order."""
+    return {name: tensor.numpy() for name, tensor in zip(names, inputs.tensors, strict=True)}
+
+
+def _noise(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(tensor.shape, generator=generator) if tensor.is_floating_point() else tensor

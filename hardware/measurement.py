@@ -92,7 +92,7 @@ class Profile:
     Args:
         space: fingerprint of the search space.
         device: where.
-        input_shape: of one forward pass, ``(batch, channels, height, width)``.
+        inputs: shapes and types of one forward pass of the reference, as `Inputs.to_json` writes them.
         reference: what everything was measured beside.
         measurements: one for each architecture, in the order asked.
         repeat: error of a second measurement.
@@ -104,7 +104,7 @@ class Profile:
 
     space: str
     device: Device
-    input_shape: tuple[int, ...]
+    inputs: dict[str, Any]
     reference: Reference
     measurements: tuple[Measurement, ...]
     repeat: RepeatError
@@ -144,7 +144,6 @@ class Profile:
                 **rest
                 | {
                     "device": Device.from_json(rest["device"]),
-                    "input_shape": tuple(rest["input_shape"]),
                     "reference": Reference(**_with_genes(rest["reference"])),
                     "measurements": tuple(Measurement(**_with_genes(m)) for m in rest["measurements"]),
                     "repeat": RepeatError(**rest["repeat"]),

@@ -11,13 +11,16 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import torch
 from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import nn
 
 from hardware.export import OnnxFile, export_onnx
+from supernet.elastic.inputs import Inputs
 from supernet.elastic.plan import named_tensors
+from supernet.tasks.task import FreeAxes
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,9 @@ class ExportJob:
     """One network to export; the fields are the arguments of `export_onnx`."""
 
     module: nn.Module
-    example: Tensor
+    example: Inputs
     path: Path
+    free_axes: FreeAxes = field(default_factory=dict)
     properties: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -36,7 +40,9 @@ class _Parcel:
 
     skeleton: nn.Module
     tensors: bytes
+    inputs: dict[str, Any]
     path: Path
+    free_axes: FreeAxes
     properties: dict[str, str]
 
 
@@ -53,7 +59,9 @@ def export_all(jobs: Iterable[ExportJob], workers: int = 1) -> Iterator[OnnxFile
     """
     if workers <= 1:
         for job in jobs:
-            yield export_onnx(job.module, job.example, job.path, properties=job.properties)
+            yield export_onnx(
+                job.module, job.example, job.path, free_axes=job.free_axes, properties=job.properties
+            )
         return
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin) as pool:
         yield from pool.map(_export, (_pack(job) for job in jobs))
@@ -75,7 +83,9 @@ def _leave_with_parent() -> None:
 def _pack(job: ExportJob) -> _Parcel:
     tensors = {name: tensor.detach().contiguous() for name, tensor in named_tensors(job.module)}
     skeleton = copy.deepcopy(job.module).to("meta")
-    return _Parcel(skeleton, save(tensors | {"": job.example}), job.path, dict(job.properties))
+    return _Parcel(
+        skeleton, save(tensors), job.example.to_json(), job.path, job.free_axes, dict(job.properties)
+    )
 
 
 def _export(parcel: _Parcel) -> OnnxFile:
@@ -84,4 +94,5 @@ def _export(parcel: _Parcel) -> OnnxFile:
     with torch.no_grad():
         for name, tensor in named_tensors(module):
             tensor.copy_(tensors[name])
-    return export_onnx(module, tensors[""], parcel.path, properties=parcel.properties)
+    inputs = Inputs.from_json(parcel.inputs).zeros()
+    return export_onnx(module, inputs, parcel.path, free_axes=parcel.free_axes, properties=parcel.properties)

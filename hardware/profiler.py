@@ -19,14 +19,16 @@ from torch import Tensor, nn
 from hardware.bursts import half_width, measure, no_garbage_collection
 from hardware.device import Device, local_device, pinned
 from hardware.errors import DeviceError
-from hardware.export import weight_hash
+from hardware.export import NONE_FREE, weight_hash
 from hardware.journal import Journal
 from hardware.measurement import Measurement, Profile, Reference, RepeatError
 from hardware.options import DeviceOptions, ProfileOptions
 from hardware.pool import ExportJob, export_all
 from hardware.runners import Runner, Runtime, runtimes
+from supernet.elastic.inputs import Inputs
 from supernet.elastic.supernet import Supernet
 from supernet.space import Architecture
+from supernet.tasks.task import FreeAxes
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ Statistics = Callable[[Architecture], Mapping[str, Tensor]]
 def profile(
     supernet: Supernet,
     archs: Sequence[Architecture],
-    example: Tensor,
+    inputs: Inputs | Tensor | Callable[[Architecture], Inputs],
     folder: Path,
     *,
     options: ProfileOptions | None = None,
@@ -48,6 +50,7 @@ def profile(
     statistics: Statistics | None = None,
     files: Mapping[str, Path] | None = None,
     against: Profile | None = None,
+    free_axes: FreeAxes = NONE_FREE,
     progress: Progress | None = None,
 ) -> Profile:
     """Measure subnets on this machine by the protocol of `hardware.bursts`.
@@ -57,7 +60,8 @@ def profile(
     Args:
         supernet: holds them, in eval mode.
         archs: what to measure, e.g. from `hardware.sampling.spread`; duplicates count once.
-        example: sets the shape of an input, ``(any batch, ...)``.
+        inputs: what a forward pass is given, of any batch; a function where that depends on the
+            architecture, e.g. on its resolution.
         folder: keeps the journal and the result, ``profile.json``.
         options: how well to measure.
         device: how to use the machine.
@@ -65,6 +69,7 @@ def profile(
         files: ONNX files to measure as they are, by id of the architecture; the others are exported.
         against: an earlier profile of this device whose reference to use, so that the two compare;
             the reference is the largest subnet otherwise.
+        free_axes: axes of any length in the exported files, as `export_onnx` takes them.
         progress: told about every step.
 
     Raises:
@@ -83,9 +88,11 @@ def profile(
     reference = space.architecture(against.reference.genes) if against else space.largest()
     archs = [space.check(arch) for arch in dict.fromkeys(archs)]
     again = _repeated(archs, options)
-    x = example[:1].expand(used.batch, *example.shape[1:]).contiguous()
+    shown = _per_architecture(inputs, used.batch)
     given = dict(files or {})
-    journal = Journal(folder / "journal.jsonl", _heading(here, archs, reference, x, options, given))
+    journal = Journal(
+        folder / "journal.jsonl", _heading(here, archs, reference, shown(reference), options, given)
+    )
     result = folder / "profile.json"
     if result.exists():
         return Profile.load(result)
@@ -97,10 +104,10 @@ def profile(
     }
     if runtime.reads_onnx:
         made = [arch for arch in everything if arch.id not in given]
-        given |= _export(made, subnets, x, folder / "onnx", options, progress)
+        given |= _export(made, subnets, shown, free_axes, folder / "onnx", options, progress)
     with pinned(used), no_garbage_collection():
         for phase, chosen in (("first", archs), ("repeat", again)):
-            runners = _load(runtime, [reference, *chosen], subnets, given, x)
+            runners = _load(runtime, [reference, *chosen], subnets, given, shown)
             share = len(chosen) / len(archs)
             measure(
                 phase,
@@ -111,13 +118,23 @@ def profile(
                 options.seconds * share,
                 lambda done, total, phase=phase: progress(_STEPS[phase], done, total),  # type: ignore[misc]
             )
-    found = _summarise(journal, here, archs, reference, x, options, against)
+    found = _summarise(journal, here, archs, reference, shown(reference), options, against)
     found.save(result)
     shutil.rmtree(folder / "onnx", ignore_errors=True)
     return found
 
 
 _STEPS = {"first": "measure", "repeat": "measure again"}
+
+
+def _per_architecture(
+    inputs: Inputs | Tensor | Callable[[Architecture], Inputs], batch: int
+) -> Callable[[Architecture], Inputs]:
+    """What the forward pass of an architecture is given, at the batch that is timed."""
+    if isinstance(inputs, Inputs | Tensor):
+        same = Inputs.of(inputs).with_batch(batch)
+        return lambda arch: same
+    return lambda arch: inputs(arch).with_batch(batch)
 
 
 def _repeated(archs: Sequence[Architecture], options: ProfileOptions) -> list[Architecture]:
@@ -130,7 +147,7 @@ def _heading(
     device: Device,
     archs: Sequence[Architecture],
     reference: Architecture,
-    x: Tensor,
+    inputs: Inputs,
     options: ProfileOptions,
     files: Mapping[str, Path],
 ) -> dict[str, object]:
@@ -139,7 +156,7 @@ def _heading(
     return {
         "space": reference.space,
         "device": device.to_json(),
-        "input_shape": list(x.shape),
+        "inputs": inputs.to_json(),
         "reference": reference.id,
         "architectures": [arch.id for arch in archs],
         "options": kept,
@@ -150,13 +167,13 @@ def _heading(
 def _export(
     archs: Sequence[Architecture],
     subnets: Mapping[str, nn.Module],
-    x: Tensor,
+    shown: Callable[[Architecture], Inputs],
+    free_axes: FreeAxes,
     folder: Path,
     options: ProfileOptions,
     progress: Progress,
 ) -> dict[str, Path]:
     """Every subnet as a file; one that an earlier process finished with the same weights is kept."""
-    example = x[:1].expand(2, *x.shape[1:]).contiguous()
     files = {arch.id: folder / f"{arch.id}-{weight_hash(subnets[arch.id])[:12]}.onnx" for arch in archs}
     missing = [arch for arch in archs if not files[arch.id].exists()]
     log.info("exporting %d of %d subnets", len(missing), len(archs))
@@ -164,7 +181,11 @@ def _export(
     def jobs() -> Iterator[ExportJob]:
         for arch in missing:
             yield ExportJob(
-                subnets[arch.id], example, files[arch.id], {"architecture": json.dumps(arch.genes)}
+                subnets[arch.id],
+                shown(arch),
+                files[arch.id],
+                free_axes,
+                {"architecture": json.dumps(arch.genes)},
             )
 
     workers = min(options.workers, len(missing))
@@ -178,9 +199,9 @@ def _load(
     archs: Sequence[Architecture],
     subnets: Mapping[str, nn.Module],
     files: Mapping[str, Path],
-    x: Tensor,
+    shown: Callable[[Architecture], Inputs],
 ) -> dict[str, Runner]:
-    return {arch.id: runtime.load(subnets[arch.id], files.get(arch.id), x) for arch in archs}
+    return {arch.id: runtime.load(subnets[arch.id], files.get(arch.id), shown(arch)) for arch in archs}
 
 
 def _summarise(
@@ -188,7 +209,7 @@ def _summarise(
     device: Device,
     archs: Sequence[Architecture],
     reference: Architecture,
-    x: Tensor,
+    inputs: Inputs,
     options: ProfileOptions,
     against: Profile | None,
 ) -> Profile:
@@ -201,7 +222,7 @@ def _summarise(
     return Profile(
         space=reference.space,
         device=device,
-        input_shape=tuple(x.shape),
+        inputs=inputs.to_json(),
         reference=Reference(reference.id, reference.genes, ms),
         measurements=tuple(_measurement(journal, arch, device, ms) for arch in archs),
         repeat=RepeatError(mean(twice), max(twice), len(twice)),

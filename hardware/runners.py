@@ -8,10 +8,11 @@ from time import perf_counter_ns
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from hardware.errors import DeviceError, ExportError
 from hardware.options import DeviceOptions
+from supernet.elastic.inputs import Inputs
 from supernet.errors import did_you_mean
 from supernet.registry import Registry
 
@@ -34,13 +35,13 @@ class Runtime(Protocol):
     reads_onnx: bool
     """Whether `load` needs the network as a file."""
 
-    def load(self, module: nn.Module, file: Path | None, example: Tensor) -> Runner:
+    def load(self, module: nn.Module, file: Path | None, inputs: Inputs) -> Runner:
         """Make a network ready to run.
 
         Args:
             module: the plain network, in eval mode.
             file: the same network as ONNX; None for a runtime that does not read it.
-            example: the input ``(batch, ...)`` it is run with.
+            inputs: what it is run with.
         """
         ...
 
@@ -97,18 +98,18 @@ class OnnxRuntime:
         self._options.add_session_config_entry("session.inter_op.allow_spinning", "0")
         self._options.log_severity_level = 3
 
-    def load(self, module: nn.Module, file: Path | None, example: Tensor) -> Runner:
+    def load(self, module: nn.Module, file: Path | None, inputs: Inputs) -> Runner:
         import onnxruntime
 
-        from hardware.export import ORT_ERRORS
+        from hardware.export import ORT_ERRORS, feed
 
         try:
             session = onnxruntime.InferenceSession(str(file), self._options, providers=[self.provider])
         except ORT_ERRORS as error:
             raise ExportError(f"ONNX Runtime {self.version} cannot load {file}: {error}") from error
-        feed = {session.get_inputs()[0].name: example.numpy()}
+        given = feed(inputs, [entry.name for entry in session.get_inputs()])
         names = [output.name for output in session.get_outputs()]
-        return _Local(lambda: session.run(names, feed))
+        return _Local(lambda: session.run(names, given))
 
 
 @runtimes.register("torch")
@@ -124,13 +125,13 @@ class TorchEager:
         self.version: str = torch.__version__
         self._threads = options.threads
 
-    def load(self, module: nn.Module, file: Path | None, example: Tensor) -> Runner:
-        return _Torch(module, example, self._threads)
+    def load(self, module: nn.Module, file: Path | None, inputs: Inputs) -> Runner:
+        return _Torch(module, inputs, self._threads)
 
 
 class _Torch(_Local):
-    def __init__(self, module: nn.Module, example: Tensor, threads: int) -> None:
-        super().__init__(lambda: module(example))
+    def __init__(self, module: nn.Module, inputs: Inputs, threads: int) -> None:
+        super().__init__(lambda: inputs.call(module))
         self._threads = threads
 
     def burst(self, calls: int) -> list[int]:

@@ -70,15 +70,15 @@ class Chosen:
 
     fastest: Evaluation
     knee: Evaluation
-    most_accurate: Evaluation
+    best: Evaluation
 
     def items(self) -> list[tuple[str, Evaluation]]:
         """Name and point, from the cheapest to the best."""
-        return [("fastest", self.fastest), ("knee", self.knee), ("most accurate", self.most_accurate)]
+        return [("fastest", self.fastest), ("knee", self.knee), ("best", self.best)]
 
 
 def choose(points: Sequence[Evaluation], objectives: Sequence[Objective], *, cost: str, gain: str) -> Chosen:
-    """The fastest, the knee and the most accurate point.
+    """The fastest, the knee and the best point.
 
     The knee is the point farthest from the straight line between the two ends, with both axes scaled to
     the range of the front: beyond it, a further point of accuracy costs more than the average one.
@@ -86,7 +86,7 @@ def choose(points: Sequence[Evaluation], objectives: Sequence[Objective], *, cos
     Args:
         points: a front.
         cost: the objective that is to be small, for example latency.
-        gain: the objective that is to be large, for example accuracy.
+        gain: the objective that says how good a network is, for example accuracy.
 
     Raises:
         InfeasibleError: when there is no point.

@@ -18,7 +18,7 @@ class SearchOptions:
         crossover: probability that two parents are mixed at all.
         mutation: probability that a gene is drawn anew; None for one gene per network on average.
         batch: networks handed to an expensive score at once; what a crash can lose.
-        images: of the search split that an accuracy is taken from, at most; chosen once, the same for all.
+        examples: of the search split that networks are judged on, at most; chosen once, the same for all.
         patience: generations in a row without a network worth paying for, after which the search ends.
         max_latency_ms: limit on the predicted latency, None for no limit.
         max_params: limit on the exact number of parameters, None for no limit.
@@ -33,7 +33,7 @@ class SearchOptions:
     crossover: float = 0.9
     mutation: float | None = None
     batch: int = 8
-    images: int = 2000
+    examples: int = 2000
     patience: int = 20
     max_latency_ms: float | None = None
     max_params: float | None = None
@@ -43,7 +43,7 @@ class SearchOptions:
             ("evaluations", 1),
             ("population", 4),
             ("batch", 1),
-            ("images", 1),
+            ("examples", 1),
             ("patience", 1),
             ("seed", 0),
         ):

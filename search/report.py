@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from search.archive import Evaluation
 from search.objective import Objective
@@ -45,6 +45,7 @@ class FrontFigure:
         baseline: the front of a random search that evaluated as many networks.
         seen: everything else that was evaluated; what lies far below the rest is cut off.
         spread: what the bars of measured points are.
+        sense: whether more or less gain is better; better is always drawn higher.
     """
 
     title: str
@@ -58,6 +59,12 @@ class FrontFigure:
     baseline: Sequence[Point] = ()
     seen: Sequence[Point] = field(default=(), repr=False)
     spread: str = "measured, with its spread"
+    sense: Literal["min", "max"] = "max"
+
+    @property
+    def sign(self) -> float:
+        """What a gain is multiplied with to make more of it better."""
+        return 1.0 if self.sense == "max" else -1.0
 
 
 def points(evaluations: Sequence[Evaluation], *, cost: str, gain: str) -> list[Point]:
@@ -124,7 +131,7 @@ def _background(axes: Axes, figure: FrontFigure) -> None:
             x, y, s=9, color=FRONT, alpha=0.16, linewidths=0, label="evaluated by the search", zorder=2
         )
     if figure.baseline:
-        x, y = _columns(_stairs(figure.baseline))
+        x, y = _columns(_stairs(figure.baseline, figure.sign))
         axes.step(x, y, where="post", color=BASELINE, linewidth=1.2, linestyle=(0, (4, 2)), zorder=3)
         axes.plot(
             x, y, "s", ms=4, color=BASELINE, label="front of a random search\nof as many networks", zorder=3
@@ -133,7 +140,13 @@ def _background(axes: Axes, figure: FrontFigure) -> None:
 
 def _foreground(axes: Axes, figure: FrontFigure) -> None:
     if figure.estimated:
-        axes.step(*_columns(_stairs(figure.estimated)), where="post", color=FRONT, linewidth=1.5, zorder=4)
+        axes.step(
+            *_columns(_stairs(figure.estimated, figure.sign)),
+            where="post",
+            color=FRONT,
+            linewidth=1.5,
+            zorder=4,
+        )
         x, y = _columns(figure.estimated)
         axes.plot(x, y, "o", ms=5, mfc="white", mec=FRONT, mew=1.3, label="front, predicted", zorder=5)
     if figure.measured:
@@ -148,11 +161,16 @@ def _foreground(axes: Axes, figure: FrontFigure) -> None:
 def _crop(axes: Axes, figure: FrontFigure) -> None:
     """Leave out the depths that only networks of no interest reach, or they flatten the front."""
     chosen = [point for _, point in figure.chosen]
-    shown = [*_stairs(figure.estimated), *_stairs(figure.baseline), *chosen]
+    shown = [*_stairs(figure.estimated, figure.sign), *_stairs(figure.baseline, figure.sign), *chosen]
     gains = [point.gain for point in (*shown, *([figure.largest] if figure.largest else []))]
     if gains and max(gains) > min(gains):
-        margin = max(gains) - min(gains)
-        axes.set_ylim(bottom=max(axes.get_ylim()[0], min(gains) - 0.35 * margin))
+        margin, limits = 0.35 * (max(gains) - min(gains)), axes.get_ylim()
+        if figure.sense == "max":
+            axes.set_ylim(bottom=max(limits[0], min(gains) - margin))
+        else:
+            axes.set_ylim(top=min(limits[1], max(gains) + margin))
+    if figure.sense == "min":
+        axes.invert_yaxis()
 
 
 def _with_spread(
@@ -168,11 +186,11 @@ def _with_spread(
     )  # fmt: skip
 
 
-def _stairs(marks: Sequence[Point]) -> list[Point]:
+def _stairs(marks: Sequence[Point], sign: float = 1.0) -> list[Point]:
     """Those that no other beats in cost and gain."""
     kept: list[Point] = []
-    for point in sorted(marks, key=lambda point: (point.cost, -point.gain)):
-        if not kept or point.gain > kept[-1].gain:
+    for point in sorted(marks, key=lambda point: (point.cost, -sign * point.gain)):
+        if not kept or sign * point.gain > sign * kept[-1].gain:
             kept.append(point)
     return kept
 

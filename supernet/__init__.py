@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from supernet.lazy import offers
 
 if TYPE_CHECKING:
-    from supernet.data import load as load
     from supernet.elastic.elasticise import elasticise as elasticise
     from supernet.elastic.supernet import Supernet as Supernet
     from supernet.errors import SupernetError as SupernetError
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from supernet.options import DataOptions as DataOptions
     from supernet.options import SupernetOptions as SupernetOptions
     from supernet.options import TrainOptions as TrainOptions
+    from supernet.sources import load_data as load_data
     from supernet.space import Architecture as Architecture
     from supernet.space import Choice as Choice
     from supernet.space import SearchSpace as SearchSpace
@@ -26,7 +26,7 @@ _MODULES = {
     "SearchSpace": "supernet.space",
     "Choice": "supernet.space",
     "Architecture": "supernet.space",
-    "load": "supernet.data",
+    "load_data": "supernet.sources",
     "Trainer": "supernet.trainer",
     "Evaluator": "supernet.evaluate",
     "DataOptions": "supernet.options",

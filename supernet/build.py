@@ -1,61 +1,100 @@
-"""From the options of a run to a supernet: a preset by name, or any timm model made elastic."""
+"""From the options of a run to a supernet: a preset, a network of our own or any timm model, for a task."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, cast
 
 import torch
+from torch import nn
 
 from supernet.config import decode
+from supernet.elastic.elasticise import elasticise
 from supernet.elastic.supernet import Supernet
-from supernet.errors import SupernetError, did_you_mean
+from supernet.errors import ConfigError, SupernetError, did_you_mean
+from supernet.networks import networks
 from supernet.options import SupernetOptions
 from supernet.presets import Preset, presets
 from supernet.seeds import derive
+from supernet.tasks.task import Task
 
 
-def build(
-    options: SupernetOptions, *, classes: int, channels: int = 3, resolution: int = 224, seed: int = 0
-) -> Supernet:
+def build(options: SupernetOptions, task: Task, *, seed: int = 0) -> Supernet:
     """The supernet that the options describe, with fresh weights (or timm's own, ``pretrained = true``).
 
     Args:
-        options: ``model`` is a preset or a timm model; ``options`` are the fields of the preset, or the
-            arguments of `elasticise` and of ``timm.create_model``.
-        classes: of the classifier.
-        channels: of the images.
-        resolution: side of the images in pixels.
+        options: ``model`` is a preset, a network of `supernet.networks` or a timm model; ``options`` are
+            the fields of the preset, or the arguments of the network and of `elasticise`.
+        task: says what the network has to fit, and how it is called.
         seed: of the initial weights.
 
     Raises:
-        SupernetError: when no preset and no timm model has that name.
-        ConfigError: for an option the preset does not have.
-        ConversionError: when the timm model cannot be made elastic as asked.
+        SupernetError: when nothing has that name, or what has it is for another task.
+        ConfigError: for an option that is not there.
+        ConversionError: when the network cannot be made elastic as asked.
     """
     if options.model in presets:
-        kind = presets[options.model]
-        own = {"classes": classes, "channels": channels, "resolution": resolution, "seed": seed}
-        known = {option.name for option in fields(kind)}  # type: ignore[arg-type]
-        given: dict[str, Any] = {key: value for key, value in own.items() if key in known}
-        preset: Preset = decode(given | options.options, cast(type[Any], kind), "supernet.options")
-        return preset.supernet()
-    return _from_timm(options, classes, channels, resolution, seed)
+        return _preset(options, task, seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(derive(seed, "weights"))
+        return _from_network(options, task) if options.model in networks else _from_timm(options, task)
 
 
-def _from_timm(options: SupernetOptions, classes: int, channels: int, resolution: int, seed: int) -> Supernet:
+def _preset(options: SupernetOptions, task: Task, seed: int) -> Supernet:
+    _classifies(options.model, task)
+    kind = presets[options.model]
+    own = {**task.network, "seed": seed}
+    known = {option.name for option in fields(kind)}  # type: ignore[arg-type]
+    given: dict[str, Any] = {key: value for key, value in own.items() if key in known}
+    preset: Preset = decode(given | options.options, cast(type[Any], kind), "supernet.options")
+    return preset.supernet()
+
+
+def _from_network(options: SupernetOptions, task: Task) -> Supernet:
+    kind = networks[options.model]
+    known = inspect.signature(kind).parameters
+    own = {key: value for key, value in task.network.items() if key in known}
+    if own != task.network:
+        surplus = sorted(task.network.keys() - own.keys())
+        raise SupernetError(f"the network {options.model!r} knows no {surplus[0]}, which {task.name} needs")
+    conversion = inspect.signature(elasticise).parameters
+    for name in options.options:
+        if name not in known and name not in conversion:
+            raise ConfigError(f"supernet.options has no {name!r}{did_you_mean(name, {*known, *conversion})}")
+    arguments = own | {key: value for key, value in options.options.items() if key in known}
+    rest: dict[str, Any] = {key: value for key, value in options.options.items() if key not in known}
+    supernet = elasticise(made(kind, arguments), task.example_inputs(), **rest)
+    supernet.origin = {"network": options.model, "kwargs": arguments}
+    return supernet
+
+
+def made(kind: Callable[..., nn.Module], arguments: dict[str, Any]) -> nn.Module:
+    """A network in evaluation mode, from arguments as a configuration file holds them."""
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}).eval()
+
+
+def _from_timm(options: SupernetOptions, task: Task) -> Supernet:
     import timm
 
     if not timm.is_model(options.model.partition(".")[0]):
-        known = [*presets, *timm.list_models()]
+        known = [*presets, *networks, *timm.list_models()]
         hint = did_you_mean(options.model, known).partition(" (")[0]
         raise SupernetError(
-            f"no preset and no timm model is called {options.model!r}{hint}; "
-            f"the presets are {', '.join(presets)}, and timm.list_models() names {len(known) - len(presets)} more"
+            f"no preset, network or timm model is called {options.model!r}{hint}; the presets are "
+            f"{', '.join(presets)}, the networks {', '.join(networks)}, and timm.list_models() names "
+            f"{len(timm.list_models())} more"
         )
-    from supernet.elastic.elasticise import elasticise
+    _classifies(options.model, task)
+    own: dict[str, Any] = {"num_classes": task.network["classes"], "in_chans": task.network["channels"]}
+    return elasticise(options.model, task.example_inputs().with_batch(1), **own | options.options)
 
-    own: dict[str, Any] = {"num_classes": classes, "in_chans": channels}
-    with torch.random.fork_rng():
-        torch.manual_seed(derive(seed, "weights"))
-        return elasticise(options.model, (1, channels, resolution, resolution), **own | options.options)
+
+def _classifies(model: str, task: Task) -> None:
+    """Refuse to train for one task what answers another."""
+    if task.name != "image-classification":
+        raise SupernetError(
+            f"{model!r} classifies images, the data are for {task.name}; "
+            f"the networks for other tasks are {', '.join(networks)}"
+        )

@@ -1,17 +1,16 @@
 """Images to train on, to search on and to test on: three splits that share no image.
 
-Training sees `Dataset.train`, a search ranks subnets on `Dataset.search`, and what is chosen in the end
-is judged on `Dataset.test`, which neither has seen. Small data sets live in memory as one tensor of bytes.
+Small data sets live in memory as one tensor of bytes.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,10 +20,12 @@ from torch.nn import functional as F
 from supernet.errors import DataError, did_you_mean
 from supernet.images import ImageFiles, labelled, native_size
 from supernet.options import DataOptions
-from supernet.registry import Registry
 from supernet.seeds import generator
+from supernet.sources import sources
+from supernet.tasks.classification import ImageClassification
+from supernet.tasks.task import SplitName
 
-SplitName = Literal["train", "search", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "search", "test")
 MEMORY_BYTES = 2 << 30
 """Folders that decode to more than this stay on disk."""
 
@@ -51,8 +52,8 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a source brings: a train split, and the other two where they exist.
+class ImageSplits:
+    """What a source of images brings: a train split, and the other two where they exist.
 
     Args:
         flips: whether a mirrored image still is one of its class.
@@ -65,13 +66,9 @@ class Found:
     flips: bool = True
 
 
-sources = Registry[Callable[[str, DataOptions], Found]]("data source")
-"""What can stand before the colon of ``--data``; the function gets what stands behind it."""
-
-
 @dataclass(frozen=True)
-class Dataset:
-    """Three splits, and how their images are shown to a network.
+class ImageDataset:
+    """Three splits of labelled images, and how they are shown to a network.
 
     Args:
         name: the source as it was asked for.
@@ -92,6 +89,11 @@ class Dataset:
     shift: int
     flip: bool
 
+    @cached_property
+    def task(self) -> ImageClassification:
+        """One label for every image."""
+        return ImageClassification(self.classes, self.channels, self.resolution)
+
     @property
     def channels(self) -> int:
         """1 for grey, 3 for colour."""
@@ -106,7 +108,27 @@ class Dataset:
         """A split by name."""
         return {"train": self.train, "search": self.search, "test": self.test}[name]
 
-    def show(self, images: Tensor) -> Tensor:
+    def count(self, split: SplitName) -> int:
+        """Images of a split."""
+        return len(self.split(split))
+
+    def identity(self) -> list[Any]:
+        """What has to be equal for a training to go on with it."""
+        counts = {name: self.count(name) for name in SPLITS}
+        shape = [self.channels, self.resolution, *self.mean.flatten().tolist()]
+        return [self.name, counts, shape, self.shift, self.flip]
+
+    def preprocessing(self) -> dict[str, Any]:
+        """How an image becomes an input."""
+        return {
+            "resolution": self.resolution,
+            "channels": self.channels,
+            "mean": self.mean.flatten().tolist(),
+            "std": self.std.flatten().tolist(),
+            "scale": "bytes / 255, then (x - mean) / std",
+        }
+
+    def normalise(self, images: Tensor) -> Tensor:
         """Bytes ``(images, channels, height, width)`` as a network sees them: floats, normalised."""
         return (images.float() / 255 - self.mean) / self.std
 
@@ -128,7 +150,7 @@ class Dataset:
         epoch, part = divmod(step, self.epoch_steps(batch_size))
         chosen = _order(len(self.train), seed, epoch)[part * batch_size : (part + 1) * batch_size]
         images = augment(self.train.images[chosen], self.shift, self.flip, generator(seed, "augment", step))
-        return self.show(images), self.train.labels[chosen]
+        return self.normalise(images), self.train.labels[chosen]
 
     def batches(
         self, split: SplitName, batch_size: int, most: int | None = None
@@ -139,34 +161,32 @@ class Dataset:
         if most is not None and most < len(whole):
             order = torch.randperm(len(whole), generator=generator(0, "images", split))[:most].sort().values
         for chosen in torch.split(order, batch_size):
-            yield self.show(whole.images[chosen]), whole.labels[chosen]
+            yield self.normalise(whole.images[chosen]), whole.labels[chosen]
 
-    def calibration_batches(self, images: int = 512, batch_size: int = 128, seed: int = 0) -> list[Tensor]:
+    def calibration_batches(
+        self, examples: int = 512, batch_size: int = 128, seed: int = 0
+    ) -> list[tuple[Tensor, Tensor]]:
         """Training images in random order, to take batch-norm statistics from.
 
         The order matters: statistics of the first 2,048 images of a data set sorted by class, all of
         them aeroplanes, cost 12 points of accuracy.
 
         Returns:
-            Batches ``(batch, channels, height, width)``, not augmented.
+            Images ``(batch, channels, height, width)``, not augmented, with their labels.
         """
-        order = torch.randperm(len(self.train), generator=generator(seed, "calibration"))[:images]
-        return [self.show(self.train.images[chosen]) for chosen in torch.split(order, batch_size)]
+        order = torch.randperm(len(self.train), generator=generator(seed, "calibration"))[:examples]
+        return [
+            (self.normalise(self.train.images[chosen]), self.train.labels[chosen])
+            for chosen in torch.split(order, batch_size)
+        ]
 
 
-def load(options: DataOptions) -> Dataset:
-    """The data set that is asked for, split three ways.
+def image_dataset(found: ImageSplits, options: DataOptions) -> ImageDataset:
+    """Images with the splits that are missing split off.
 
     Raises:
-        DataError: for a source that is unknown, missing or damaged, or has too few images to split.
+        DataError: when there are too few images.
     """
-    kind, _, rest = options.source.partition(":")
-    if kind not in sources:
-        raise DataError(
-            f"no data source is called {kind!r}{did_you_mean(kind, sources)}; "
-            "write digits, folder:PATH or torchvision:NAME@ROOT"
-        )
-    found = sources[kind](rest, options)
     train, test, search = found.train, found.test, found.search
     left = 1.0
     if test is None:
@@ -176,7 +196,7 @@ def load(options: DataOptions) -> Dataset:
         share = options.search_share / left
         train, search = split_off(train, share, options.split_seed, "search", found.classes)
     mean, std = _statistics(train, options.split_seed)
-    return Dataset(
+    return ImageDataset(
         name=options.source,
         classes=found.classes,
         train=train,
@@ -248,7 +268,7 @@ def _order(images: int, seed: int, epoch: int) -> Tensor:
 
 
 @sources.register("digits")
-def digits(rest: str, options: DataOptions) -> Found:
+def digits(rest: str, options: DataOptions) -> ImageDataset:
     """1,797 handwritten digits of 8 px, grey, from scikit-learn's wheel; enlarged to 24 px unless asked.
 
     Enlarged, they leave a network some resolutions to halve, as photographs do.
@@ -260,12 +280,12 @@ def digits(rest: str, options: DataOptions) -> Found:
     bunch = load_digits()
     images = torch.from_numpy(np.round(bunch.images * (255 / 16)).astype(np.uint8))[:, None]
     options = replace(options, resolution=options.resolution or 24)
-    split = Split(shown(images, options), torch.from_numpy(bunch.target).long())
-    return Found(tuple(map(str, range(10))), split, flips=False)
+    split = Split(fitted(images, options), torch.from_numpy(bunch.target).long())
+    return image_dataset(ImageSplits(tuple(map(str, range(10))), split, flips=False), options)
 
 
 @sources.register("folder")
-def folder(rest: str, options: DataOptions) -> Found:
+def folder(rest: str, options: DataOptions) -> ImageDataset:
     """An image folder: ``train/CLASS/IMAGE`` and, where they exist, ``val/`` and ``test/`` likewise."""
     root = Path(rest).expanduser()
     if not rest or not root.is_dir():
@@ -284,7 +304,7 @@ def folder(rest: str, options: DataOptions) -> Found:
         _from_files(*labelled(root / name, classes)[1:], options) if (root / name).is_dir() else None
         for name in ("val", "test")
     )
-    return Found(classes, _from_files(files, labels, options), search, test)
+    return image_dataset(ImageSplits(classes, _from_files(files, labels, options), search, test), options)
 
 
 def _from_files(files: list[Path], labels: list[int], options: DataOptions) -> Split:
@@ -298,7 +318,7 @@ _GLYPHS = frozenset({"MNIST", "KMNIST", "USPS"})
 
 
 @sources.register("torchvision")
-def torchvision(rest: str, options: DataOptions) -> Found:
+def torchvision(rest: str, options: DataOptions) -> ImageDataset:
     """A data set of torchvision that lies in a folder: its test split is the test split."""
     from torchvision import datasets
 
@@ -314,7 +334,7 @@ def torchvision(rest: str, options: DataOptions) -> Found:
         _from_torchvision(getattr(datasets, name), Path(root).expanduser(), part, options)
         for part in (True, False)
     )
-    return Found(train[0], train[1], test=test[1], flips=name not in _GLYPHS)
+    return image_dataset(ImageSplits(train[0], train[1], test=test[1], flips=name not in _GLYPHS), options)
 
 
 def _has_train_switch(kind: type[Any]) -> bool:
@@ -339,10 +359,10 @@ def _from_torchvision(
         ) from error
     images = images[:, None] if images.dim() == 3 else images.permute(0, 3, 1, 2)
     classes = getattr(found, "classes", None) or range(int(labels.max()) + 1)
-    return tuple(map(str, classes)), Split(shown(images, options), labels)
+    return tuple(map(str, classes)), Split(fitted(images, options), labels)
 
 
-def shown(images: Tensor, options: DataOptions) -> Tensor:
+def fitted(images: Tensor, options: DataOptions) -> Tensor:
     """Bytes ``(images, channels, height, width)`` with the channels and the resolution that are asked for."""
     if options.channels == 1 and images.shape[1] == 3:
         weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)

@@ -1,48 +1,63 @@
-"""How often a subnet is right, with batch-norm statistics of its own."""
+"""How good a subnet's answers are, with batch-norm statistics of its own."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from supernet.calibrate import calibrate
-from supernet.data import Dataset, SplitName
 from supernet.elastic.supernet import Supernet
-from supernet.space import Architecture
+from supernet.errors import SupernetError
+from supernet.space import Architecture, Value
+from supernet.tasks.task import AS_TRAINED, Batch, Dataset, Score, SplitName, added_up, is_unknown, moved
+
+PREPARED_BYTES = 1 << 28
+"""A split whose batches need no more than this is prepared once."""
 
 
 @dataclass(frozen=True)
-class Accuracy:
-    """A share of right answers, and of how many."""
+class Result:
+    """What a network is worth on a split.
 
-    correct: int
-    images: int
+    Args:
+        scores: one for each metric of the task; the first one ranks networks.
+        examples: how many were looked at.
+    """
+
+    scores: tuple[Score, ...]
+    examples: int
 
     @property
-    def share(self) -> float:
-        """Between 0 and 1."""
-        return self.correct / self.images
+    def value(self) -> float:
+        """The first metric."""
+        return self.scores[0].value
+
+    def __getitem__(self, name: str) -> float:
+        """A metric by name."""
+        return next(score.value for score in self.scores if score.metric.name == name)
 
     def __str__(self) -> str:
-        return f"{self.share:.1%} of {self.images}"
+        return f"{self.scores[0]} of {self.examples}"
 
 
 class Evaluator:
-    """Accuracy of the subnets of one supernet on one split, each calibrated first.
+    """Judges the subnets of one supernet on one split, each calibrated first.
 
-    The calibration images are shuffled and the same for all subnets, and the images of a split that
+    The calibration examples are shuffled and the same for all subnets, and the batches of a split that
     fits into memory are prepared once: a search asks hundreds of times.
 
     Args:
         supernet: whose subnets; left as it is.
-        dataset: where images come from.
+        dataset: where examples come from, and what they are for.
         split: which of them to judge on.
-        images: of the split to judge on at most; None for all.
-        calibration_images: training images to take statistics from.
-        batch_size: images per forward pass; changes nothing but speed and memory.
-        seed: which calibration images.
+        examples: of the split to judge on at most; None for all.
+        calibration_examples: training examples to take statistics from.
+        batch_size: examples per forward pass; changes nothing but speed and memory.
+        seed: which calibration examples.
     """
 
     def __init__(
@@ -51,43 +66,75 @@ class Evaluator:
         dataset: Dataset,
         split: SplitName = "search",
         *,
-        images: int | None = None,
-        calibration_images: int = 512,
+        examples: int | None = None,
+        calibration_examples: int = 512,
         batch_size: int = 256,
         seed: int = 0,
     ) -> None:
         self.supernet = supernet
-        self.dataset = dataset
+        self.dataset, self.task = dataset, dataset.task
         self.split: SplitName = split
-        self.images = images
+        self.examples = examples
         self.batch_size = batch_size
         self.device = next(supernet.parameters()).device
-        batches = dataset.calibration_batches(calibration_images, 128, seed)
-        self.calibration = [batch.to(self.device) for batch in batches]
-        whole = dataset.split(split)
-        small = isinstance(whole.images, Tensor) and whole.images.numel() <= 1 << 26
-        self._prepared = list(dataset.batches(split, batch_size, images)) if small else None
+        batches = dataset.calibration_batches(calibration_examples, 128, seed)
+        self.calibration = [moved(batch, self.device) for batch in batches]
+        self._prepared = self._prepare()
+
+    def _prepare(self) -> list[Batch] | None:
+        kept, size = [], 0
+        for batch in self.dataset.batches(self.split, self.batch_size, self.examples):
+            kept.append(batch)
+            size += sum(t.nbytes for t in self.task.inputs(batch).tensors)
+            if size > PREPARED_BYTES:
+                return None
+        return kept
 
     def statistics(self, arch: Architecture) -> dict[str, Tensor]:
-        """Batch-norm statistics of one subnet, as `Supernet.extract` takes them."""
-        return calibrate(self.supernet.subnet(arch), self.calibration)
+        """Batch-norm statistics of one subnet, as `Supernet.subnet` and `Supernet.extract` take them."""
+        values = self.supernet.input_values(arch)
+        inputs = [self.task.inputs(batch, values) for batch in self.calibration]
+        return calibrate(self.supernet.subnet(arch), inputs)
 
     @torch.inference_mode()
-    def __call__(self, arch: Architecture) -> Accuracy:
-        """Calibrate one subnet and count its right answers.
+    def __call__(self, arch: Architecture) -> Result:
+        """Calibrate one subnet and judge it.
 
         Raises:
             ArchitectureError: when ``arch`` is of another space.
+            SupernetError: when a metric of the task is no number.
         """
         subnet = self.supernet.extract(arch, self.statistics(arch)).eval()
-        return self.of(subnet)
+        try:
+            return self.of(subnet, self.supernet.input_values(arch))
+        except SupernetError as error:
+            raise SupernetError(f"architecture {arch.id}: {error}") from error
 
     @torch.inference_mode()
-    def of(self, network: nn.Module) -> Accuracy:
-        """Count the right answers of any network on the same images."""
-        correct = images = 0
-        for x, labels in self._prepared or self.dataset.batches(self.split, self.batch_size, self.images):
-            answers = network(x.to(self.device)).argmax(1)
-            correct += int((answers == labels.to(self.device)).sum())
-            images += len(labels)
-        return Accuracy(correct, images)
+    def of(self, network: nn.Module, values: Mapping[str, Value] = AS_TRAINED) -> Result:
+        """Judge any network on the same examples.
+
+        Args:
+            network: a subnet, in evaluation mode, or any other that takes the same inputs.
+            values: of the choices that concern the inputs, see `Supernet.input_values`.
+
+        Raises:
+            SupernetError: when a metric of the task is no number.
+        """
+        scores: tuple[Score, ...] | None = None
+        examples = 0
+        for batch in self._prepared or self.dataset.batches(self.split, self.batch_size, self.examples):
+            here = moved(batch, self.device)
+            inputs = self.task.inputs(here, values)
+            outputs: Any = inputs.call(network)
+            scores = added_up(scores, self.task.metrics(outputs, here))
+            examples += inputs.batch
+        if scores is None:
+            raise SupernetError(f"the {self.split} split of {self.dataset.name} holds no batch to judge on")
+        for score in scores:
+            if is_unknown(score):
+                raise SupernetError(
+                    f"the metric {score.metric.name!r} of the task {self.task.name} is no number on the "
+                    f"{self.split} split ({examples} examples); look at the network's answers and the targets"
+                )
+        return Result(scores, examples)

@@ -16,10 +16,11 @@ Plain = bool | int | float | str | list[int | float | str]
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Which images, and how they are split and shown.
+    """Which examples, and how they are split and shown.
 
     Args:
-        source: ``digits``, ``folder:PATH`` or ``torchvision:NAME@ROOT``.
+        source: ``digits``, ``folder:PATH`` or ``torchvision:NAME@ROOT`` to classify; ``scattered`` digits to
+            segment; ``text`` or ``text:PATH`` to model a language.
         resolution: side of the square images in pixels; None takes the data's own (digits: 24).
         channels: 1 for grey, 3 for colour; None takes the data's own.
         search_share: share of the images kept aside for the search, where the data brings no such split.
@@ -27,6 +28,7 @@ class DataOptions:
         split_seed: which images those are; apart from the training's seed, so that runs compare.
         shift: largest random shift in training, as a share of the side.
         flip: mirror training images at random; None leaves it to the source (digits no, clothes yes).
+        length: of the rows a language model sees, in bytes.
 
     Raises:
         ConfigError: for a size or share outside its range.
@@ -40,8 +42,10 @@ class DataOptions:
     split_seed: int = 0
     shift: float = 0.1
     flip: bool | None = None
+    length: int = 128
 
     def __post_init__(self) -> None:
+        within("length", self.length, 2)
         within("resolution", self.resolution or 1, 1, 4096)
         within("search_share", self.search_share, 0.001, 0.9)
         within("test_share", self.test_share, 0.001, 0.9)
@@ -70,14 +74,16 @@ class SupernetOptions:
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """How the shared weights are trained: SGD with Nesterov momentum, linear warm-up, then a cosine to zero.
+    """How the shared weights are trained: a linear warm-up, then down to zero.
 
     Args:
         epochs: passes over the train split.
         batch_size: images per step; every lesson of the step sees all of them.
+        optimizer: by timm's name; ``sgd`` is with Nesterov momentum.
+        schedule: of the learning rate after the warm-up: ``cosine``, ``tanh``, ``poly`` or ``constant``.
         lr: learning rate at the end of the warm-up.
         warmup: share of all steps spent warming up.
-        momentum: of SGD.
+        momentum: of optimisers that have one.
         weight_decay: not applied to norms and biases.
         label_smoothing: share of the label mass spread over all classes.
         strategy: which registered strategy deals out the lessons.
@@ -86,7 +92,8 @@ class TrainOptions:
         distil_weight: weight of the teacher's answers then, against the labels'.
         seed: of initial weights, order, augmentation and sampled architectures.
         evaluate_every: epochs between two looks at the search split; the last epoch is always looked at.
-        calibration_images: training images that the statistics of an evaluated subnet are taken from.
+        evaluate_examples: of the search split that are looked at then, at most.
+        calibration_examples: training examples that the statistics of an evaluated subnet are taken from.
         checkpoint_seconds: longest time without a checkpoint; one is written after every epoch too.
         device: where to train, as torch names it.
         threads: of PyTorch in training and evaluation. More than one helps networks larger than the small
@@ -98,6 +105,8 @@ class TrainOptions:
 
     epochs: int = 20
     batch_size: int = 64
+    optimizer: str = "sgd"
+    schedule: str = "cosine"
     lr: float = 0.1
     warmup: float = 0.1
     momentum: float = 0.9
@@ -109,13 +118,21 @@ class TrainOptions:
     distil_weight: float = 0.5
     seed: int = 0
     evaluate_every: int = 1
-    calibration_images: int = 256
+    evaluate_examples: int = 2000
+    calibration_examples: int = 256
     checkpoint_seconds: float = 60.0
     device: str = "cpu"
     threads: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "evaluate_every", "calibration_images", "threads"):
+        for name in (
+            "epochs",
+            "batch_size",
+            "evaluate_every",
+            "evaluate_examples",
+            "calibration_examples",
+            "threads",
+        ):
             within(name, getattr(self, name), 1)
         for name in ("warmup", "momentum", "label_smoothing", "distil_after", "distil_weight"):
             within(name, getattr(self, name), 0.0, 1.0)

@@ -127,6 +127,11 @@ def rebuild(origin: Mapping[str, Any] | None, folder: Path) -> nn.Module:
     Raises:
         StateError: when the origin does not say how.
     """
+    if origin is not None and "network" in origin:
+        from supernet.build import made
+        from supernet.networks import networks
+
+        return made(networks[origin["network"]], origin["kwargs"])
     if origin is not None and "timm" in origin:
         import timm
 

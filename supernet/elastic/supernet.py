@@ -20,7 +20,7 @@ from supernet.elastic.skeleton import bind, cut_out, make_elastic
 from supernet.elastic.subnet import Subnet
 from supernet.elastic.trace import Op
 from supernet.errors import ArchitectureError, ConversionError, WeightsError, did_you_mean
-from supernet.space import Architecture, SearchSpace
+from supernet.space import Architecture, SearchSpace, Value
 
 if TYPE_CHECKING:
     from supernet.elastic.report import Report
@@ -163,7 +163,7 @@ class Supernet(nn.Module):
             wanted = wanted.to(dtype=weight.dtype)
         if resolution is not None:
             wanted = wanted.at_resolution(resolution)
-        resized = inputs is None and resolution is None and self._resized()
+        resized = inputs is None and resolution is None and self.resizes_inputs
         key = (json.dumps(wanted.to_json()), resized)
         if key not in self._costs:
             known = self.ops and self.example is not None and wanted.to_json() == self.example.to_json()
@@ -174,8 +174,16 @@ class Supernet(nn.Module):
             )
         return self._costs[key]
 
-    def _resized(self) -> bool:
-        """Whether whoever runs an architecture brings the images to its resolution."""
+    def input_values(self, arch: Architecture) -> dict[str, Value]:
+        """The choices that the inputs of an architecture have to follow: its resolution, where that is one.
+
+        A network that resizes inside itself is given its images as they are.
+        """
+        return {"resolution": self.space.decode(arch)["resolution"]} if self.resizes_inputs else {}
+
+    @property
+    def resizes_inputs(self) -> bool:
+        """Whether whoever runs an architecture brings the inputs to its resolution."""
         inside = any(dim.kind == "resolution" for dim in self.plan.dims.values())
         return not inside and any(choice.name == "resolution" for choice in self.space.choices)
 

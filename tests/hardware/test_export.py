@@ -14,6 +14,7 @@ from torch import nn
 
 from hardware.errors import ExportError
 from hardware.export import OnnxFile, check_onnx, export_onnx, weight_hash
+from supernet.elastic.inputs import Inputs
 from tests.tiny import tiny_images, tiny_supernet
 
 
@@ -94,9 +95,47 @@ def test_a_network_in_training_mode_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_batch_of_one_is_refused(subnet: nn.Module, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="at least 2"):
-        export_onnx(subnet, tiny_images(1), tmp_path / "x.onnx")
+def test_an_example_of_one_image_leaves_the_batch_free_too(
+    subnet: nn.Module, exported: OnnxFile, tmp_path: Path
+) -> None:
+    own = {"architecture": '{"width": 3}'}
+    alone = export_onnx(subnet, tiny_images(1), tmp_path / "x.onnx", properties=own)
+    assert alone.sha256 == exported.sha256
+    assert alone.inputs[0].shape == ("batch", 3, 32, 32)
+
+
+class _Fused(nn.Module):
+    """Ids and a mask by keyword, a dictionary of two answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(7, 8)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, ids: torch.Tensor, *, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+        x = self.embed(ids) * mask[..., None]
+        return {"scores": self.head(x), "mean": x.mean((1, 2))}
+
+
+def test_inputs_and_outputs_keep_their_names_and_free_axes(tmp_path: Path) -> None:
+    network = _Fused().eval()
+    inputs = Inputs((torch.arange(10).view(2, 5) % 7,), {"mask": torch.rand(2, 5)})
+    lengths = {"ids": {1: "length"}, "mask": {1: "length"}}
+    file = export_onnx(network, inputs, tmp_path / "x.onnx", free_axes=lengths)
+    assert [(port.name, port.dtype, port.shape) for port in file.inputs] == [
+        ("ids", "int64", ("batch", "length")),
+        ("mask", "float", ("batch", "length")),
+    ]
+    assert [port.name for port in file.outputs] == ["scores", "mean"]
+    assert check_onnx(file.path, network, inputs).max_relative <= 1e-5
+    longer = Inputs((torch.arange(18).view(2, 9) % 7,), {"mask": torch.rand(2, 9)})
+    assert check_onnx(file.path, network, longer).max_relative <= 1e-5
+
+
+def test_free_axes_of_an_unknown_input_name_the_nearest(tmp_path: Path) -> None:
+    inputs = Inputs((torch.zeros(2, 5, dtype=torch.long),), {"mask": torch.rand(2, 5)})
+    with pytest.raises(ExportError, match="'idz'; did you mean 'ids'"):
+        export_onnx(_Fused().eval(), inputs, tmp_path / "x.onnx", free_axes={"idz": {1: "length"}})
 
 
 class _Untraceable(nn.Module):

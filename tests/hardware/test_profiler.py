@@ -9,7 +9,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from torch import Tensor, nn
+from torch import nn
 
 from hardware.bursts import half_width
 from hardware.errors import DeviceError
@@ -18,6 +18,7 @@ from hardware.options import DeviceOptions, ProfileOptions
 from hardware.profiler import profile
 from hardware.runners import Runner, runtimes
 from hardware.sampling import spread
+from supernet.elastic.inputs import Inputs
 from supernet.elastic.supernet import Supernet
 from supernet.errors import StateError
 from tests.tiny import tiny_images, tiny_supernet
@@ -42,7 +43,7 @@ class _Fake:
     def __init__(self, options: DeviceOptions) -> None:
         self.rng = Random(0)
 
-    def load(self, module: nn.Module, file: Path | None, example: Tensor) -> Runner:
+    def load(self, module: nn.Module, file: Path | None, inputs: Inputs) -> Runner:
         return _FakeRunner(sum(p.numel() for p in module.parameters()), self.rng)
 
 

@@ -10,6 +10,7 @@ from hardware.errors import ExportError
 from hardware.export import export_onnx
 from hardware.options import DeviceOptions
 from hardware.runners import runtimes
+from supernet.elastic.inputs import Inputs
 from tests.tiny import tiny_images, tiny_supernet
 
 
@@ -27,7 +28,7 @@ def test_a_runtime_says_what_it_is_and_times_every_call(name: str, file: Path) -
     for said in (runtime.version, runtime.provider, runtime.optimisation, runtime.precision):
         assert said
     runner = runtime.load(
-        net.extract(net.space.smallest()), file if runtime.reads_onnx else None, tiny_images(1)
+        net.extract(net.space.smallest()), file if runtime.reads_onnx else None, Inputs.of(tiny_images(1))
     )
     times = runner.burst(4)
     assert len(times) == 4
@@ -38,4 +39,4 @@ def test_a_file_that_is_no_network_ends_in_one_clear_error(tmp_path: Path) -> No
     (tmp_path / "x.onnx").write_bytes(b"not a network")
     net = tiny_supernet()
     with pytest.raises(ExportError, match="cannot load"):
-        runtimes["onnxruntime"](DeviceOptions()).load(net, tmp_path / "x.onnx", tiny_images(1))
+        runtimes["onnxruntime"](DeviceOptions()).load(net, tmp_path / "x.onnx", Inputs.of(tiny_images(1)))

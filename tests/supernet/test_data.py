@@ -11,11 +11,18 @@ import torch
 from PIL import Image
 
 from supernet import data
-from supernet.data import augment, load
+from supernet.data import ImageDataset, augment
 from supernet.errors import DataError
 from supernet.images import decode_square
 from supernet.options import DataOptions
 from supernet.seeds import generator
+from supernet.sources import load_data
+
+
+def load(options: DataOptions) -> ImageDataset:
+    found = load_data(options)
+    assert isinstance(found, ImageDataset)
+    return found
 
 
 def image_folder(root: Path, splits: dict[str, dict[str, int]], mode: str = "RGB", size: int = 12) -> Path:
@@ -55,7 +62,7 @@ def test_the_split_follows_its_seed_and_nothing_else() -> None:
 
 def test_training_images_are_shown_with_mean_zero_and_deviation_one() -> None:
     digits = load(DataOptions(resolution=16, channels=3))
-    x = digits.show(digits.train.images)
+    x = digits.normalise(digits.train.images)
     assert x.shape[1:] == (3, 16, 16)
     torch.testing.assert_close(x.mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
     torch.testing.assert_close(x.std((0, 2, 3)), torch.ones(3), atol=1e-4, rtol=0)
@@ -83,8 +90,8 @@ def test_calibration_batches_mix_the_classes_of_a_sorted_data_set(tmp_path: Path
     sorted_by_class = load(DataOptions(source=f"folder:{root}", resolution=8))
     assert sorted_by_class.train.labels.diff().min() >= 0
     share = [
-        (batch[:, None] == sorted_by_class.show(sorted_by_class.train.images)[None]).flatten(2).all(2)
-        for batch in sorted_by_class.calibration_batches(images=48, batch_size=24)
+        (batch[:, None] == sorted_by_class.normalise(sorted_by_class.train.images)[None]).flatten(2).all(2)
+        for batch, _ in sorted_by_class.calibration_batches(48, batch_size=24)
     ]
     assert len(share) == 2
     for match in share:

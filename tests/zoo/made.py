@@ -56,6 +56,7 @@ def manifest(
     return Manifest(
         id=entry,
         kind="subnet",
+        task="image-classification",
         parent="digits-supernet",
         space=SpaceRecord(name="tiny", fingerprint=SPACE.fingerprint, log10_size=SPACE.log10_size),
         architecture=describe_architecture(SPACE, SPACE.smallest()),
@@ -66,7 +67,14 @@ def manifest(
         recipe=RecipeRecord(strategy="sandwich", epochs=3, seeds=(0,), config_sha256="cd" * 32),
         metrics=(
             MetricRecord(
-                dataset="digits", split="test", metric="accuracy", value=accuracy, n=360, ci=(95.0, 99.0)
+                dataset="digits",
+                split="test",
+                metric="accuracy",
+                value=accuracy,
+                unit="%",
+                sense="max",
+                n=360,
+                ci=(95.0, 99.0),
             ),
         ),
         costs={"params": params, "macs": 10 * params},

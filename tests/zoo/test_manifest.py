@@ -46,8 +46,8 @@ def test_a_missing_key_is_named(key: str) -> None:
 
 
 def test_another_schema_is_refused() -> None:
-    with pytest.raises(StateError, match="schema_version is 2; this version reads 1"):
-        parse(json.dumps(_document() | {"schema_version": 2}).encode(), "here")
+    with pytest.raises(StateError, match="schema_version is 1; this version reads 2"):
+        parse(json.dumps(_document() | {"schema_version": 1}).encode(), "here")
 
 
 def test_genes_that_were_changed_by_hand_are_noticed() -> None:
@@ -84,4 +84,4 @@ def test_the_card_tells_licence_accuracy_and_latency() -> None:
     assert 'license: "apache-2.0"' in front
     assert json.loads(front.split("model-index: ")[1])[0]["results"][0]["metrics"][0]["value"] == 97.0
     assert "| desk | 1 | 0.9 to 1.2 | 1.1 | 100 | 2026-01-01 |" in text
-    assert "| digits | test | accuracy | 97 | 95 to 99 | 360 |" in text
+    assert "| digits | test | accuracy | 97 % | 95 to 99 | 360 |" in text

@@ -29,7 +29,8 @@ def cache(tmp_path: Path) -> Cache:
 def test_a_pulled_entry_has_every_file_as_published(tmp_path: Path, cache: Cache) -> None:
     store = made.store(tmp_path, *ENTRIES)
     pulled = pull(store, "digits-knee", cache=cache)
-    assert pulled.manifest.metric() == 98.0
+    metric = pulled.manifest.metric()
+    assert metric is not None and metric.value == 98.0
     for file in pulled.manifest.files:
         assert describe_file(pulled.folder / file.path, file.path) == file
 
@@ -38,7 +39,7 @@ def test_a_pulled_network_runs(tmp_path: Path, cache: Cache) -> None:
     subnet = load_onnx(pull(made.store(tmp_path, *ENTRIES), "digits-knee", cache=cache))
     images = np.ones((2, 4), dtype=np.float32)
     np.testing.assert_array_equal(subnet(images), [[18, 22, 26]] * 2)
-    with pytest.raises(StateError, match=r"digits-knee takes \['batch', 4\], images of shape \(2, 5\)"):
+    with pytest.raises(StateError, match=r"digits-knee takes .*\['batch', 4\].*float32\[2, 5\]"):
         subnet(np.ones((2, 5), dtype=np.float32))
 
 

@@ -36,7 +36,10 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="One option, as section.key=value; may be repeated.", metavar="KEY=VALUE"),
 ]
-Data = Annotated[str | None, typer.Option("--data", help="digits | folder:PATH | torchvision:NAME@ROOT")]
+Data = Annotated[
+    str | None,
+    typer.Option("--data", help="digits | folder:PATH | torchvision:NAME@ROOT | scattered | text:PATH"),
+]
 MaxLatency = Annotated[
     float | None, typer.Option("--max-latency-ms", help="Limit on the latency, in milliseconds.")
 ]
@@ -69,11 +72,10 @@ def train(run: RunFolder = DEFAULT_RUN, config: Config = None, data: Data = None
 
     opened, narrator = _open(run, config, data, set_), _narrator()
     with narrator.progress() as progress:
-        net, history = step(opened, progress)
-    last = history[-1]
+        trainer = step(opened, progress)
     narrator.say(
-        f"10^{net.space.log10_size:.1f} networks after {len(history)} epochs; on the search split "
-        f"the largest gets {last.largest or 0:.1%} right, the smallest {last.smallest or 0:.1%}."
+        f"10^{trainer.supernet.space.log10_size:.1f} networks after {len(trainer.history)} epochs; "
+        f"on the search split: {trainer.words()}."
     )
     narrator.say(f"{opened.supernet} holds the supernet. Next: supernet profile --run {run}")
 

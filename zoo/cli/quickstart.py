@@ -46,20 +46,15 @@ def quickstart(run: Run, narrator: Narrator, command: str) -> list[Proof]:
 def _train(run: Run, narrator: Narrator) -> Bench:
     narrator.heading("1. Train one supernet")
     with narrator.progress() as progress:
-        _, history = train(run, progress)
+        trainer = train(run, progress)
     bench = opened(run)
     data, space = bench.dataset, bench.net.space
     narrator.say(
-        f"{data.name}: {len(data.train):,} images to train on, {len(data.search):,} to search on, "
-        f"{len(data.test):,} that nobody sees until the end."
+        f"{data.name}: {data.count('train'):,} examples to train on, {data.count('search'):,} to search on, "
+        f"{data.count('test'):,} that nobody sees until the end."
     )
     narrator.say(f"One set of weights now holds 10^{space.log10_size:.1f} networks ({len(space)} choices).")
-    last = history[-1]
-    if last.largest is not None and last.smallest is not None:
-        narrator.say(
-            f"On the search split the largest gets {last.largest:.1%} right, "
-            f"the smallest {last.smallest:.1%}."
-        )
+    narrator.say(f"On the search split: {trainer.words()}.")
     narrator.say(f"Curves: tensorboard --logdir {run.training}")
     return bench
 
@@ -97,8 +92,8 @@ def _publish_and_pull(bench: Bench, known: Profiled, proofs: Sequence[Proof], na
     entry = back.pulled.manifest
     narrator.say(f"Asked for the best under {back.limit_ms:.3f} ms on this device: {entry.id}.")
     narrator.say(
-        f"Pulled {len(entry.files)} files, every hash checked; it runs, and gets {back.right:.1%} of "
-        f"{back.images} test images right."
+        f"Pulled {len(entry.files)} files, every hash checked; it runs: {back.result.scores[0].metric.name} "
+        f"{back.result} examples of the test split."
     )
 
 

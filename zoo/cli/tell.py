@@ -8,7 +8,7 @@ from search.report import rows
 from zoo.cli.narrator import Narrator
 from zoo.pipeline.prove import Proof
 from zoo.pipeline.steps import Profiled, Searched
-from zoo.store.manifest import Manifest
+from zoo.store.manifest import Manifest, MetricRecord
 
 
 def tell_profile(known: Profiled, narrator: Narrator) -> None:
@@ -69,6 +69,10 @@ def proof_row(proof: Proof) -> dict[str, str]:
     }
 
 
+def _shown(metric: MetricRecord | None) -> str:
+    return "" if metric is None else f"{metric.metric} {metric.value:.4g} {metric.unit}".strip()
+
+
 def entry_rows(
     entries: Sequence[Manifest], device: str | None, max_latency_ms: float | None
 ) -> list[dict[str, str]]:
@@ -82,7 +86,7 @@ def entry_rows(
             continue
         row = {
             "entry": entry.id,
-            "test accuracy (%)": f"{entry.metric() or float('nan'):.2f}",
+            "test": _shown(entry.metric()),
             "median ms": f"{latency.median_ms:.3f}" if latency else "",
             "device": latency.device["name"] if latency else "",
             "parameters": f"{entry.costs['params']:,.0f}",

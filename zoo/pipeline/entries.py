@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from importlib.metadata import version
 from math import sqrt
-from typing import Any
 
 from hardware.export import OPSET
 from hardware.measurement import Profile
 from supernet.config import to_toml
-from supernet.data import Dataset
+from supernet.data import SPLITS
 from supernet.elastic.storage import WEIGHTS as SUPERNET_WEIGHTS
-from supernet.evaluate import Accuracy
+from supernet.evaluate import Result
+from supernet.tasks.task import Dataset, Score
 from zoo.pipeline.prove import ONNX, WEIGHTS, Proof
 from zoo.pipeline.run import Run
 from zoo.pipeline.steps import Bench
@@ -27,6 +27,7 @@ from zoo.store.manifest import (
     ParityRecord,
     RecipeRecord,
     SpaceRecord,
+    TensorRecord,
     describe_architecture,
     hash_file,
 )
@@ -64,6 +65,7 @@ def manifest(bench: Bench, proof: Proof, profile: Profile) -> Manifest:
     return Manifest(
         id=entry_id(run, proof),
         kind="subnet",
+        task=data.task.name,
         parent=hash_file(run.supernet / SUPERNET_WEIGHTS),
         space=SpaceRecord(
             name=run.options.supernet.model, fingerprint=space.fingerprint, log10_size=space.log10_size
@@ -79,14 +81,14 @@ def manifest(bench: Bench, proof: Proof, profile: Profile) -> Manifest:
             seeds=(run.options.train.seed, run.options.search.seed),
             config_sha256=hashlib.sha256(to_toml(run.options).encode()).hexdigest(),
         ),
-        metrics=(_metric(data, "search", proof.search), _metric(data, "test", proof.test)),
+        metrics=(*_metrics(data, "search", proof.search), *_metrics(data, "test", proof.test)),
         costs={"params": proof.params, "macs": proof.macs, "onnx_bytes": proof.onnx.size_bytes},
         versions={name: version(name) for name in LIBRARIES},
         devices=(_device(proof, profile),),
         calibration=CalibrationRecord(
             split="train",
-            images=run.options.train.calibration_images,
-            method="cumulative mean and biased variance, shuffled images",
+            examples=run.options.train.calibration_examples,
+            method="cumulative mean and biased variance, shuffled examples",
         ),
         parity=ParityRecord(
             runtime=f"onnxruntime {version('onnxruntime')}",
@@ -95,7 +97,8 @@ def manifest(bench: Bench, proof: Proof, profile: Profile) -> Manifest:
             batches=proof.parity.batches,
         ),
         opset=OPSET,
-        input_shape=tuple(bench.example[:1].shape),
+        inputs=tuple(TensorRecord(**vars(port)) for port in proof.onnx.inputs),
+        outputs=tuple(TensorRecord(**vars(port)) for port in proof.onnx.outputs),
         date=proof.measured.date[:10],
     )
 
@@ -107,39 +110,36 @@ def entry_id(run: Run, proof: Proof) -> str:
 
 
 def _dataset(data: Dataset) -> DatasetRecord:
-    preprocess: dict[str, Any] = {
-        "resolution": data.resolution,
-        "channels": data.channels,
-        "mean": data.mean.flatten().tolist(),
-        "std": data.std.flatten().tolist(),
-        "scale": "bytes / 255, then (x - mean) / std",
-    }
     return DatasetRecord(
         name=data.name.partition(":")[0] if data.name.startswith("folder:") else data.name.partition("@")[0],
-        splits={name: len(data.split(name)) for name in ("train", "search", "test")},
-        preprocess=preprocess,
-        classes=data.classes,
+        splits={name: data.count(name) for name in SPLITS},
+        preprocess=data.preprocessing(),
+        classes=getattr(data.task, "classes", ()),
     )
 
 
-def _metric(data: Dataset, split: str, found: Accuracy) -> MetricRecord:
-    low, high = wilson(found)
-    return MetricRecord(
-        dataset=data.name.partition(":")[0],
-        split=split,
-        metric="accuracy",
-        value=100 * found.share,
-        n=found.images,
-        ci=(100 * low, 100 * high),
-    )
+def _metrics(data: Dataset, split: str, found: Result) -> list[MetricRecord]:
+    return [
+        MetricRecord(
+            dataset=data.name.partition(":")[0],
+            split=split,
+            metric=score.metric.name,
+            value=score.value,
+            unit=score.metric.unit,
+            sense=score.metric.sense,
+            n=found.examples,
+            ci=wilson(score) if score.is_share and int(score.count) == found.examples else None,
+        )
+        for score in found.scores
+    ]
 
 
-def wilson(found: Accuracy, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927)."""
-    n, p = found.images, found.share
+def wilson(score: Score, z: float = 1.96) -> tuple[float, float]:
+    """The 95 % interval of a share in percent (Wilson 1927)."""
+    n, p = int(score.count), score.value / 100
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return 100 * max(0.0, middle - half), 100 * min(1.0, middle + half)
 
 
 def _device(proof: Proof, profile: Profile) -> DeviceRecord:

@@ -10,7 +10,7 @@ import numpy as np
 from search.archive import Evaluation
 from search.report import FrontFigure, Point, draw, points
 from zoo.pipeline.prove import Proof
-from zoo.pipeline.steps import ACCURACY, LATENCY, Bench, Profiled, Searched, objectives
+from zoo.pipeline.steps import LATENCY, Bench, Profiled, Searched, objectives
 
 
 def draw_front(
@@ -30,28 +30,28 @@ def draw_front(
 def figure(
     bench: Bench, known: Profiled, searched: Searched, proofs: Sequence[Proof], command: str
 ) -> FrontFigure:
-    """All that the picture of a front shows; the accuracy of what was only timed is taken now."""
+    """All that the picture of a front shows; the quality of what was only timed is taken now."""
     space = bench.net.space
     largest = space.largest()
-    accuracy, latency, _ = objectives(bench, known)
+    quality, latency, _ = objectives(bench, known)
     measured = known.profile.measurements
     shown = [
         Point(
             m.median_ms,
-            float(accuracy([space.architecture(m.genes)])[0]),
+            float(quality([space.architecture(m.genes)])[0]),
             m.median_ms * (1 - m.ci),
             m.median_ms * (1 + m.ci),
         )
         for m in measured
     ]
     at = {m.arch: point for m, point in zip(measured, shown)}
-    top = at.get(largest.id) or Point(float(latency([largest])[0]), float(accuracy([largest])[0]))
+    top = at.get(largest.id) or Point(float(latency([largest])[0]), float(quality([largest])[0]))
     chosen = [
         (
             p.name,
             Point(
                 p.measured.median_ms,
-                100 * p.search.share,
+                p.search.value,
                 p.measured.median_ms * (1 - p.measured.ci),
                 p.measured.median_ms * (1 + p.measured.ci),
             ),
@@ -60,19 +60,20 @@ def figure(
     ]
     device, seed = known.profile.device, bench.run.options.train.seed
     return FrontFigure(
-        title=f"{bench.dataset.name.partition('@')[0]}: accuracy against latency on this machine",
+        title=f"{bench.dataset.name.partition('@')[0]}: {quality.name} against latency on this machine",
         provenance=f"{command}  (seed {seed}; {device.name}, {device.runtime} {device.version})",
         cost=f"latency (ms, batch of {device.batch}, {device.threads} thread)",
-        gain="accuracy on the search split (%)",
-        estimated=points(searched.result.front, cost=LATENCY, gain=ACCURACY),
+        gain=f"{quality.name} on the search split" + (f" ({quality.unit})" if quality.unit else ""),
+        estimated=points(searched.result.front, cost=LATENCY, gain=quality.name),
         measured=shown,
         chosen=chosen,
         largest=top,
-        baseline=points(searched.baseline.front, cost=LATENCY, gain=ACCURACY),
-        seen=points(_unchosen(searched), cost=LATENCY, gain=ACCURACY),
+        baseline=points(searched.baseline.front, cost=LATENCY, gain=quality.name),
+        sense=quality.sense,
+        seen=points(_unchosen(searched, quality.name), cost=LATENCY, gain=quality.name),
     )
 
 
-def _unchosen(searched: Searched) -> list[Evaluation]:
+def _unchosen(searched: Searched, quality: str) -> list[Evaluation]:
     front = {evaluation.arch for evaluation in searched.result.front}
-    return [e for e in searched.result.evaluations if e.arch not in front and np.isfinite(e.values[ACCURACY])]
+    return [e for e in searched.result.evaluations if e.arch not in front and np.isfinite(e.values[quality])]

@@ -18,7 +18,8 @@ from hardware.export import OnnxFile, Parity, check_onnx, export_onnx, weight_ha
 from hardware.measurement import Measurement, Profile
 from hardware.profiler import profile
 from predictors import Estimate
-from supernet.evaluate import Accuracy, Evaluator
+from supernet.elastic.inputs import output_tensors
+from supernet.evaluate import Evaluator, Result
 from supernet.files import write_atomically
 from supernet.space import Architecture
 from zoo.pipeline.progress import Progress, silent
@@ -32,7 +33,7 @@ class Proof:
     """A chosen subnet and all that was found out about it.
 
     Args:
-        name: why it was chosen: ``fastest``, ``knee``, ``most accurate``.
+        name: why it was chosen: ``fastest``, ``knee``, ``best``.
         arch: which one it is.
         folder: holds ``model.onnx`` and ``model.safetensors``.
         onnx: the exported file.
@@ -41,10 +42,10 @@ class Proof:
         exact: largest difference between the subnet inside the supernet and the one cut out.
         predicted: latency as the predictor had it, in ms.
         measured: latency of this very file.
-        search: accuracy on the split the search saw.
-        test: accuracy on the split nothing has seen.
+        search: what it is worth on the split the search saw.
+        test: likewise on the split nothing has seen.
         params: parameters.
-        macs: multiply-adds of one image.
+        macs: multiply-adds of one example.
     """
 
     name: str
@@ -56,8 +57,8 @@ class Proof:
     exact: float
     predicted: Estimate
     measured: Measurement
-    search: Accuracy
-    test: Accuracy
+    search: Result
+    test: Result
     params: int
     macs: int
 
@@ -94,7 +95,7 @@ def prove(
     measured = _measure(bench, known, cuts, progress)
     found = {m.arch: m for m in measured.measurements}
     test = Evaluator(
-        bench.net, bench.dataset, "test", calibration_images=bench.run.options.train.calibration_images
+        bench.net, bench.dataset, "test", calibration_examples=bench.run.options.train.calibration_examples
     )
     return [_proof(bench, known, cut, found[cut.arch.id], test) for cut in cuts]
 
@@ -108,13 +109,19 @@ def _cut(bench: Bench, name: str, arch: Architecture) -> _Cut:
         "architecture_values": json.dumps(bench.net.space.decode(arch)),
         "architecture_id": arch.id,
         "space": arch.space,
+        "task": bench.dataset.task.name,
     }
     write_atomically(
         folder / WEIGHTS, to_safetensors({k: v.contiguous() for k, v in subnet.state_dict().items()})
     )
-    return _Cut(
-        name, arch, folder, subnet, export_onnx(subnet, bench.example, folder / ONNX, properties=properties)
+    file = export_onnx(
+        subnet,
+        bench.example(arch),
+        folder / ONNX,
+        free_axes=bench.dataset.task.free_axes,
+        properties=properties,
     )
+    return _Cut(name, arch, folder, subnet, file)
 
 
 def _measure(bench: Bench, known: Profiled, cuts: list[_Cut], progress: Progress) -> Profile:
@@ -131,6 +138,7 @@ def _measure(bench: Bench, known: Profiled, cuts: list[_Cut], progress: Progress
         options=replace(options.profile, seconds=min(options.profile.seconds, 5.0 * len(files))),
         device=options.device,
         files=files,
+        free_axes=bench.dataset.task.free_axes,
         against=known.profile,
         progress=progress,
     )
@@ -138,20 +146,23 @@ def _measure(bench: Bench, known: Profiled, cuts: list[_Cut], progress: Progress
 
 def _proof(bench: Bench, known: Profiled, cut: _Cut, measured: Measurement, test: Evaluator) -> Proof:
     genes = bench.net.space.matrix([cut.arch])
-    images = bench.dataset.calibration_batches(64, 64)[0]
-    inside = bench.net(images, cut.arch, bench.evaluator.statistics(cut.arch))
+    task, values = bench.dataset.task, bench.net.input_values(cut.arch)
+    inputs = task.inputs(bench.dataset.calibration_batches(64, 64)[0], values)
+    inside = inputs.call(bench.net.subnet(cut.arch, bench.evaluator.statistics(cut.arch)))
+    alone = inputs.call(cut.subnet)
+    pairs = zip(output_tensors(inside), output_tensors(alone), strict=True)
     return Proof(
         name=cut.name,
         arch=cut.arch,
         folder=cut.folder,
         onnx=cut.onnx,
         weights_sha256=weight_hash(cut.subnet),
-        parity=check_onnx(cut.onnx.path, cut.subnet, bench.example),
-        exact=(inside - cut.subnet(images)).abs().max().item(),
+        parity=check_onnx(cut.onnx.path, cut.subnet, bench.example(cut.arch)),
+        exact=max((a - b).abs().max().item() for (_, a), (_, b) in pairs),
         predicted=known.predictor.predict(genes),
         measured=measured,
-        search=bench.evaluator.of(cut.subnet),
-        test=test.of(cut.subnet),
+        search=bench.evaluator.of(cut.subnet, values),
+        test=test.of(cut.subnet, values),
         params=int(bench.costs.params(genes)[0]),
         macs=int(bench.costs.macs(genes)[0]),
     )

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+from torch.utils._pytree import tree_map
+
 from hardware.device import local_device
+from supernet.evaluate import Result
 from zoo.pipeline.prove import Proof
 from zoo.pipeline.steps import Bench
 from zoo.store import open_store
@@ -20,14 +24,12 @@ class PulledBack:
     Args:
         pulled: the entry, every hash checked.
         limit_ms: the latency it was asked to stay within.
-        right: share of the images it classified rightly, 0 to 1.
-        images: how many it was shown, of the test split.
+        result: what the file is worth on some examples of the test split.
     """
 
     pulled: Pulled
     limit_ms: float
-    right: float
-    images: int
+    result: Result
 
 
 def pull_back(bench: Bench, proofs: Sequence[Proof]) -> PulledBack:
@@ -41,6 +43,10 @@ def pull_back(bench: Bench, proofs: Sequence[Proof]) -> PulledBack:
     limit = sorted(proof.measured.median_ms for proof in proofs)[len(proofs) // 2] * 1.001
     here = local_device(bench.run.options.device)
     pulled = pull(store, best(manifests(store), device=here.id, max_latency_ms=limit).id)
-    images, labels = next(bench.dataset.batches("test", 256))
-    answers = load_onnx(pulled)(images.numpy())
-    return PulledBack(pulled, limit, float((answers.argmax(1) == labels.numpy()).mean()), len(labels))
+    network, task = load_onnx(pulled), bench.dataset.task
+    values = {k: v for k, v in pulled.manifest.architecture.values.items() if k == "resolution"}
+    batch = next(bench.dataset.batches("test", 256))
+    inputs = task.inputs(batch, values if bench.net.resizes_inputs else {})
+    answers = network(*(tensor.numpy() for tensor in inputs.tensors))
+    outputs = tree_map(torch.from_numpy, answers)
+    return PulledBack(pulled, limit, Result(task.metrics(outputs, batch), inputs.batch))

@@ -12,7 +12,6 @@ from functools import cached_property, partial
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from hardware.measurement import Profile
 from hardware.profiler import profile
@@ -24,20 +23,22 @@ from search.engine import SearchResult, random_search, search
 from search.front import choose, front
 from search.objective import Objective
 from supernet.build import build
-from supernet.data import Dataset, load
 from supernet.elastic.costs import Costs
+from supernet.elastic.inputs import Inputs
 from supernet.elastic.storage import WEIGHTS
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ArchitectureError, StateError
 from supernet.evaluate import Evaluator
+from supernet.sources import load_data
 from supernet.space import Architecture
-from supernet.trainer import Epoch, Trainer
+from supernet.tasks.task import Dataset, Metric
+from supernet.trainer import Trainer
 from zoo.pipeline.progress import Progress, silent
 from zoo.pipeline.run import Run
 from zoo.store.manifest import hash_file
 
 ARCHIVE = "archive.jsonl"
-ACCURACY, LATENCY, PARAMS = "accuracy", "latency", "params"
+LATENCY, PARAMS = "latency", "params"
 
 
 @dataclass(frozen=True)
@@ -54,56 +55,54 @@ class Bench:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The images."""
-        return load(self.run.options.data)
+        """The examples, with their task."""
+        return load_data(self.run.options.data)
 
-    @cached_property
-    def example(self) -> Tensor:
-        """Two images as the networks take them ``(2, channels, resolution, resolution)``."""
-        return torch.zeros(2, self.dataset.channels, self.dataset.resolution, self.dataset.resolution)
+    @property
+    def quality(self) -> Metric:
+        """What networks are ranked by."""
+        return self.dataset.task.measures[0]
+
+    def example(self, arch: Architecture) -> Inputs:
+        """Two examples as an architecture takes them."""
+        return self.dataset.task.example_inputs(self.net.input_values(arch))
 
     @cached_property
     def costs(self) -> Costs:
-        """Exact costs of any architecture."""
-        return self.net.costs((1, *self.example.shape[1:]))
+        """Exact costs of any architecture, each for its own inputs."""
+        return self.net.costs()
 
     @cached_property
     def evaluator(self) -> Evaluator:
-        """Accuracy on the search split."""
+        """Judges on the search split."""
         options = self.run.options
         return Evaluator(
             self.net,
             self.dataset,
-            images=options.search.images,
-            calibration_images=options.train.calibration_images,
+            examples=options.search.examples,
+            calibration_examples=options.train.calibration_examples,
         )
 
 
-def train(run: Run, progress: Progress = silent) -> tuple[Supernet, list[Epoch]]:
+def train(run: Run, progress: Progress = silent) -> Trainer:
     """Train the run's supernet, or load it when that is done.
 
     Returns:
-        The supernet in evaluation mode, and one entry per epoch.
+        The trainer, with the supernet in evaluation mode and the history.
 
     Raises:
         DataError: when the data are missing or damaged.
         StateError: when the folder holds the checkpoint of another training.
     """
     torch.set_num_threads(run.options.train.threads)
-    dataset = load(run.options.data)
-    net = build(
-        run.options.supernet,
-        classes=len(dataset.classes),
-        channels=dataset.channels,
-        resolution=dataset.resolution,
-        seed=run.options.train.seed,
-    )
+    dataset = load_data(run.options.data)
+    net = build(run.options.supernet, dataset.task, seed=run.options.train.seed)
     trainer = Trainer(net, dataset, run.options.train, run.training)
     run.keep()
-    history = trainer.run(partial(progress, "training"))
+    trainer.run(partial(progress, "training"))
     progress("training", trainer.steps, trainer.steps)
     net.save(run.supernet)
-    return net, history
+    return trainer
 
 
 def opened(run: Run) -> Bench:
@@ -148,6 +147,7 @@ def profile_device(bench: Bench, progress: Progress = silent) -> Profiled:
         archs,
         bench.example,
         bench.run.profile,
+        free_axes=bench.dataset.task.free_axes,
         options=options.profile,
         device=options.device,
         progress=progress,
@@ -198,14 +198,14 @@ class Searched:
 
 
 def objectives(bench: Bench, known: Profiled) -> tuple[Objective, ...]:
-    """Accuracy on the search split, predicted latency, exact parameters, with the limits of the options."""
-    limits, space = bench.run.options.search, bench.net.space
+    """Quality on the search split, predicted latency, exact parameters, with the limits of the options."""
+    limits, space, quality = bench.run.options.search, bench.net.space, bench.quality
     return (
         Objective(
-            ACCURACY,
-            "%",
-            "max",
-            lambda archs: np.array([100 * bench.evaluator(arch).share for arch in archs]),
+            quality.name,
+            quality.unit,
+            quality.sense,
+            lambda archs: np.array([bench.evaluator(arch).value for arch in archs]),
         ),
         Objective(
             LATENCY,
@@ -270,7 +270,7 @@ def evaluations(bench: Bench, known: Profiled) -> list[Evaluation]:
 
 
 def pick(bench: Bench, known: Profiled, ids: Sequence[str] = ()) -> dict[str, Architecture]:
-    """The evaluated networks of these ids, or the fastest, the knee and the most accurate of the front.
+    """The evaluated networks of these ids, or the fastest, the knee and the best of the front.
 
     Raises:
         ArchitectureError: for an id no search of this run has evaluated.
@@ -279,7 +279,7 @@ def pick(bench: Bench, known: Profiled, ids: Sequence[str] = ()) -> dict[str, Ar
     """
     evaluated, goals = evaluations(bench, known), objectives(bench, known)
     if not ids:
-        picked = choose(front(evaluated, goals), goals, cost=LATENCY, gain=ACCURACY)
+        picked = choose(front(evaluated, goals), goals, cost=LATENCY, gain=bench.quality.name)
         return {name: evaluation.arch for name, evaluation in picked.items()}
     named = {evaluation.arch.id: evaluation.arch for evaluation in evaluated}
     for wanted in ids:
@@ -296,5 +296,5 @@ def _subject(bench: Bench) -> dict[str, str]:
     return {
         "weights": hash_file(bench.run.supernet / WEIGHTS),
         "profile": hash_file(bench.run.profile / "profile.json"),
-        "images": str(min(bench.run.options.search.images, len(bench.dataset.search))),
+        "examples": str(min(bench.run.options.search.examples, bench.dataset.count("search"))),
     }

@@ -22,7 +22,7 @@ def card(manifest: Manifest) -> str:
 def _front(manifest: Manifest) -> dict[str, Any]:
     results = [
         {
-            "task": {"type": "image-classification"},
+            "task": {"type": manifest.task},
             "dataset": {"name": metric.dataset, "type": metric.dataset, "split": metric.split},
             "metrics": [{"type": metric.metric, "value": metric.value}],
         }
@@ -31,6 +31,7 @@ def _front(manifest: Manifest) -> dict[str, Any]:
     return {
         "license": manifest.licences.weights.lower(),
         "library_name": "onnx",
+        "pipeline_tag": manifest.task,
         "tags": ["supernet", manifest.kind, manifest.space.name],
         "datasets": [manifest.dataset.name],
         "model-index": [{"name": manifest.id, "results": results}],
@@ -48,7 +49,7 @@ def _summary(manifest: Manifest) -> str:
 
 def _metrics(manifest: Manifest) -> str:
     rows = [
-        (m.dataset, m.split, m.metric, f"{m.value:.4g}", _interval(m.ci), f"{m.n:,}")
+        (m.dataset, m.split, m.metric, f"{m.value:.4g} {m.unit}".strip(), _interval(m.ci), f"{m.n:,}")
         for m in manifest.metrics
     ]
     return _table(("data", "split", "metric", "value", "95 % interval", "examples"), rows)
@@ -74,7 +75,9 @@ def _provenance(manifest: Manifest) -> str:
     lines.append(f"- trained by `{recipe.strategy}` for {recipe.epochs} epochs, seeds {list(recipe.seeds)}")
     if manifest.calibration:
         c = manifest.calibration
-        lines.append(f"- statistics re-estimated on {c.images:,} images of the {c.split} split ({c.method})")
+        lines.append(
+            f"- statistics re-estimated on {c.examples:,} examples of the {c.split} split ({c.method})"
+        )
     if manifest.parity:
         p = manifest.parity
         lines.append(
@@ -90,7 +93,13 @@ def _provenance(manifest: Manifest) -> str:
 
 
 def _use(manifest: Manifest) -> str:
-    return f"    supernet zoo pull {manifest.id}"
+    ports = [
+        (side, t.name, t.dtype, " x ".join(map(str, t.shape)))
+        for side, tensors in (("input", manifest.inputs), ("output", manifest.outputs))
+        for t in tensors
+    ]
+    table = _table(("", "name", "type", "shape"), ports)
+    return "\n\n".join(part for part in (table, f"    supernet zoo pull {manifest.id}") if part)
 
 
 def _interval(ci: tuple[float, float] | None) -> str:

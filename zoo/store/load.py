@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
@@ -28,20 +27,25 @@ class OnnxSubnet:
     manifest: Manifest
     session: Any
 
-    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits ``(batch, classes)`` of images ``(batch, channels, height, width)``.
+    def __call__(self, *inputs: NDArray[Any], **named: NDArray[Any]) -> Any:
+        """What the network answers: an array, or a dictionary of them by name when there are several.
+
+        Args:
+            *inputs: its inputs in the order of the file, e.g. images ``(batch, channels, height, width)``.
+            **named: inputs by name instead.
 
         Raises:
-            StateError: when the images do not fit the network.
+            StateError: when they do not fit the network.
         """
+        wanted = {entry.name: f"{entry.type}{entry.shape}" for entry in self.session.get_inputs()}
+        given = dict(zip(wanted, inputs)) | named
         try:
-            (logits,) = self.session.run(None, {self.session.get_inputs()[0].name: images})
-        except ORT_ERRORS as error:
-            wanted = self.session.get_inputs()[0].shape
-            raise StateError(
-                f"{self.manifest.id} takes {wanted}, images of shape {images.shape} were given"
-            ) from error
-        return np.asarray(logits, dtype=np.float32)
+            answers = self.session.run(None, given)
+        except (*ORT_ERRORS, ValueError) as error:
+            shown = {name: f"{array.dtype}{list(array.shape)}" for name, array in given.items()}
+            raise StateError(f"{self.manifest.id} takes {wanted}, {shown} were given") from error
+        names = [entry.name for entry in self.session.get_outputs()]
+        return answers[0] if len(names) == 1 else dict(zip(names, answers))
 
 
 def load_onnx(pulled: Pulled, *, threads: int = 1) -> OnnxSubnet:

@@ -18,7 +18,7 @@ import msgspec
 from supernet.errors import StateError
 from supernet.space import Architecture, SearchSpace, Value
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST, CARD = "manifest.json", "README.md"
 FORMATS = {
     ".onnx": "onnx",
@@ -87,7 +87,7 @@ class LicenceRecord(Record, frozen=True):
 
 
 class DatasetRecord(Record, frozen=True):
-    """The data: its ``name``, images per split, and how an image becomes an input."""
+    """The data: its ``name``, examples per split, and how an example becomes an input."""
 
     name: str
     splits: dict[str, int]
@@ -114,12 +114,17 @@ class RecipeRecord(Record, frozen=True):
 
 
 class MetricRecord(Record, frozen=True):
-    """One quality: ``value`` of ``metric`` on ``n`` examples of a split, with its 95 % interval."""
+    """One quality: ``value`` of ``metric`` on ``n`` examples of a split, with its 95 % interval.
+
+    The first one of a split ranks networks; ``sense`` says which way is better.
+    """
 
     dataset: str
     split: str
     metric: str
     value: float
+    unit: str
+    sense: Literal["min", "max"]
     n: int
     ci: tuple[float, float] | None = None
 
@@ -152,11 +157,19 @@ class DeviceRecord(Record, frozen=True):
             raise StateError("a device needs an 'id' and a 'name'")
 
 
+class TensorRecord(Record, frozen=True):
+    """An input or output of the exported file; an axis of any length has a name in place of a size."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
 class CalibrationRecord(Record, frozen=True):
-    """How normalisation statistics were re-estimated: on ``images`` of a ``split``, by which ``method``."""
+    """How normalisation statistics were re-estimated: on ``examples`` of a ``split``, by which ``method``."""
 
     split: str
-    images: int
+    examples: int
     method: str
 
 
@@ -175,11 +188,14 @@ class Manifest(Record, frozen=True):
     Args:
         id: unique in its store; lower-case letters, digits, dots, dashes, underscores.
         kind: whether it holds shared weights or one network.
+        task: what it is for, as model hubs call it: ``image-classification``.
         parent: id or weight hash of the supernet it was cut from; None for a supernet.
         weights_sha256: `hardware.export.weight_hash` of its parameters and buffers.
         costs: exact counts, at least ``params``.
         versions: of the libraries that made it.
         opset: of the ONNX file, None when there is none.
+        inputs: what the ONNX file takes, in its order.
+        outputs: what it answers.
 
     Raises:
         StateError: when read from a document with an unknown, missing or wrong key (`parse`).
@@ -187,6 +203,7 @@ class Manifest(Record, frozen=True):
 
     id: str
     kind: Literal["supernet", "subnet"]
+    task: str
     space: SpaceRecord
     architecture: ArchitectureRecord
     weights_sha256: str
@@ -202,7 +219,8 @@ class Manifest(Record, frozen=True):
     calibration: CalibrationRecord | None = None
     parity: ParityRecord | None = None
     opset: int | None = None
-    input_shape: tuple[int, ...] = ()
+    inputs: tuple[TensorRecord, ...] = ()
+    outputs: tuple[TensorRecord, ...] = ()
     date: str = ""
     schema_version: int = SCHEMA_VERSION
 
@@ -231,9 +249,10 @@ class Manifest(Record, frozen=True):
             f"{self.id} holds no *{ending}; it has {', '.join(file.path for file in self.files)}"
         )
 
-    def metric(self, name: str = "accuracy", split: str = "test") -> float | None:
-        """The value of a metric on a split, None when it was not taken."""
-        return next((m.value for m in self.metrics if (m.metric, m.split) == (name, split)), None)
+    def metric(self, name: str | None = None, split: str = "test") -> MetricRecord | None:
+        """A metric on a split, the first one when no name is given; None when it was not taken."""
+        taken = (m for m in self.metrics if m.split == split)
+        return next((m for m in taken if name in (None, m.metric)), None)
 
     def latency(self, device: str) -> DeviceRecord | None:
         """What is known on the device of that id or name, None when nothing is."""

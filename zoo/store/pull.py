@@ -80,10 +80,10 @@ def best(
     device: str | None = None,
     max_latency_ms: float | None = None,
     max_params: float | None = None,
-    metric: str = "accuracy",
+    metric: str | None = None,
     split: str = "test",
 ) -> Manifest:
-    """The subnet with the highest metric under the limits.
+    """The subnet with the best metric under the limits.
 
     Args:
         entries: from `manifests`.
@@ -91,7 +91,7 @@ def best(
             limit unless all entries agree on one.
         max_latency_ms: limit on the measured median.
         max_params: limit on the parameters.
-        metric: what is maximised, among the entries that have it.
+        metric: what decides, among the entries that have it; None for the first one of each.
         split: of the data it was taken on.
 
     Raises:
@@ -100,9 +100,12 @@ def best(
     """
     judged = {m.id: m for m in entries if m.kind == "subnet" and m.metric(metric, split) is not None}
     if not judged:
+        known = {record.metric for m in entries for record in m.metrics if record.split == split}
         raise StateError(
-            f"no subnet of the zoo has the metric {metric!r} on the split {split!r}; publish one first"
+            f"no subnet of the zoo has the metric {metric or 'any'!r} on the split {split!r}"
+            f"{did_you_mean(metric or '', known)}; publish one first"
         )
+    _one_metric(judged.values(), metric, split)
     if device is None and max_latency_ms is not None:
         device = _only_device(list(judged.values()))
     limits = {"latency": (max_latency_ms, "ms"), "params": (max_params, "")}
@@ -129,7 +132,27 @@ def best(
             for name in asked
         )
         raise InfeasibleError(f"no subnet of the zoo has {wanted}; the nearest is {nearest} with {has}")
-    return max(within, key=lambda m: (m.metric(metric, split) or 0.0, -costs[m.id].get("latency", 0.0), m.id))
+    return max(within, key=lambda m: (_quality(m, metric, split), -costs[m.id].get("latency", 0.0), m.id))
+
+
+def _quality(manifest: Manifest, metric: str | None, split: str) -> float:
+    """A metric, so that more is better."""
+    found = manifest.metric(metric, split)
+    assert found is not None
+    return found.value if found.sense == "max" else -found.value
+
+
+def _one_metric(entries: Iterable[Manifest], metric: str | None, split: str) -> None:
+    """Make sure that all entries are ranked by the same metric.
+
+    Raises:
+        StateError: when the zoo holds networks of several kinds and none was named.
+    """
+    found = {record.metric for m in entries if (record := m.metric(metric, split)) is not None}
+    if len(found) > 1:
+        raise StateError(
+            f"the zoo holds networks judged by {', '.join(sorted(found))}; say by which to choose (metric)"
+        )
 
 
 def _manifest(store: Store, entry: str, sha256: str, cache: Cache) -> Manifest:

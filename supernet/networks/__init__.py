@@ -1,0 +1,21 @@
+"""Small plain networks for tasks that timm has none for; `elasticise` makes supernets of them.
+
+Each is one file and one registered name, and knows nothing of being elastic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from supernet.registry import Registry
+
+networks: Registry[Callable[..., nn.Module]] = Registry(
+    "network",
+    modules=("supernet.networks.decoder", "supernet.networks.unet"),
+    group="supernet.networks",
+)
+"""Networks by name; what a task says of itself (`Task.network`) is among their arguments."""
+
+__all__ = ["networks"]

@@ -1,0 +1,56 @@
+"""Optimiser and schedule of a training, by timm's names."""
+
+from __future__ import annotations
+
+import torch
+from timm.optim import create_optimizer_v2, list_optimizers
+from timm.scheduler import create_scheduler_v2
+from timm.scheduler.scheduler import Scheduler
+from torch import nn
+
+from supernet.errors import ConfigError, did_you_mean
+from supernet.options import TrainOptions
+
+SCHEDULES = ("cosine", "tanh", "poly", "constant")
+
+
+def optimizer_of(network: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
+    """The optimiser of a recipe; norms and biases are not decayed. ``sgd`` is with Nesterov momentum.
+
+    Raises:
+        ConfigError: for a name timm does not know.
+    """
+    if options.optimizer not in list_optimizers():
+        hint = did_you_mean(options.optimizer, list_optimizers()).partition(" (")[0]
+        raise ConfigError(
+            f"timm has no optimiser {options.optimizer!r}{hint}; timm.optim.list_optimizers() names them all"
+        )
+    # Nesterov needs some momentum; timm calls stochastic gradient descent without it "momentum".
+    name = "momentum" if options.optimizer == "sgd" and options.momentum == 0 else options.optimizer
+    found: torch.optim.Optimizer = create_optimizer_v2(
+        network, name, lr=options.lr, weight_decay=options.weight_decay, momentum=options.momentum
+    )
+    return found
+
+
+def schedule_of(optimizer: torch.optim.Optimizer, options: TrainOptions, steps: int) -> Scheduler:
+    """The learning rate at every step: a linear warm-up from a hundredth, then down to zero.
+
+    Raises:
+        ConfigError: for an unknown name.
+    """
+    if options.schedule not in SCHEDULES:
+        raise ConfigError(
+            f"no schedule is called {options.schedule!r}{did_you_mean(options.schedule, SCHEDULES)}"
+        )
+    if options.schedule == "constant":  # a decay that never comes
+        found, _ = create_scheduler_v2(
+            optimizer, "step", num_epochs=steps, decay_epochs=steps + 1, warmup_epochs=round(options.warmup * steps),
+            warmup_lr=options.lr * 0.01, step_on_epochs=False, updates_per_epoch=1,
+        )  # fmt: skip
+        return found
+    found, _ = create_scheduler_v2(
+        optimizer, options.schedule, num_epochs=steps, warmup_epochs=round(options.warmup * steps),
+        warmup_lr=options.lr * 0.01, step_on_epochs=False, updates_per_epoch=1,
+    )  # fmt: skip
+    return found
