@@ -175,11 +175,10 @@ def _translate(module: nn.Module, inputs: Inputs, free_axes: FreeAxes) -> onnx_i
         outputs = [name for name, _ in output_tensors(inputs.call(module))]
     with _quiet():
         try:
-            program = torch.export.export(
-                module, inputs.args, dict(inputs.kwargs), dynamic_shapes=_free(module, inputs, free_axes)
-            )
+            free = _free(module, inputs, free_axes)
+            program = torch.export.export(module, inputs.args, dict(inputs.kwargs), dynamic_shapes=free)
             exported = torch.onnx.export(
-                program, dynamo=True, input_names=inputs.names(module), output_names=outputs,
+                program, dynamo=True, dynamic_shapes=free, input_names=inputs.names(module), output_names=outputs,
                 opset_version=OPSET, external_data=False, verbose=False,
             )  # fmt: skip
         except (torch.onnx.OnnxExporterError, torch._dynamo.exc.TorchDynamoException, RuntimeError) as error:
