@@ -7,14 +7,10 @@ from typing import TYPE_CHECKING
 from supernet.lazy import offers
 
 if TYPE_CHECKING:
-    from hardware.device import Device as Device
-    from hardware.device import local_device as local_device
-    from hardware.export import check_onnx as check_onnx
-    from hardware.export import export_onnx as export_onnx
-    from hardware.measurement import Measurement as Measurement
-    from hardware.measurement import Profile as Profile
-    from hardware.options import DeviceOptions as DeviceOptions
-    from hardware.options import ProfileOptions as ProfileOptions
+    from hardware.device import Device as Device, local_device as local_device
+    from hardware.export import check_onnx as check_onnx, export_onnx as export_onnx
+    from hardware.measurement import Measurement as Measurement, Profile as Profile
+    from hardware.options import DeviceOptions as DeviceOptions, ProfileOptions as ProfileOptions
     from hardware.profiler import profile as profile
     from hardware.sampling import spread as spread
 

@@ -45,7 +45,8 @@ class Runtime(Protocol):
         ...
 
 
-runtimes: Registry[Callable[[DeviceOptions], Runtime]] = Registry("runtime")
+runtimes: Registry[Callable[[DeviceOptions], Runtime]] = Registry("runtime", group="supernet.runtimes")
+"""Runtimes by name; each is made from the options of the device."""
 
 
 class _Local:

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 from supernet.lazy import offers
 
 if TYPE_CHECKING:
-    from predictors.estimate import Estimate as Estimate
-    from predictors.estimate import Predictor as Predictor
-    from predictors.estimate import predictors as predictors
+    from predictors.estimate import Estimate as Estimate, Predictor as Predictor, predictors as predictors
     from predictors.tabular import Tabular as Tabular
 
 _MODULES = {

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from supernet.elastic.supernet import Supernet as Supernet
     from supernet.errors import SupernetError as SupernetError
     from supernet.evaluate import Evaluator as Evaluator
-    from supernet.options import DataOptions as DataOptions
-    from supernet.options import SupernetOptions as SupernetOptions
-    from supernet.options import TrainOptions as TrainOptions
-    from supernet.space import Architecture as Architecture
-    from supernet.space import Choice as Choice
-    from supernet.space import SearchSpace as SearchSpace
+    from supernet.options import (
+        DataOptions as DataOptions,
+        SupernetOptions as SupernetOptions,
+        TrainOptions as TrainOptions,
+    )
+    from supernet.space import Architecture as Architecture, Choice as Choice, SearchSpace as SearchSpace
     from supernet.trainer import Trainer as Trainer
 
 _MODULES = {

@@ -144,7 +144,9 @@ def test_an_unknown_entry_names_the_nearest(tmp_path: Path) -> None:
 def test_an_unknown_kind_of_store_names_the_known(tmp_path: Path) -> None:
     assert isinstance(open_store(tmp_path), LocalStore)
     assert isinstance(open_store(f"file://{tmp_path}"), LocalStore)
-    with pytest.raises(SupernetError, match=r"no store is called 'gopher' \(there are: file, http, https\)"):
+    with pytest.raises(
+        SupernetError, match=r"no store is called 'gopher' \(there are: .*file, http, https\)"
+    ):
         open_store("gopher://somewhere")
 
 

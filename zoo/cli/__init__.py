@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 from supernet.lazy import offers
 
 if TYPE_CHECKING:
-    from zoo.cli.commands import app as app
-    from zoo.cli.commands import main as main
+    from zoo.cli.commands import app as app, main as main
 
 _MODULES = {"app": "zoo.cli.commands", "main": "zoo.cli.commands"}
 __all__ = list(_MODULES)

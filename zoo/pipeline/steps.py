@@ -189,7 +189,7 @@ class Searched:
     """A search and the random one beside it.
 
     Args:
-        result: by NSGA-II.
+        result: by the searcher that the options name.
         baseline: as many networks drawn at random.
     """
 

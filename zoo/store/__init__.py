@@ -26,10 +26,12 @@ from supernet.lazy import offers
 if TYPE_CHECKING:
     from zoo.store.index import read_index as read_index
     from zoo.store.local import LocalStore as LocalStore
-    from zoo.store.protocol import MissingError as MissingError
-    from zoo.store.protocol import Store as Store
-    from zoo.store.protocol import open_store as open_store
-    from zoo.store.protocol import stores as stores
+    from zoo.store.protocol import (
+        MissingError as MissingError,
+        Store as Store,
+        open_store as open_store,
+        stores as stores,
+    )
     from zoo.store.web import WebStore as WebStore
 
 _MODULES = {
