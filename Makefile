@@ -9,7 +9,7 @@ quickstart: install
 	$(BIN)/supernet quickstart
 
 test: install
-	$(BIN)/python -m pytest -n auto -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow"
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow

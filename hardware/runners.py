@@ -122,7 +122,7 @@ class TorchEager:
     reads_onnx = False
 
     def __init__(self, options: DeviceOptions) -> None:
-        self.version: str = torch.__version__
+        self.version = str(torch.__version__)  # a TorchVersion is no plain JSON value
         self._threads = options.threads
 
     def load(self, module: nn.Module, file: Path | None, example: Tensor) -> Runner:
