@@ -96,12 +96,13 @@ class Journal:
     """
 
     def __init__(self, path: Path, heading: Mapping[str, Any]) -> None:
-        self._lines = LineFile(path, heading, what="journal of a profile")
-        try:
-            self.windows = [self._window(*line) for line in self._lines.documents.items()]
-        except BaseException:
-            self._lines.close()
-            raise
+        self.windows: list[Window] = []
+        self._lines = LineFile(
+            path,
+            heading,
+            lambda document: self.windows.append(Window.from_json(document)),
+            what="journal of a profile",
+        )
 
     def __enter__(self) -> Journal:
         return self
@@ -129,9 +130,3 @@ class Journal:
                 for arch in window.bursts:
                     found[arch].append(window.ratio(arch))
         return found
-
-    def _window(self, number: int, document: Any) -> Window:
-        try:
-            return Window.from_json(document)
-        except (KeyError, TypeError, ValueError) as error:
-            raise self._lines.damage(number, error) from error

@@ -57,12 +57,9 @@ class Archive:
         self.path, self.space = path, space
         self.names = [objective.name for objective in objectives]
         self._rows: dict[tuple[int, ...], Values] = {}
-        self._lines = LineFile(path, _heading(space, objectives, subject or {}), what="archive of a search")
-        try:
-            self._rows.update(self._parse(*line) for line in self._lines.documents.items())
-        except BaseException:
-            self._lines.close()
-            raise
+        self._lines = LineFile(
+            path, _heading(space, objectives, subject or {}), self._read, what="archive of a search"
+        )
 
     def __enter__(self) -> Archive:
         return self
@@ -98,16 +95,12 @@ class Archive:
         """Make sure that what was recorded survives a power cut."""
         self._lines.sync()
 
-    def _parse(self, number: int, entry: Any) -> tuple[tuple[int, ...], Values]:
-        try:
-            arch = self.space.architecture(entry["genes"])
-            values = [entry["values"][name] for name in self.names]
-            row = np.array([np.nan if value is None else float(value) for value in values])
-        except (ValueError, KeyError, TypeError) as error:
-            raise self._lines.damage(number, error) from error
+    def _read(self, entry: Any) -> None:
+        arch = self.space.architecture(entry["genes"])
+        values = [entry["values"][name] for name in self.names]
         if entry.get("id") != arch.id or list(arch.genes) != entry["genes"]:
-            raise self._lines.damage(number, "genes and id disagree")
-        return arch.genes, row
+            raise ValueError("genes and id disagree")
+        self._rows[arch.genes] = np.array([np.nan if value is None else float(value) for value in values])
 
 
 def _heading(

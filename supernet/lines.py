@@ -10,7 +10,7 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -29,23 +29,29 @@ class LineFile:
     Args:
         path: the file; it is made, with its folder, when there is none.
         heading: what the lines belong to, as plain JSON values; one that is there must agree on every key.
+        read: given every document below the heading, in order. A `ValueError`, `KeyError` or `TypeError` of
+            its says that the line is damaged.
         what: what to call the file in messages: ``"archive of a search"``.
         version: of its format, written into the heading; a heading without one is of version 1.
-
-    Attributes:
-        documents: what the lines held when the file was opened, by line number; the heading is line 1.
 
     Raises:
         StateError: when the file has another heading or version or is something else, when a line other than the last
             is damaged, when another process has it open, or when the place cannot be written to.
     """
 
-    def __init__(self, path: Path, heading: Mapping[str, Any], *, what: str, version: int = 1) -> None:
+    def __init__(
+        self,
+        path: Path,
+        heading: Mapping[str, Any],
+        read: Callable[[Any], None],
+        *,
+        what: str,
+        version: int = 1,
+    ) -> None:
         self.path, self.what, self.version = path, what, version
-        self.documents: dict[int, Any] = {}
         self._file = self._open()
         try:
-            self._read(json.loads(json.dumps(heading)))
+            self._read(json.loads(json.dumps(heading)), read)
         except BaseException:
             self._file.close()
             raise
@@ -83,10 +89,6 @@ class LineFile:
             self.sync()
             self._file.close()
 
-    def damage(self, number: int, why: object) -> StateError:
-        """The error for a line that is JSON and still not what it should be."""
-        return StateError(f"{self.path} is damaged at line {number}: {why}; remove that line")
-
     def _open(self) -> IO[bytes]:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +106,7 @@ class LineFile:
             ) from error
         return file
 
-    def _read(self, heading: dict[str, Any]) -> None:
+    def _read(self, heading: dict[str, Any], read: Callable[[Any], None]) -> None:
         self._file.seek(0)
         lines = self._file.read().splitlines(keepends=True)
         if lines and not _is_whole(lines[-1]):
@@ -118,9 +120,11 @@ class LineFile:
         self._compare(lines[0], heading)
         for number, line in enumerate(lines[1:], start=2):
             try:
-                self.documents[number] = json.loads(line)
-            except ValueError as error:
-                raise self.damage(number, error) from error
+                read(json.loads(line))
+            except (ValueError, KeyError, TypeError) as error:
+                raise StateError(
+                    f"{self.path} is damaged at line {number}: {error}; remove that line"
+                ) from error
 
     def _compare(self, line: bytes, heading: Mapping[str, Any]) -> None:
         try:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,13 @@ HEADING = {"of": "pears", "sizes": (1, 2)}
 
 
 def opened(path: Path, **heading: object) -> LineFile:
-    return LineFile(path, HEADING | heading, what="list of fruit")
+    return LineFile(path, HEADING | heading, lambda document: None, what="list of fruit")
+
+
+def read(path: Path) -> list[Any]:
+    documents: list[Any] = []
+    LineFile(path, HEADING, documents.append, what="list of fruit").close()
+    return documents
 
 
 def written(path: Path) -> Path:
@@ -27,13 +35,13 @@ def written(path: Path) -> Path:
     return path
 
 
-def test_what_was_appended_is_read_back_under_its_line_number(tmp_path: Path) -> None:
-    with opened(written(tmp_path / "deep" / "file")) as lines:
-        assert list(lines.documents) == [2, 3]
-        assert lines.documents[2] == {"a": 0.1 + 0.2}
+def test_what_was_appended_is_read_back_in_order(tmp_path: Path) -> None:
+    path = written(tmp_path / "deep" / "file")
+    with opened(path) as lines:
         lines.append({"b": 1})
-    with opened(tmp_path / "deep" / "file") as lines:
-        assert lines.documents[4] == {"b": 1}
+    first, second, third = read(path)
+    assert (first, third) == ({"a": 0.1 + 0.2}, {"b": 1})
+    assert math.isnan(second["a"])
 
 
 def test_the_file_is_plain_json_lines_below_a_heading_with_its_format(tmp_path: Path) -> None:
@@ -52,10 +60,10 @@ def test_a_torn_last_line_is_dropped_with_a_word(
     whole = path.read_bytes()
     path.write_bytes(whole + torn)
     with caplog.at_level(logging.WARNING), opened(path) as lines:
-        assert list(lines.documents) == [2, 3]
         lines.append({"a": 4})
     assert "torn" in caplog.text
     assert path.read_bytes() == whole + b'{"a": 4}\n'
+    assert len(read(path)) == 3
 
 
 def test_a_damaged_line_in_the_middle_is_named_and_nothing_is_lost(tmp_path: Path) -> None:
@@ -66,6 +74,20 @@ def test_a_damaged_line_in_the_middle_is_named_and_nothing_is_lost(tmp_path: Pat
         opened(path)
     assert path.read_bytes() == first + b"nonsense\n" + third
     assert second
+
+
+@pytest.mark.parametrize("error", [ValueError("sour"), KeyError("sour"), TypeError("sour")])
+def test_a_line_that_its_reader_does_not_take_is_named_and_the_file_is_let_go(
+    error: Exception, tmp_path: Path
+) -> None:
+    path = written(tmp_path / "file")
+
+    def refuse(document: Any) -> None:
+        raise error
+
+    with pytest.raises(StateError, match=r"damaged at line 2: .*sour"):
+        LineFile(path, HEADING, refuse, what="list of fruit")
+    assert len(read(path)) == 2
 
 
 def test_another_heading_is_refused_with_both_values(tmp_path: Path) -> None:
@@ -81,7 +103,7 @@ def test_another_format_is_refused_and_a_heading_without_one_is_of_the_first(tmp
     with pytest.raises(
         StateError, match=r"has format 1, .* reads 2; an older version wrote it: move it away"
     ):
-        LineFile(path, HEADING, what="list of fruit", version=2)
+        LineFile(path, HEADING, print, what="list of fruit", version=2)
     path.write_text(json.dumps(HEADING) + "\n")
     opened(path).close()
 
@@ -108,7 +130,7 @@ CHILD = """
 import os, signal, sys
 from pathlib import Path
 from supernet.lines import LineFile
-lines = LineFile(Path(sys.argv[1]), {"of": "pears", "sizes": [1, 2]}, what="list of fruit")
+lines = LineFile(Path(sys.argv[1]), {"of": "pears", "sizes": [1, 2]}, print, what="list of fruit")
 for i in range(5):
     lines.append({"i": i})
 os.kill(os.getpid(), signal.SIGKILL)
@@ -119,8 +141,7 @@ def test_lines_appended_before_a_kill_are_there_after_it(tmp_path: Path) -> None
     path = tmp_path / "file"
     killed = subprocess.run([sys.executable, "-c", CHILD, str(path)], check=False)
     assert killed.returncode < 0
-    with opened(path) as lines:
-        assert [document["i"] for document in lines.documents.values()] == [0, 1, 2, 3, 4]
+    assert [document["i"] for document in read(path)] == [0, 1, 2, 3, 4]
 
 
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
