@@ -1,4 +1,25 @@
-"""The Pareto front of a space: objectives, searchers, and an archive that survives a kill."""
+"""The Pareto front of a space: objectives, searchers, and an archive that survives a kill.
+
+The idea: a searcher proposes networks, the engine scores each at most once, cheapest objectives first, and writes
+every value down the moment it is known. There is no checkpoint: the same command walks the same path again,
+answered from the archive, until it comes to the first network nobody has evaluated.
+
+In the order one would read them:
+
+- `objective`: what is optimised: a unit, a sense, perhaps a limit
+- `options`: how far and how to search
+- `engine`: `search`: budget, archive, limits, resuming
+- `searcher`: what a searcher is, and the registry
+- `nsga2`: NSGA-II, by pymoo
+- `uniform`: random networks: the baseline
+- `operators`: how genomes are drawn, mixed and changed
+- `problem`: a search as pymoo sees it
+- `feasible`: whether the limits can be met at all
+- `evaluate`: scoring networks in the order of their price
+- `archive`: every evaluation, on disk
+- `front`: the non-dominated part, and three points to pick from it
+- `report`: a front as rows of a table and as a figure
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,45 @@
-"""The weight-sharing engine: spaces, elastic networks, training. It knows torch and timm, and no device."""
+"""The weight-sharing engine: spaces, elastic networks, training. It knows torch and timm, and no device.
+
+The idea: an architecture is a value that travels as an argument, `Supernet` holds one set of weights for all of
+them, and the subnet one runs is the subnet one cuts out. ``net = elasticise(model, example)`` makes a supernet of
+a network, ``net.report()`` says what became elastic, ``net.space`` holds the architectures, ``net(x, arch)`` runs
+one, ``net.extract(arch)`` cuts it out.
+
+The parts, in the order one would read them. What an architecture is:
+
+- `space`: choices, architectures, and the space that holds them
+- `encoding`: architectures as numbers a model can learn from
+- `graph`: an architecture as a graph, drawn and compared
+
+The networks:
+
+- `elastic`: the engine: largest network, plan, subnets, costs, conversion; its own page lists its parts
+- `presets`: the published supernets, each a page
+- `build`: from the options of a run to a supernet
+
+Learning and judging:
+
+- `data`: images to train, to search and to test on: three splits that share no image
+- `images`: images in files
+- `strategies`: which subnets learn what in a step
+- `losses`: what a lesson learns from
+- `trainer`: data, lessons, loss, step
+- `checkpoint`: the state of a training in one file
+- `calibrate`: batch-norm statistics of one subnet, as data
+- `evaluate`: how often a subnet is right
+
+What everything leans on:
+
+- `options`: what a run can be told
+- `config`: a TOML file is a picture of the options, read strictly
+- `registry`: named things of one kind, from this package or a plug-in
+- `seeds`: randomness that arrives as an argument
+- `files`: files that are whole or absent
+- `lines`: files that grow by a line at a time
+- `versions`: which version of a format is read
+- `errors`: the errors a user can cause
+- `lazy`: why ``import supernet`` is quick
+"""
 
 from __future__ import annotations
 

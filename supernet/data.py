@@ -65,7 +65,7 @@ class Found:
     flips: bool = True
 
 
-sources = Registry[Callable[[str, DataOptions], Found]]("data source", group="supernet.data_sources")
+sources = Registry[Callable[[str, DataOptions], Found]]("data source", group="supernet.sources")
 """What can stand before the colon of ``--data``; the function gets what stands behind it."""
 
 

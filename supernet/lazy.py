@@ -22,7 +22,9 @@ def offers(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], An
     def find(name: str) -> Any:
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(modules[name]), name)
+        found = getattr(import_module(modules[name]), name)
+        setattr(sys.modules[package], name, found)  # from now on without this detour
+        return found
 
     def names() -> list[str]:
         private = {name for name in vars(sys.modules[package]) if name.startswith("__")}

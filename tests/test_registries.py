@@ -22,7 +22,7 @@ from supernet.strategies import strategies
 from zoo.store import stores
 
 ALL = {
-    "supernet.data_sources": sources,
+    "supernet.sources": sources,
     "supernet.rules": rules,
     "supernet.presets": presets,
     "supernet.strategies": strategies,

@@ -1,4 +1,27 @@
-"""Published supernets, each a page: choices, a largest network of timm's modules, the reference's names."""
+"""Published supernets, each a page: choices, a largest network of timm's modules, the reference's names.
+
+The idea: a preset is a frozen dataclass. Its fields are the options of the space, `Preset.supernet` makes the
+supernet, and `Preset.from_reference` and `Preset.to_reference` translate architectures to and from the words of the
+authors' code. `presets` knows them all by name; docs/presets.md says what was checked of each.
+
+In the order one would read them:
+
+- `preset`: what every preset offers, and the registry
+- `wiring`: a plan written by hand, layer by layer
+- `candidates`: modules whose children are alternatives
+- `sorting`: important channels first, between the phases of a training
+- `mobile`: a small MobileNetV3 for images of 8 to 64 px, the one of the quickstart
+- `ofa`: Once-for-all: MobileNetV3 and Proxyless
+- `ofa_resnet`: Once-for-all: ResNet50D
+- `attentivenas`: AttentiveNAS, and a space in the manner of BigNAS
+- `spos`: Single Path One-Shot: four candidates a block
+- `proxylessnas`: ProxylessNAS: six candidates a block
+- `single_path`: Single-Path NAS: one superkernel a block
+- `mixpath`: MixPath: several kernels at a time, summed
+- `autoformer`: AutoFormer and PreNAS: elastic ViTs
+- `vit_resnas`: ViT-ResNAS: a ViT in three stages
+- `matformer`: MatFormer: nested MLPs
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""Training strategies: each deals out the lessons of every step, and is one file with one registered name."""
+"""Training strategies: each deals out the lessons of every step, and is one file with one registered name.
+
+In the order one would read them:
+
+- `strategy`: what a strategy is, and the registry
+- `sandwich`: largest, smallest and some between; the largest teaches
+- `single_path`: one random subnet a step, or always the same one
+"""
 
 from __future__ import annotations
 
