@@ -20,6 +20,7 @@ def offers(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], An
     """
 
     def find(name: str) -> Any:
+        """The object of that name, from the module that defines it."""
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         found = getattr(import_module(modules[name]), name)
@@ -27,6 +28,7 @@ def offers(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], An
         return found
 
     def names() -> list[str]:
+        """What the package offers."""
         private = {name for name in vars(sys.modules[package]) if name.startswith("__")}
         return sorted(private | modules.keys())
 

@@ -142,6 +142,7 @@ class SearchSpace:
             children.setdefault(parent, []).append((child, allowed))
 
         def count(i: int) -> int:
+            """How many ways there are to choose ``i`` and whatever needs it."""
             return sum(
                 prod(count(child) for child, allowed in children.get(i, ()) if allowed[gene])
                 for gene in range(len(self.choices[i].values))

@@ -56,6 +56,7 @@ class Narrator:
             parts: dict[str, TaskID] = {}
 
             def report(part: str, done: int, total: int, words: str = "") -> None:
+                """Move the bar of a part."""
                 if part not in parts:
                     parts[part] = bars.add_task(part, total=total, words="")
                 said: dict[str, Any] = {"words": words} if words else {}
