@@ -1,4 +1,23 @@
-"""What a device costs: export, exact identity, measurements that repeat."""
+"""What a device costs: export, exact identity, measurements that repeat.
+
+The idea: a latency belongs to a device, and a `Device` is the chip and everything about how it was used. Networks
+are timed against each other, in bursts beside a reference that stays in the loop, so that a busy machine widens an
+interval instead of shifting a number.
+
+In the order one would read them:
+
+- `options`: what can be asked of a measurement
+- `device`: what a latency belongs to
+- `runners`: what runs a network here: one class for each runtime, in a registry
+- `export`: a plain module as one ONNX file, checked against PyTorch
+- `pool`: many exports side by side
+- `sampling`: which subnets to measure
+- `bursts`: how networks are timed against each other
+- `journal`: what has been timed so far, line by line
+- `measurement`: `Measurement` and `Profile`: what came out
+- `profiler`: `profile`: all of it in one call that can be killed
+- `errors`: what can go wrong
+"""
 
 from __future__ import annotations
 
@@ -7,14 +26,10 @@ from typing import TYPE_CHECKING
 from supernet.lazy import offers
 
 if TYPE_CHECKING:
-    from hardware.device import Device as Device
-    from hardware.device import local_device as local_device
-    from hardware.export import check_onnx as check_onnx
-    from hardware.export import export_onnx as export_onnx
-    from hardware.measurement import Measurement as Measurement
-    from hardware.measurement import Profile as Profile
-    from hardware.options import DeviceOptions as DeviceOptions
-    from hardware.options import ProfileOptions as ProfileOptions
+    from hardware.device import Device as Device, local_device as local_device
+    from hardware.export import check_onnx as check_onnx, export_onnx as export_onnx
+    from hardware.measurement import Measurement as Measurement, Profile as Profile
+    from hardware.options import DeviceOptions as DeviceOptions, ProfileOptions as ProfileOptions
     from hardware.profiler import profile as profile
     from hardware.sampling import spread as spread
 

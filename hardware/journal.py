@@ -7,17 +7,16 @@ that was cut short by a kill is dropped.
 
 from __future__ import annotations
 
-import json
-import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from supernet.errors import StateError
+from supernet.lines import LineFile
 
 
 @dataclass(frozen=True)
@@ -83,30 +82,40 @@ class Window:
 
 
 class Journal:
-    """The windows of one profile, on disk as they come.
+    """The windows of one profile, on disk as they come (`supernet.lines`).
+
+    A context manager; the file is locked while it is open.
 
     Args:
         path: the file; it is made when there is none.
         heading: what the windows belong to: space, device, architectures, options.
 
     Raises:
-        StateError: when the file belongs to something else, or cannot be read or written.
+        StateError: when the file belongs to something else, is damaged, is written to by another process,
+            or cannot be read or written.
     """
 
     def __init__(self, path: Path, heading: Mapping[str, Any]) -> None:
-        self.path = path
         self.windows: list[Window] = []
-        wanted = json.loads(json.dumps(heading))
-        lines = self._read()
-        if lines:
-            self._check(json.loads(lines[0]), wanted)
-            self.windows = [Window.from_json(json.loads(line)) for line in lines[1:]]
-        else:
-            self._append(wanted)
+        self._lines = LineFile(
+            path,
+            heading,
+            lambda document: self.windows.append(Window.from_json(document)),
+            what="journal of a profile",
+        )
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lines.close()
 
     def add(self, window: Window) -> None:
         """Note a window down; it is on disk when this returns."""
-        self._append(asdict(window))
+        self._lines.append(asdict(window))
+        self._lines.sync()
         self.windows.append(window)
 
     def of(self, phase: str) -> list[Window]:
@@ -121,43 +130,3 @@ class Journal:
                 for arch in window.bursts:
                     found[arch].append(window.ratio(arch))
         return found
-
-    def _read(self) -> list[str]:
-        """The whole lines of the file; what a kill left of one is cut off."""
-        try:
-            content = self.path.read_bytes()
-            whole = content[: content.rfind(b"\n") + 1]
-            if len(whole) < len(content):
-                os.truncate(self.path, len(whole))
-            return whole.decode().splitlines()
-        except FileNotFoundError:
-            return []
-        except (OSError, UnicodeDecodeError) as error:
-            raise StateError(
-                f"the journal {self.path} cannot be read: {error}; remove it to start anew"
-            ) from error
-
-    def _append(self, document: Mapping[str, Any]) -> None:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a") as file:
-                file.write(json.dumps(document) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise StateError(
-                f"cannot write {self.path}: {error.strerror}; choose a folder that can be written to"
-            ) from error
-
-    def _check(self, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-        for key, value in wanted.items():
-            if found.get(key) != value:
-                raise StateError(
-                    f"{self.path} was begun with another {key} ({_short(found.get(key))}, "
-                    f"now {_short(value)}); measure into another folder, or remove this one"
-                )
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) < 80 else f"{text[:77]}..."

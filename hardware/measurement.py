@@ -15,6 +15,7 @@ from hardware.device import Device
 from supernet.errors import StateError
 from supernet.files import write_atomically
 from supernet.space import Genes
+from supernet.versions import check_version
 
 FORMAT = 1
 
@@ -134,10 +135,7 @@ class Profile:
         Raises:
             StateError: when a newer version wrote it, or a part is missing.
         """
-        if document.get("format") != FORMAT:
-            raise StateError(
-                f"a profile of format {document.get('format')} cannot be read; this version reads {FORMAT}"
-            )
+        check_version(document, FORMAT, what="the profile", older="measure again")
         rest = {key: value for key, value in document.items() if key != "format"}
         try:
             return cls(

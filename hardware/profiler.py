@@ -76,7 +76,8 @@ def profile(
         ArchitectureError: for an architecture of another space.
         DeviceError: when ``against`` is of another device.
         ExportError: when a subnet cannot be exported.
-        StateError: when the folder holds another profile, or cannot be written to.
+        StateError: when the folder holds another profile, another process measures into it, or it cannot be
+            written to.
     """
     options, used = options or ProfileOptions(), device or DeviceOptions()
     progress = progress or (lambda step, done, total: None)
@@ -90,36 +91,36 @@ def profile(
     again = _repeated(archs, options)
     shown = _per_architecture(inputs, used.batch)
     given = dict(files or {})
-    journal = Journal(
-        folder / "journal.jsonl", _heading(here, archs, reference, shown(reference), options, given)
-    )
     result = folder / "profile.json"
-    if result.exists():
-        return Profile.load(result)
-    runtime = runtimes[used.runtime](used)
-    everything = list(dict.fromkeys([reference, *archs]))
-    subnets = {
-        arch.id: supernet.extract(arch, statistics(arch) if statistics else None).eval()
-        for arch in everything
-    }
-    if runtime.reads_onnx:
-        made = [arch for arch in everything if arch.id not in given]
-        given |= _export(made, subnets, shown, free_axes, folder / "onnx", options, progress)
-    with pinned(used), no_garbage_collection():
-        for phase, chosen in (("first", archs), ("repeat", again)):
-            runners = _load(runtime, [reference, *chosen], subnets, given, shown)
-            share = len(chosen) / len(archs)
-            measure(
-                phase,
-                {arch.id: runners[arch.id] for arch in chosen},
-                runners[reference.id],
-                journal,
-                options,
-                options.seconds * share,
-                lambda done, total, phase=phase: progress(_STEPS[phase], done, total),  # type: ignore[misc]
-            )
-    found = _summarise(journal, here, archs, reference, shown(reference), options, against)
-    found.save(result)
+    with Journal(
+        folder / "journal.jsonl", _heading(here, archs, reference, shown(reference), options, given)
+    ) as journal:
+        if result.exists():
+            return Profile.load(result)
+        runtime = runtimes[used.runtime](used)
+        everything = list(dict.fromkeys([reference, *archs]))
+        subnets = {
+            arch.id: supernet.extract(arch, statistics(arch) if statistics else None).eval()
+            for arch in everything
+        }
+        if runtime.reads_onnx:
+            made = [arch for arch in everything if arch.id not in given]
+            given |= _export(made, subnets, shown, free_axes, folder / "onnx", options, progress)
+        with pinned(used), no_garbage_collection():
+            for phase, chosen in (("first", archs), ("repeat", again)):
+                runners = _load(runtime, [reference, *chosen], subnets, given, shown)
+                share = len(chosen) / len(archs)
+                measure(
+                    phase,
+                    {arch.id: runners[arch.id] for arch in chosen},
+                    runners[reference.id],
+                    journal,
+                    options,
+                    options.seconds * share,
+                    lambda done, total, phase=phase: progress(_STEPS[phase], done, total),  # type: ignore[misc]
+                )
+        found = _summarise(journal, here, archs, reference, shown(reference), options, against)
+        found.save(result)
     shutil.rmtree(folder / "onnx", ignore_errors=True)
     return found
 

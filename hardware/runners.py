@@ -46,7 +46,8 @@ class Runtime(Protocol):
         ...
 
 
-runtimes: Registry[Callable[[DeviceOptions], Runtime]] = Registry("runtime")
+runtimes: Registry[Callable[[DeviceOptions], Runtime]] = Registry("runtime", group="supernet.runtimes")
+"""Runtimes by name; each is made from the options of the device."""
 
 
 class _Local:
@@ -122,7 +123,7 @@ class TorchEager:
     reads_onnx = False
 
     def __init__(self, options: DeviceOptions) -> None:
-        self.version: str = torch.__version__
+        self.version = str(torch.__version__)  # a TorchVersion is no plain JSON value
         self._threads = options.threads
 
     def load(self, module: nn.Module, file: Path | None, inputs: Inputs) -> Runner:

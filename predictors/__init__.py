@@ -1,4 +1,17 @@
-"""From tens of measurements to an estimate with an interval."""
+"""From tens of measurements to an estimate with an interval.
+
+The idea: what was measured is known, what was not is an `Estimate`: a mean, an interval, and the share of cases
+that interval should cover. How far off a predictor is, is found out on measurements it has not seen.
+
+In the order one would read them:
+
+- `estimate`: `Predictor` and `Estimate`: what a predictor promises, and the registry
+- `tabular`: the predictor of the house, for genes in a table
+- `models`: the models it chooses among
+- `intervals`: intervals that hold what they promise
+- `validate`: how far off a predictor is on what it has not seen
+- `storage`: a predictor as one JSON file
+"""
 
 from __future__ import annotations
 
@@ -7,9 +20,7 @@ from typing import TYPE_CHECKING
 from supernet.lazy import offers
 
 if TYPE_CHECKING:
-    from predictors.estimate import Estimate as Estimate
-    from predictors.estimate import Predictor as Predictor
-    from predictors.estimate import predictors as predictors
+    from predictors.estimate import Estimate as Estimate, Predictor as Predictor, predictors as predictors
     from predictors.tabular import Tabular as Tabular
 
 _MODULES = {

@@ -18,6 +18,7 @@ from predictors.estimate import Cost, Predictor, predictors
 from supernet.errors import StateError
 from supernet.files import write_atomically
 from supernet.space import SearchSpace
+from supernet.versions import check_version
 
 FORMAT = 1
 _CHECKED = 8
@@ -106,8 +107,5 @@ def _read(path: Path) -> dict[str, Any]:
         raise StateError(
             f"no predictor can be read from {path}: {error}; fit one with `supernet profile`"
         ) from error
-    if document.get("format") != FORMAT:
-        raise StateError(
-            f"a predictor of format {document.get('format')} cannot be read; this version reads {FORMAT}"
-        )
+    check_version(document, FORMAT, what=f"the predictor {path}", older="fit it again from its profile")
     return document

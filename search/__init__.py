@@ -1,4 +1,25 @@
-"""The Pareto front of a space: objectives, NSGA-II over an archive that survives a kill."""
+"""The Pareto front of a space: objectives, searchers, and an archive that survives a kill.
+
+The idea: a searcher proposes networks, the engine scores each at most once, cheapest objectives first, and writes
+every value down the moment it is known. There is no checkpoint: the same command walks the same path again,
+answered from the archive, until it comes to the first network nobody has evaluated.
+
+In the order one would read them:
+
+- `objective`: what is optimised: a unit, a sense, perhaps a limit
+- `options`: how far and how to search
+- `engine`: `search`: budget, archive, limits, resuming
+- `searcher`: what a searcher is, and the registry
+- `nsga2`: NSGA-II, by pymoo
+- `uniform`: random networks: the baseline
+- `operators`: how genomes are drawn, mixed and changed
+- `problem`: a search as pymoo sees it
+- `feasible`: whether the limits can be met at all
+- `evaluate`: scoring networks in the order of their price
+- `archive`: every evaluation, on disk
+- `front`: the non-dominated part, and three points to pick from it
+- `report`: a front as rows of a table and as a figure
+"""
 
 from __future__ import annotations
 
@@ -7,12 +28,11 @@ from typing import TYPE_CHECKING
 from supernet.lazy import offers
 
 if TYPE_CHECKING:
-    from search.engine import random_search as random_search
-    from search.engine import search as search
+    from search.engine import random_search as random_search, search as search
     from search.front import choose as choose
-    from search.objective import InfeasibleError as InfeasibleError
-    from search.objective import Objective as Objective
+    from search.objective import InfeasibleError as InfeasibleError, Objective as Objective
     from search.options import SearchOptions as SearchOptions
+    from search.searcher import Searcher as Searcher, Terrain as Terrain, searchers as searchers
 
 _MODULES = {
     "Objective": "search.objective",
@@ -21,6 +41,9 @@ _MODULES = {
     "random_search": "search.engine",
     "SearchOptions": "search.options",
     "choose": "search.front",
+    "searchers": "search.searcher",
+    "Searcher": "search.searcher",
+    "Terrain": "search.searcher",
 }
 __all__ = list(_MODULES)
 __getattr__, __dir__ = offers(__name__, _MODULES)

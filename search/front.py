@@ -35,6 +35,7 @@ def front(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]) ->
     order = sorted(range(len(objectives)), key=lambda i: objectives[i].sense != "min")
 
     def key(row: int) -> tuple[object, ...]:
+        """What a row is sorted by."""
         return (*(objectives[i].sign * values[row, i] for i in order), evaluations[row].arch.genes)
 
     return [evaluations[row] for row in sorted(within[best].tolist(), key=key)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,6 @@ from pymoo.core.mutation import Mutation
 from pymoo.core.repair import Repair
 from pymoo.core.sampling import Sampling
 
-from search.evaluate import Evaluator
 from supernet.space import Genes, SearchSpace
 
 
@@ -119,9 +119,9 @@ class Unseen(DuplicateElimination):  # type: ignore[misc]
     In DyNAS-T's published search 7 % of the validations went to networks it had validated already.
     """
 
-    def __init__(self, evaluator: Evaluator) -> None:
+    def __init__(self, unseen: Callable[[Genes], NDArray[np.bool_]]) -> None:
         super().__init__()
-        self.evaluator = evaluator
+        self.unseen = unseen
 
     def do(self, pop: Any, *args: Any, **kwargs: Any) -> Any:
         """The members of ``pop`` that are new, also among themselves and the populations of ``args``."""
@@ -129,5 +129,5 @@ class Unseen(DuplicateElimination):  # type: ignore[misc]
             return pop
         given = {tuple(row) for other in args if len(other) for row in other.get("X").tolist()}
         genes: NDArray[np.int64] = pop.get("X")
-        fresh = self.evaluator.unseen(genes)
+        fresh = self.unseen(genes)
         return pop[[i for i, row in enumerate(genes.tolist()) if fresh[i] and tuple(row) not in given]]

@@ -12,6 +12,7 @@ class SearchOptions:
     """How far and how to search.
 
     Args:
+        searcher: a registered searcher: ``nsga2`` or ``random``.
         evaluations: networks whose expensive objectives are paid for, at most; recorded ones count.
         population: networks of one generation; 20 to 40 were best for budgets up to 1,000 evaluations.
         seed: of everything random; two searches with one seed see the same networks in the same order.
@@ -27,6 +28,7 @@ class SearchOptions:
         ConfigError: for a number outside its range.
     """
 
+    searcher: str = "nsga2"
     evaluations: int = 400
     population: int = 30
     seed: int = 0

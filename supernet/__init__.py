@@ -1,4 +1,50 @@
-"""The weight-sharing engine: spaces, elastic networks, training. It knows torch and timm, and no device."""
+"""The weight-sharing engine: spaces, elastic networks, training. It knows torch and timm, and no device.
+
+The idea: an architecture is a value that travels as an argument, `Supernet` holds one set of weights for all of
+them, and the subnet one runs is the subnet one cuts out. ``net = elasticise(model, example)`` makes a supernet of
+a network, ``net.report()`` says what became elastic, ``net.space`` holds the architectures, ``net(x, arch)`` runs
+one, ``net.extract(arch)`` cuts it out.
+
+The parts, in the order one would read them. What an architecture is:
+
+- `space`: choices, architectures, and the space that holds them
+- `encoding`: architectures as numbers a model can learn from
+- `graph`: an architecture as a graph, drawn and compared
+
+The networks:
+
+- `elastic`: the engine: largest network, plan, subnets, costs, conversion; its own page lists its parts
+- `presets`: the published supernets, each a page
+- `networks`: small plain networks for tasks that timm has none for
+- `build`: from the options of a run to a supernet
+
+Learning and judging:
+
+- `tasks`: what goes in, what is learnt, how good an answer is; a task and its data are one file
+- `sources`: where data come from
+- `data`: images to train, to search and to test on: three splits that share no image
+- `images`: images in files
+- `strategies`: which subnets learn what in a step
+- `losses`: what a lesson learns from
+- `trainer`: data, lessons, loss, step
+- `recipe`: optimiser and schedule
+- `record`: what a training saw
+- `checkpoint`: the state of a training in one file
+- `calibrate`: batch-norm statistics of one subnet, as data
+- `evaluate`: how good a subnet's answers are
+
+What everything leans on:
+
+- `options`: what a run can be told
+- `config`: a TOML file is a picture of the options, read strictly
+- `registry`: named things of one kind, from this package or a plug-in
+- `seeds`: randomness that arrives as an argument
+- `files`: files that are whole or absent
+- `lines`: files that grow by a line at a time
+- `versions`: which version of a format is read
+- `errors`: the errors a user can cause
+- `lazy`: why ``import supernet`` is quick
+"""
 
 from __future__ import annotations
 
@@ -11,13 +57,13 @@ if TYPE_CHECKING:
     from supernet.elastic.supernet import Supernet as Supernet
     from supernet.errors import SupernetError as SupernetError
     from supernet.evaluate import Evaluator as Evaluator
-    from supernet.options import DataOptions as DataOptions
-    from supernet.options import SupernetOptions as SupernetOptions
-    from supernet.options import TrainOptions as TrainOptions
+    from supernet.options import (
+        DataOptions as DataOptions,
+        SupernetOptions as SupernetOptions,
+        TrainOptions as TrainOptions,
+    )
     from supernet.sources import load_data as load_data
-    from supernet.space import Architecture as Architecture
-    from supernet.space import Choice as Choice
-    from supernet.space import SearchSpace as SearchSpace
+    from supernet.space import Architecture as Architecture, Choice as Choice, SearchSpace as SearchSpace
     from supernet.trainer import Trainer as Trainer
 
 _MODULES = {

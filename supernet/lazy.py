@@ -20,11 +20,15 @@ def offers(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], An
     """
 
     def find(name: str) -> Any:
+        """The object of that name, from the module that defines it."""
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(modules[name]), name)
+        found = getattr(import_module(modules[name]), name)
+        setattr(sys.modules[package], name, found)  # from now on without this detour
+        return found
 
     def names() -> list[str]:
+        """What the package offers."""
         private = {name for name in vars(sys.modules[package]) if name.startswith("__")}
         return sorted(private | modules.keys())
 

@@ -68,6 +68,7 @@ class Registry(Generic[T]):
         """
 
         def enter(entry: T) -> T:
+            """The entry itself, known from now on."""
             self._enter(name, entry)
             return entry
 

@@ -83,11 +83,13 @@ class SearchSpace:
 
     choices: tuple[Choice, ...]
     _index: dict[str, int] = field(init=False, repr=False, compare=False)
-    _needs: tuple[tuple[int, int, frozenset[int]], ...] = field(init=False, repr=False, compare=False)
+    _needs: tuple[tuple[int, int, NDArray[np.bool_]], ...] = field(init=False, repr=False, compare=False)
+    """Of each choice that does not always matter: its position, that of the one it needs, and whether it
+    matters at each gene of that one. A choice comes after the one it needs."""
 
     def __post_init__(self) -> None:
         index: dict[str, int] = {}
-        needs: list[tuple[int, int, frozenset[int]]] = []
+        needs: list[tuple[int, int, NDArray[np.bool_]]] = []
         for i, choice in enumerate(self.choices):
             if choice.name in index:
                 raise SpaceError(f"two choices are called {choice.name!r}; rename one")
@@ -103,7 +105,7 @@ class SearchSpace:
                     raise SpaceError(
                         f"{choice.name!r} needs {parent!r} to be {missing[0]!r}, which it can not be: {values}"
                     )
-                needs.append((i, index[parent], frozenset(values.index(value) for value in allowed)))
+                needs.append((i, index[parent], np.array([value in allowed for value in values])))
             index[choice.name] = i
         object.__setattr__(self, "_index", index)
         object.__setattr__(self, "_needs", tuple(needs))
@@ -135,13 +137,14 @@ class SearchSpace:
     @cached_property
     def size(self) -> int:
         """How many distinct architectures the space holds, exactly."""
-        children: dict[int, list[tuple[int, frozenset[int]]]] = {}
+        children: dict[int, list[tuple[int, NDArray[np.bool_]]]] = {}
         for child, parent, allowed in self._needs:
             children.setdefault(parent, []).append((child, allowed))
 
         def count(i: int) -> int:
+            """How many ways there are to choose ``i`` and whatever needs it."""
             return sum(
-                prod(count(child) for child, allowed in children.get(i, ()) if gene in allowed)
+                prod(count(child) for child, allowed in children.get(i, ()) if allowed[gene])
                 for gene in range(len(self.choices[i].values))
             )
 
@@ -168,13 +171,7 @@ class SearchSpace:
                 raise ArchitectureError(
                     f"gene {gene} of {choice.name!r} is outside 0 to {len(choice.values) - 1} (values {choice.values})"
                 )
-        canonical = [int(gene) for gene in genes]
-        ghosts: set[int] = set()
-        for child, parent, allowed in self._needs:
-            if parent in ghosts or canonical[parent] not in allowed:
-                ghosts.add(child)
-        for ghost in ghosts:
-            canonical[ghost] = 0
+        canonical = (int(gene) if matters else 0 for gene, matters in zip(genes, self._active(genes)))
         return Architecture(tuple(canonical), self.fingerprint)
 
     def canonical(self, genes: Genes) -> Genes:
@@ -188,10 +185,26 @@ class SearchSpace:
 
     def matters(self, genes: Genes) -> NDArray[np.bool_]:
         """Which genes matter in each genome ``(architectures, choices)``."""
-        live = np.ones(genes.shape, dtype=np.bool_)
-        for child, parent, allowed in self._needs:
-            live[:, child] = live[:, parent] & np.isin(genes[:, parent], list(allowed))
+        live = np.empty(genes.shape, dtype=np.bool_)
+        for i, column in enumerate(self._active(genes.T)):
+            live[:, i] = column
         return live
+
+    def _active(self, genes: Sequence[Any] | NDArray[np.int64]) -> list[Any]:
+        """Whether each choice matters: the one place that says so.
+
+        A choice matters when the choice it needs matters and has one of the values it is needed at.
+
+        Args:
+            genes: one entry for each choice: a gene, or the column of a choice over many genomes.
+
+        Returns:
+            As many truth values, or columns of them.
+        """
+        active: list[Any] = [np.True_] * len(self)
+        for child, parent, allowed in self._needs:
+            active[child] = active[parent] & allowed[genes[parent]]
+        return active
 
     def matrix(self, archs: Iterable[Architecture]) -> Genes:
         """The genes of several architectures as ``(architectures, choices)``."""
@@ -238,13 +251,8 @@ class SearchSpace:
     def decode(self, arch: Architecture) -> dict[str, Value]:
         """The values of the choices that matter, by name."""
         genes = self.check(arch).genes
-        ghosts: set[int] = set()
-        for child, parent, allowed in self._needs:
-            if parent in ghosts or genes[parent] not in allowed:
-                ghosts.add(child)
-        return {
-            c.name: c.values[gene] for i, (c, gene) in enumerate(zip(self.choices, genes)) if i not in ghosts
-        }
+        known = zip(self.choices, genes, self._active(genes))
+        return {choice.name: choice.values[gene] for choice, gene, matters in known if matters}
 
     def sample(self, rng: Random) -> Architecture:
         """A random architecture: every gene uniform, then made canonical."""

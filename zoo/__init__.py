@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from zoo.store.manifest import Manifest as Manifest
     from zoo.store.protocol import open_store as open_store
     from zoo.store.publish import publish as publish
-    from zoo.store.pull import best as best
-    from zoo.store.pull import manifests as manifests
-    from zoo.store.pull import pull as pull
+    from zoo.store.pull import best as best, manifests as manifests, pull as pull
     from zoo.store.verify import verify as verify
 
 _MODULES = {

@@ -25,8 +25,7 @@ from supernet.elastic.storage import add_transforms
 from supernet.elastic.supernet import Supernet
 from supernet.elastic.trace import Trace, trace
 from supernet.elastic.translate import in_dims
-from supernet.elastic.verify import FAILURES, Verdict
-from supernet.elastic.verify import verify as verify_groups
+from supernet.elastic.verify import FAILURES, Verdict, verify as verify_groups
 from supernet.errors import ConversionError, did_you_mean
 
 log = logging.getLogger(__name__)

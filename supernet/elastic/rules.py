@@ -18,7 +18,7 @@ from supernet.elastic.trace import Axes, Walk, op_name, shape_of
 from supernet.registry import Registry
 
 Rule = Callable[[Walk, Node, dict[str, Any]], Axes | list[Axes]]
-rules = Registry[Rule]("rule")
+rules = Registry[Rule]("rule", group="supernet.rules")
 
 
 def rule(*names: str) -> Callable[[Rule], Rule]:

@@ -24,6 +24,7 @@ from supernet.elastic.plan import Plan
 from supernet.elastic.trace import Op
 from supernet.errors import StateError, WeightsError
 from supernet.files import write_atomically
+from supernet.versions import check_version
 
 if TYPE_CHECKING:
     from supernet.elastic.supernet import Supernet
@@ -189,12 +190,14 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"{path} holds weights but no supernet; Supernet.load reads what supernet.save wrote"
         )
     document: dict[str, Any] = json.loads(text)
-    if document["schema_version"] != SCHEMA:
-        raise StateError(
-            f"{path} has schema version {document['schema_version']}, this library reads {SCHEMA}; convert "
-            f"the network anew with this version (its weights are plain tensors under their own names), or "
-            f"open it with the version that wrote it ({'0.1' if document['schema_version'] == 1 else 'newer'})"
-        )
+    check_version(
+        document,
+        SCHEMA,
+        key="schema_version",
+        what=f"the supernet {path}",
+        older="open it with supernet 0.1, or convert the network anew with this version (the weights are plain "
+        "tensors under their own names)",
+    )
     beside = folder / PLAN
     if not beside.is_file() or beside.read_text(encoding="utf-8") != text:
         log.warning("%s is not what %s was saved with; the plan inside the weights is used", beside, path)

@@ -1,6 +1,9 @@
 """Small plain networks for tasks that timm has none for; `elasticise` makes supernets of them.
 
-Each is one file and one registered name, and knows nothing of being elastic.
+Each is one file and one registered name, and knows nothing of being elastic:
+
+`decoder`  a causal language model of the Llama kind
+`unet`     a network for dense answers: down, and up again beside what was seen on the way
 """
 
 from __future__ import annotations

@@ -1,46 +1,83 @@
-"""Published supernets, each a page: choices, a largest network of timm's modules, the reference's names."""
+"""Published supernets, each a page: choices, a largest network of timm's modules, the reference's names.
 
-from supernet.presets.attentivenas import AttentiveNAS
-from supernet.presets.autoformer import (
-    AutoFormerBase,
-    AutoFormerSmall,
-    AutoFormerTiny,
-    PreNASBase,
-    PreNASSmall,
-    PreNASTiny,
-)
-from supernet.presets.matformer import MatFormer
-from supernet.presets.mixpath import MixPath
-from supernet.presets.mobile import Mobile
-from supernet.presets.ofa import OFAMobileNetV3, OFAProxyless
-from supernet.presets.ofa_resnet import OFAResNet50D
-from supernet.presets.preset import Loadable, Preset, load_reference, presets
-from supernet.presets.proxylessnas import ProxylessNAS
-from supernet.presets.single_path import SinglePath
-from supernet.presets.spos import SPOS
-from supernet.presets.vit_resnas import ViTResNASSmall, ViTResNASTiny
+The idea: a preset is a frozen dataclass. Its fields are the options of the space, `Preset.supernet` makes the
+supernet, and `Preset.from_reference` and `Preset.to_reference` translate architectures to and from the words of the
+authors' code. `presets` knows them all by name; docs/presets.md says what was checked of each.
 
-__all__ = [
-    "SPOS",
-    "AttentiveNAS",
-    "AutoFormerBase",
-    "AutoFormerSmall",
-    "AutoFormerTiny",
-    "Loadable",
-    "MatFormer",
-    "MixPath",
-    "Mobile",
-    "OFAMobileNetV3",
-    "OFAProxyless",
-    "OFAResNet50D",
-    "PreNASBase",
-    "PreNASSmall",
-    "PreNASTiny",
-    "Preset",
-    "ProxylessNAS",
-    "SinglePath",
-    "ViTResNASSmall",
-    "ViTResNASTiny",
-    "load_reference",
-    "presets",
-]
+In the order one would read them:
+
+- `preset`: what every preset offers, and the registry
+- `wiring`: a plan written by hand, layer by layer
+- `candidates`: modules whose children are alternatives
+- `sorting`: important channels first, between the phases of a training
+- `mobile`: a small MobileNetV3 for images of 8 to 64 px, the one of the quickstart
+- `ofa`: Once-for-all: MobileNetV3 and Proxyless
+- `ofa_resnet`: Once-for-all: ResNet50D
+- `attentivenas`: AttentiveNAS, and a space in the manner of BigNAS
+- `spos`: Single Path One-Shot: four candidates a block
+- `proxylessnas`: ProxylessNAS: six candidates a block
+- `single_path`: Single-Path NAS: one superkernel a block
+- `mixpath`: MixPath: several kernels at a time, summed
+- `autoformer`: AutoFormer and PreNAS: elastic ViTs
+- `vit_resnas`: ViT-ResNAS: a ViT in three stages
+- `matformer`: MatFormer: nested MLPs
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from supernet.lazy import offers
+
+if TYPE_CHECKING:
+    from supernet.presets.attentivenas import AttentiveNAS as AttentiveNAS
+    from supernet.presets.autoformer import (
+        AutoFormerBase as AutoFormerBase,
+        AutoFormerSmall as AutoFormerSmall,
+        AutoFormerTiny as AutoFormerTiny,
+        PreNASBase as PreNASBase,
+        PreNASSmall as PreNASSmall,
+        PreNASTiny as PreNASTiny,
+    )
+    from supernet.presets.matformer import MatFormer as MatFormer
+    from supernet.presets.mixpath import MixPath as MixPath
+    from supernet.presets.mobile import Mobile as Mobile
+    from supernet.presets.ofa import OFAMobileNetV3 as OFAMobileNetV3, OFAProxyless as OFAProxyless
+    from supernet.presets.ofa_resnet import OFAResNet50D as OFAResNet50D
+    from supernet.presets.preset import (
+        Loadable as Loadable,
+        Preset as Preset,
+        load_reference as load_reference,
+        presets as presets,
+    )
+    from supernet.presets.proxylessnas import ProxylessNAS as ProxylessNAS
+    from supernet.presets.single_path import SinglePath as SinglePath
+    from supernet.presets.spos import SPOS as SPOS
+    from supernet.presets.vit_resnas import ViTResNASSmall as ViTResNASSmall, ViTResNASTiny as ViTResNASTiny
+
+_MODULES = {
+    "presets": "supernet.presets.preset",
+    "Preset": "supernet.presets.preset",
+    "Loadable": "supernet.presets.preset",
+    "load_reference": "supernet.presets.preset",
+    "AttentiveNAS": "supernet.presets.attentivenas",
+    "AutoFormerBase": "supernet.presets.autoformer",
+    "AutoFormerSmall": "supernet.presets.autoformer",
+    "AutoFormerTiny": "supernet.presets.autoformer",
+    "PreNASBase": "supernet.presets.autoformer",
+    "PreNASSmall": "supernet.presets.autoformer",
+    "PreNASTiny": "supernet.presets.autoformer",
+    "MatFormer": "supernet.presets.matformer",
+    "MixPath": "supernet.presets.mixpath",
+    "Mobile": "supernet.presets.mobile",
+    "OFAMobileNetV3": "supernet.presets.ofa",
+    "OFAProxyless": "supernet.presets.ofa",
+    "OFAResNet50D": "supernet.presets.ofa_resnet",
+    "ProxylessNAS": "supernet.presets.proxylessnas",
+    "SinglePath": "supernet.presets.single_path",
+    "SPOS": "supernet.presets.spos",
+    "ViTResNASSmall": "supernet.presets.vit_resnas",
+    "ViTResNASTiny": "supernet.presets.vit_resnas",
+}
+__all__ = list(_MODULES)
+__getattr__, __dir__ = offers(__name__, _MODULES)

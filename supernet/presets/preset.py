@@ -82,7 +82,23 @@ class Built(ABC):
         return Supernet(network, self.plan(network), example=self.example, origin=origin(self))
 
 
-presets: Registry[Callable[..., Preset]] = Registry("preset")
+presets: Registry[Callable[..., Preset]] = Registry(
+    "preset",
+    modules=(
+        "supernet.presets.attentivenas",
+        "supernet.presets.autoformer",
+        "supernet.presets.matformer",
+        "supernet.presets.mixpath",
+        "supernet.presets.mobile",
+        "supernet.presets.ofa",
+        "supernet.presets.ofa_resnet",
+        "supernet.presets.proxylessnas",
+        "supernet.presets.single_path",
+        "supernet.presets.spos",
+        "supernet.presets.vit_resnas",
+    ),
+    group="supernet.presets",
+)
 """Presets by name; each is a frozen dataclass whose fields are its options."""
 
 

@@ -1,7 +1,34 @@
-"""Training strategies: each is one file, one registered name."""
+"""Training strategies: each deals out the lessons of every step, and is one file with one registered name.
 
-from supernet.strategies.sandwich import Sandwich
-from supernet.strategies.single_path import Alone, SinglePath
-from supernet.strategies.strategy import Lesson, Strategy, strategies
+In the order one would read them:
 
-__all__ = ["Alone", "Lesson", "Sandwich", "SinglePath", "Strategy", "strategies"]
+- `strategy`: what a strategy is, and the registry
+- `sandwich`: largest, smallest and some between; the largest teaches
+- `single_path`: one random subnet a step, or always the same one
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from supernet.lazy import offers
+
+if TYPE_CHECKING:
+    from supernet.strategies.sandwich import Sandwich as Sandwich
+    from supernet.strategies.single_path import Alone as Alone, SinglePath as SinglePath
+    from supernet.strategies.strategy import (
+        Lesson as Lesson,
+        Strategy as Strategy,
+        strategies as strategies,
+    )
+
+_MODULES = {
+    "strategies": "supernet.strategies.strategy",
+    "Strategy": "supernet.strategies.strategy",
+    "Lesson": "supernet.strategies.strategy",
+    "Sandwich": "supernet.strategies.sandwich",
+    "SinglePath": "supernet.strategies.single_path",
+    "Alone": "supernet.strategies.single_path",
+}
+__all__ = list(_MODULES)
+__getattr__, __dir__ = offers(__name__, _MODULES)

@@ -39,5 +39,9 @@ class Strategy(Protocol):
         """
 
 
-strategies: Registry[Callable[..., Strategy]] = Registry("training strategy")
+strategies: Registry[Callable[..., Strategy]] = Registry(
+    "training strategy",
+    modules=("supernet.strategies.sandwich", "supernet.strategies.single_path"),
+    group="supernet.strategies",
+)
 """Strategies by name; each is a frozen dataclass whose fields are its options."""

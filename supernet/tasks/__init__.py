@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from supernet.tasks.classification import ImageClassification as ImageClassification
     from supernet.tasks.language import LanguageModelling as LanguageModelling
     from supernet.tasks.segmentation import Segmentation as Segmentation
-    from supernet.tasks.task import Batch as Batch
-    from supernet.tasks.task import Dataset as Dataset
-    from supernet.tasks.task import Metric as Metric
-    from supernet.tasks.task import Score as Score
-    from supernet.tasks.task import Task as Task
+    from supernet.tasks.task import (
+        Batch as Batch,
+        Dataset as Dataset,
+        Metric as Metric,
+        Score as Score,
+        Task as Task,
+    )
 
 _MODULES = {
     "Task": "supernet.tasks.task",

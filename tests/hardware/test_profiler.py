@@ -107,7 +107,7 @@ def test_a_finished_profile_is_read_and_not_measured_again(net: Supernet, tmp_pa
 
 def test_a_folder_of_another_profile_is_refused(net: Supernet, tmp_path: Path) -> None:
     run(net, tmp_path)
-    with pytest.raises(StateError, match="begun with another options"):
+    with pytest.raises(StateError, match="journal of a profile with another options"):
         run(net, tmp_path, options=ProfileOptions(subnets=6, window=2, warm_ms=0, seed=1))
 
 

@@ -79,9 +79,7 @@ def test_genes_that_do_not_fit_their_id_are_noticed(tmp_path: Path) -> None:
 
 def test_an_archive_of_another_space_is_refused(tmp_path: Path) -> None:
     other = type(SPACE)(SPACE.choices[:3])
-    with pytest.raises(
-        StateError, match=f"space {SPACE.fingerprint}, and this search has {other.fingerprint}"
-    ):
+    with pytest.raises(StateError, match=f'another space: "{SPACE.fingerprint}", now "{other.fingerprint}"'):
         Archive(_recorded(tmp_path / "a"), other, TWO)
 
 
@@ -105,7 +103,7 @@ def test_a_file_that_is_no_archive_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_two_writers_do_not_share_an_archive(tmp_path: Path) -> None:
-    with Archive(tmp_path / "a", SPACE, TWO), pytest.raises(StateError, match="another search"):
+    with Archive(tmp_path / "a", SPACE, TWO), pytest.raises(StateError, match="another process"):
         Archive(tmp_path / "a", SPACE, TWO)
 
 

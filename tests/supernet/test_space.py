@@ -7,8 +7,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from supernet.errors import ArchitectureError, SpaceError
 from supernet.space import Architecture, Choice, SearchSpace

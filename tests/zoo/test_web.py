@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from supernet.errors import StateError
 from tests.zoo import made
-from zoo.store import LocalStore, MissingError, Store, open_store, stores
+from tests.zoo.hosts import Server, served
+from zoo.store import LocalStore, MissingError, open_store
 from zoo.store.fetch import Cache
 from zoo.store.manifest import describe_file
 from zoo.store.publish import publish
@@ -24,58 +20,6 @@ from zoo.store.verify import verify
 from zoo.store.web import InterruptedTransferError, WebStore
 
 BIG = 3_000_000
-
-
-class Server(ThreadingHTTPServer):
-    """Notes down who asked for what, and may cut transfers short."""
-
-    ranges = True
-    cut_after: int | None = None
-    cuts = 0
-    asked: list[tuple[str, str | None]]
-
-
-class Handler(SimpleHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        wanted = self.headers.get("Range")
-        self.server.asked.append((self.path, wanted))
-        path = Path(self.translate_path(self.path))
-        if not path.is_file():
-            self.send_error(404)
-            return
-        content = path.read_bytes()
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.server.ranges else 0
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(content) - start))
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        self.end_headers()
-        body = content[start:]
-        limit = self.server.cut_after
-        if limit is not None and len(body) > limit and self.server.cuts > 0:
-            self.server.cuts -= 1
-            body = body[:limit]
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@contextmanager
-def _served(folder: Path) -> Iterator[tuple[Server, WebStore]]:
-    server = Server(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
-    server.asked = []
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        store = open_store(f"http://127.0.0.1:{server.server_port}")
-        assert isinstance(store, WebStore)
-        yield server, store
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture
@@ -88,42 +32,6 @@ def local(tmp_path: Path) -> LocalStore:
     return store
 
 
-@pytest.fixture(params=["file", "http"])
-def any_store(request: pytest.FixtureRequest, local: LocalStore) -> Iterator[Store]:
-    """Every registered store, over the same entries; https is the class that serves http."""
-    if request.param == "file":
-        yield open_store(f"file://{local.folder}")
-    else:
-        with _served(local.folder) as (_, store):
-            yield store
-
-
-def test_every_registered_store_is_held_to_the_contract() -> None:
-    assert list(stores) == ["file", "http", "https"]
-    assert stores["https"] is stores["http"]
-
-
-def test_a_store_gives_all_bytes_of_a_file(any_store: Store, local: LocalStore) -> None:
-    begins, pieces = any_store.chunks("entries/digits-a/model.safetensors")
-    assert (begins, b"".join(pieces)) == (0, _big(local).read_bytes())
-
-
-def test_a_store_says_where_the_bytes_it_gives_begin(any_store: Store, local: LocalStore) -> None:
-    begins, pieces = any_store.chunks("entries/digits-a/model.safetensors", 1_234_567)
-    assert begins in (0, 1_234_567)
-    assert b"".join(pieces) == _big(local).read_bytes()[begins:]
-
-
-def test_a_store_names_a_file_it_has_not(any_store: Store) -> None:
-    with pytest.raises(MissingError, match=r"entries/digits-a/other\.onnx is missing"):
-        any_store.chunks("entries/digits-a/other.onnx")
-
-
-def test_a_store_can_be_pulled_from_and_verified(any_store: Store, tmp_path: Path) -> None:
-    assert pull(any_store, "digits-a", cache=Cache(tmp_path / "home")).manifest.id == "digits-a"
-    assert verify(any_store).damaged == ()
-
-
 def _big(store: LocalStore) -> Path:
     return store.folder / "entries" / "digits-a" / "model.safetensors"
 
@@ -133,14 +41,14 @@ def _requests(server: Server) -> list[str | None]:
 
 
 def test_an_entry_comes_over_http_as_it_was_published(local: LocalStore, tmp_path: Path) -> None:
-    with _served(local.folder) as (_, store):
+    with served(local.folder) as (_, store):
         pulled = pull(store, "digits-a", cache=Cache(tmp_path / "home"))
         assert pulled.path(".safetensors").read_bytes() == _big(local).read_bytes()
         assert verify(store).damaged == ()
 
 
 def test_a_second_pull_fetches_only_the_index(local: LocalStore, tmp_path: Path) -> None:
-    with _served(local.folder) as (server, store):
+    with served(local.folder) as (server, store):
         pull(store, "digits-a", cache=Cache(tmp_path / "home"))
         server.asked.clear()
         pull(store, "digits-a", cache=Cache(tmp_path / "home"))
@@ -148,7 +56,7 @@ def test_a_second_pull_fetches_only_the_index(local: LocalStore, tmp_path: Path)
 
 
 def test_a_cut_transfer_goes_on_where_it_stopped(local: LocalStore, tmp_path: Path) -> None:
-    with _served(local.folder) as (server, store):
+    with served(local.folder) as (server, store):
         server.cut_after, server.cuts = 1_000_000, 2
         pulled = pull(store, "digits-a", cache=Cache(tmp_path / "home"))
         assert _requests(server) == [None, "bytes=1000000-", "bytes=2000000-"]
@@ -156,7 +64,7 @@ def test_a_cut_transfer_goes_on_where_it_stopped(local: LocalStore, tmp_path: Pa
 
 
 def test_a_server_without_ranges_begins_anew(local: LocalStore, tmp_path: Path) -> None:
-    with _served(local.folder) as (server, store):
+    with served(local.folder) as (server, store):
         server.ranges, server.cut_after, server.cuts = False, 1_000_000, 1
         pulled = pull(store, "digits-a", cache=Cache(tmp_path / "home"))
         assert _requests(server) == [None, "bytes=1000000-"]
@@ -167,7 +75,7 @@ def test_a_server_that_always_hangs_up_is_an_error_and_the_next_call_goes_on(
     local: LocalStore, tmp_path: Path
 ) -> None:
     cache = Cache(tmp_path / "home")
-    with _served(local.folder) as (server, store):
+    with served(local.folder) as (server, store):
         server.cut_after, server.cuts = 100_000, 100
         with pytest.raises(InterruptedTransferError, match="ended after 400,000 of 2,999,808 bytes"):
             pull(store, "digits-a", cache=cache)
@@ -181,7 +89,7 @@ def test_a_stale_part_is_thrown_away_and_the_file_read_whole(local: LocalStore, 
     blob = cache.blob(describe_file(_big(local)).sha256)
     blob.parent.mkdir(parents=True)
     blob.with_suffix(".part").write_bytes(b"of another day")
-    with _served(local.folder) as (_, store):
+    with served(local.folder) as (_, store):
         assert (
             pull(store, "digits-a", cache=cache).path(".safetensors").read_bytes() == _big(local).read_bytes()
         )
@@ -192,7 +100,7 @@ def test_a_flipped_byte_on_the_server_is_refused(local: LocalStore, tmp_path: Pa
     content = bytearray(_big(local).read_bytes())
     content[-1] ^= 1
     _big(local).write_bytes(content)
-    with _served(local.folder) as (_, store):
+    with served(local.folder) as (_, store):
         with pytest.raises(
             StateError, match=f"safetensors of http.* is damaged: expected sha256 {expected}, found"
         ):
@@ -202,7 +110,7 @@ def test_a_flipped_byte_on_the_server_is_refused(local: LocalStore, tmp_path: Pa
 
 def test_offline_answers_from_the_cache_or_names_what_is_missing(local: LocalStore, tmp_path: Path) -> None:
     offline = Cache(tmp_path / "home", offline=True)
-    with _served(local.folder) as (_, store):
+    with served(local.folder) as (_, store):
         with pytest.raises(StateError, match=r"offline, and the index of http.* was never read"):
             pull(store, "digits-a", cache=offline)
         Cache(tmp_path / "home").index(store)
@@ -220,7 +128,7 @@ def test_a_server_that_is_not_there_is_named() -> None:
 
 
 def test_a_web_store_without_an_index_says_it_is_missing(tmp_path: Path) -> None:
-    with _served(tmp_path) as (_, store), pytest.raises(MissingError, match="404"):
+    with served(tmp_path) as (_, store), pytest.raises(MissingError, match="404"):
         Cache(tmp_path / "home").index(store)
 
 
@@ -235,7 +143,7 @@ def _pull(address: str, home: Path) -> None:
 
 def test_two_processes_that_pull_the_same_download_it_once(local: LocalStore, tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
-    with _served(local.folder) as (server, store):
+    with served(local.folder) as (server, store):
         workers = [context.Process(target=_pull, args=(store.address, tmp_path / "home")) for _ in range(2)]
         for worker in workers:
             worker.start()
@@ -248,7 +156,7 @@ def test_two_processes_that_pull_the_same_download_it_once(local: LocalStore, tm
 def test_a_pull_that_was_killed_half_way_goes_on(local: LocalStore, tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     part = Cache(tmp_path / "home").blob(describe_file(_big(local)).sha256).with_suffix(".part")
-    with _served(local.folder) as (server, store):
+    with served(local.folder) as (server, store):
         server.cut_after, server.cuts = 1_000_000, 1
         worker = context.Process(target=_killed_after_first_cut, args=(store.address, tmp_path / "home"))
         worker.start()

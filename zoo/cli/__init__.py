@@ -2,10 +2,10 @@
 
 In the order one would read them:
 
-`commands`    what can be typed; each command calls steps of `zoo.pipeline` and says what came out
-`quickstart`  the whole road at once
-`tell`        results as sentences and tables
-`narrator`    the terminal: headings, bars, tables
+- `commands`: what can be typed; each command calls steps of `zoo.pipeline` and says what came out
+- `quickstart`: the whole road at once
+- `tell`: results as sentences and tables
+- `narrator`: the terminal: headings, bars, tables
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 from supernet.lazy import offers
 
 if TYPE_CHECKING:
-    from zoo.cli.commands import app as app
-    from zoo.cli.commands import main as main
+    from zoo.cli.commands import app as app, main as main
 
 _MODULES = {"app": "zoo.cli.commands", "main": "zoo.cli.commands"}
 __all__ = list(_MODULES)

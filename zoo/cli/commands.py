@@ -175,8 +175,7 @@ def pull(
 ) -> None:
     """Fetch an entry by its id, or the most accurate one within limits; every hash is checked."""
     from zoo.store.load import load_onnx
-    from zoo.store.pull import best, manifests
-    from zoo.store.pull import pull as fetch
+    from zoo.store.pull import best, manifests, pull as fetch
 
     source, narrator = _store(run, store), _narrator()
     wanted = (

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
+    Progress as Bars,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.progress import Progress as Bars
 from rich.table import Table
 
 from zoo.pipeline.progress import Progress
@@ -56,6 +56,7 @@ class Narrator:
             parts: dict[str, TaskID] = {}
 
             def report(part: str, done: int, total: int, words: str = "") -> None:
+                """Move the bar of a part."""
                 if part not in parts:
                     parts[part] = bars.add_task(part, total=total, words="")
                 said: dict[str, Any] = {"words": words} if words else {}

@@ -2,14 +2,14 @@
 
 In the order one would read them:
 
-`options`    everything a run can be told, as one picture
-`run`        a run is a folder: where everything lies, and what may not change any more
-`progress`   how a step says how far it is
-`steps`      train, profile, search, pick: each goes on where it stopped
-`prove`      cut out, export, compare, time and judge what was picked
-`entries`    from a proof to a published entry
-`pull_back`  ask the zoo for the best within a limit, and run it
-`figure`     the picture of a front
+- `options`: everything a run can be told, as one picture
+- `run`: a run is a folder: where everything lies, and what may not change any more
+- `progress`: how a step says how far it is
+- `steps`: train, profile, search, pick: each goes on where it stopped
+- `prove`: cut out, export, compare, time and judge what was picked
+- `entries`: from a proof to a published entry
+- `pull_back`: ask the zoo for the best within a limit, and run it
+- `figure`: the picture of a front
 
 It stands on every other package. The command line (`zoo.cli`) stands on it and is the only part that prints.
 """

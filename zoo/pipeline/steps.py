@@ -161,6 +161,7 @@ def learn(bench: Bench, measured: Profile) -> Profiled:
     options = bench.run.options.predict
 
     def fresh() -> Predictor:
+        """One that has learned nothing yet."""
         return predictors[options.predictor](
             bench.net.space, macs=bench.costs.macs, params=bench.costs.params
         )
@@ -189,7 +190,7 @@ class Searched:
     """A search and the random one beside it.
 
     Args:
-        result: by NSGA-II.
+        result: by the searcher that the options name.
         baseline: as many networks drawn at random.
     """
 

@@ -2,17 +2,18 @@
 
 In the order one would read them:
 
-`manifest`  what an entry says about itself, with the hash of every file
-`card`      the same in words, as a README
-`protocol`  what a store is, their registry, `open_store`
-`index`     which entries a store holds
-`local`     a store in a folder, the only one that can be published to
-`web`       a store behind any web server, to read
-`publish`   putting an entry in
-`fetch`     a cache of files named by their hash
-`pull`      getting an entry out, by id or the best within limits
-`load`      running what was pulled
-`verify`    whether a store still holds what was published
+- `manifest`: what an entry says about itself, with the hash of every file
+- `card`: the same in words, as a README
+- `protocol`: what a store is, their registry, `open_store`
+- `index`: which entries a store holds
+- `local`: a store in a folder, the only one that can be published to
+- `web`: a store behind any web server, to read
+- `lock`: one process at a time
+- `publish`: putting an entry in
+- `fetch`: a cache of files named by their hash
+- `pull`: getting an entry out, by id or the best within limits
+- `load`: running what was pulled
+- `verify`: whether a store still holds what was published
 
 Nothing here knows runs, steps or the command line.
 """
@@ -26,10 +27,12 @@ from supernet.lazy import offers
 if TYPE_CHECKING:
     from zoo.store.index import read_index as read_index
     from zoo.store.local import LocalStore as LocalStore
-    from zoo.store.protocol import MissingError as MissingError
-    from zoo.store.protocol import Store as Store
-    from zoo.store.protocol import open_store as open_store
-    from zoo.store.protocol import stores as stores
+    from zoo.store.protocol import (
+        MissingError as MissingError,
+        Store as Store,
+        open_store as open_store,
+        stores as stores,
+    )
     from zoo.store.web import WebStore as WebStore
 
 _MODULES = {

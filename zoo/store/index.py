@@ -8,17 +8,18 @@ from pathlib import Path
 import msgspec
 
 from supernet.errors import StateError, did_you_mean
-from zoo.store.manifest import check_id
+from zoo.store.manifest import check_id, check_schema
 from zoo.store.protocol import MissingError, Store
 
 INDEX = "index.json"
+SCHEMA_VERSION = 1
 
 
 class Index(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The entries of a store: ``{id: sha256 of its manifest}``."""
 
     entries: dict[str, str]
-    schema_version: int = 1
+    schema_version: int = SCHEMA_VERSION
 
     def to_bytes(self) -> bytes:
         """Canonical JSON."""
@@ -59,8 +60,9 @@ def parse_index(content: bytes, where: str) -> Index:
     """The index in a file.
 
     Raises:
-        StateError: when it is damaged.
+        StateError: when it is damaged or of another version.
     """
+    check_schema(content, SCHEMA_VERSION, f"the index {where}", "LocalStore(folder).reindex() writes it anew")
     try:
         index = msgspec.json.decode(content, type=Index)
         for entry in index.entries:

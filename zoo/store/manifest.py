@@ -17,6 +17,7 @@ import msgspec
 
 from supernet.errors import StateError
 from supernet.space import Architecture, SearchSpace, Value
+from supernet.versions import check_version
 
 SCHEMA_VERSION = 2
 MANIFEST, CARD = "manifest.json", "README.md"
@@ -226,8 +227,6 @@ class Manifest(Record, frozen=True):
 
     def __post_init__(self) -> None:
         check_id(self.id)
-        if self.schema_version != SCHEMA_VERSION:
-            raise StateError(f"schema_version is {self.schema_version}; this version reads {SCHEMA_VERSION}")
         if self.architecture != architecture_record(
             self.space.fingerprint, self.architecture.genes, self.architecture.values
         ):
@@ -278,12 +277,28 @@ def parse(content: bytes, where: str) -> Manifest:
         where: what to call it in messages.
 
     Raises:
-        StateError: when it is no JSON, or for an unknown, missing or wrong key, which is named.
+        StateError: when it is no JSON, of another version, or for an unknown, missing or wrong key, which
+            is named.
     """
+    check_schema(content, SCHEMA_VERSION, f"the manifest {where}", "publish the entry anew")
     try:
         return msgspec.json.decode(content, type=Manifest)
     except msgspec.DecodeError as error:
         raise StateError(f"{where} is no valid manifest: {error}") from error
+
+
+def check_schema(content: bytes, reads: int, what: str, older: str) -> None:
+    """Refuse JSON of another version by its version, not by the first key that one added or dropped.
+
+    Raises:
+        StateError: for another version; what is no JSON object is left to the decoder.
+    """
+    try:
+        document = msgspec.json.decode(content)
+    except msgspec.DecodeError:
+        return
+    if isinstance(document, dict):
+        check_version({"schema_version": 1} | document, reads, what=what, older=older, key="schema_version")
 
 
 def architecture_record(space: str, genes: Sequence[int], values: Mapping[str, Value]) -> ArchitectureRecord:

@@ -102,7 +102,7 @@ def test_folders_without_a_whole_supernet_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="damaged"):
         Supernet.load(tmp_path, model=supernet.largest)
     (tmp_path / WEIGHTS).write_bytes(whole.replace(b'\\"schema_version\\": 2', b'\\"schema_version\\": 9', 1))
-    with pytest.raises(StateError, match="schema version 9"):
+    with pytest.raises(StateError, match="schema_version 9"):
         Supernet.load(tmp_path, model=supernet.largest)
 
 

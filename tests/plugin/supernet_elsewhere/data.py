@@ -1,0 +1,19 @@
+"""A data source: stripes, upright or lying."""
+
+from __future__ import annotations
+
+import torch
+
+from supernet.data import ImageDataset, ImageSplits, Split, fitted, image_dataset
+from supernet.options import DataOptions
+
+
+def stripes(rest: str, options: DataOptions) -> ImageDataset:
+    """``elsewhere:COUNT`` brings so many images of 8 px, half of each class, one brightness each."""
+    count = int(rest or 60)
+    pattern = torch.arange(8).remainder(2).expand(8, 8)
+    bright = torch.linspace(60, 250, count).view(-1, 1, 1)
+    labels = torch.arange(count) % 2
+    images = torch.where(labels.view(-1, 1, 1) == 0, pattern, pattern.T) * bright
+    split = Split(fitted(images.round().byte()[:, None], options), labels)
+    return image_dataset(ImageSplits(("upright", "lying"), split, flips=False), options)

@@ -1,0 +1,194 @@
+"""The whole road as a person types it, short enough for every change: train, profile, search, export, pull."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+from typer.testing import CliRunner
+
+from hardware.measurement import Profile
+from search.report import CHOSEN
+from supernet.data import ImageDataset
+from supernet.errors import StateError
+from supernet.evaluate import Evaluator
+from zoo.cli import app
+from zoo.pipeline.run import open_run
+from zoo.pipeline.steps import Bench, evaluations as evaluated, opened, profiled
+from zoo.store.fetch import Cache
+from zoo.store.load import load_onnx
+from zoo.store.manifest import Manifest
+from zoo.store.protocol import open_store
+from zoo.store.pull import manifests, pull
+
+pytestmark = pytest.mark.xdist_group("road")  # one process: it is walked once
+
+TINY = {
+    "data.resolution": 8,
+    "supernet.options.widths": [8, 8, 16],
+    "supernet.options.depths": [1, 2],
+    "supernet.options.expands": [2, 3],
+    "supernet.options.features": 32,
+    "train.epochs": 2,
+    "train.batch_size": 64,
+    "train.calibration_examples": 128,
+    "device.runtime": '"torch"',
+    "profile.subnets": 10,
+    "profile.seconds": 0.5,
+    "profile.warm_ms": 1,
+    "search.evaluations": 8,
+    "search.population": 4,
+    "search.examples": 128,
+}
+
+
+def typed(*words: str) -> str:
+    """What a command prints."""
+    result = CliRunner().invoke(app, list(words), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@dataclass(frozen=True)
+class Road:
+    """A run that was walked once.
+
+    Args:
+        folder: of the run.
+        home: where pulled files are cached.
+        said: what each command printed.
+    """
+
+    folder: Path
+    home: Path
+    said: dict[str, str]
+
+    @property
+    def bench(self) -> Bench:
+        return opened(open_run(self.folder))
+
+    @property
+    def entries(self) -> list[Manifest]:
+        return manifests(open_store(self.folder / "zoo"), Cache(self.home))
+
+
+@pytest.fixture(scope="module")
+def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
+    home, run = tmp_path_factory.mktemp("home"), str(tmp_path_factory.mktemp("road") / "run")
+    changes = [word for key, value in TINY.items() for word in ("--set", f"{key}={value}")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SUPERNET_HOME", str(home))
+        said = {
+            "train": typed("train", "--run", run, *changes),
+            "profile": typed("profile", "--run", run),
+            "search": typed("search", "--run", run),
+        }
+        rest = Road(Path(run), home, said)
+        largest = max(evaluated(rest.bench, profiled(rest.bench)), key=lambda e: e.values["params"])
+        said["export"] = typed("export", "--run", run, "--arch", largest.arch.id)
+        said["quickstart"] = typed("quickstart", "--run", run)
+        said["list"] = typed("zoo", "list", "--run", run)
+        said["pull"] = typed("zoo", "pull", largest_entry(rest, largest.arch.id), "--run", run)
+        said["best"] = typed("zoo", "pull", "--run", run, "--into", str(home / "mine"))
+        said["verify"] = typed("zoo", "verify", "--run", run)
+    return rest
+
+
+def largest_entry(road: Road, arch: str) -> str:
+    return next(entry.id for entry in road.entries if entry.architecture.id == arch)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("train", "networks after 2 epochs"),
+        ("train", "Next: supernet profile --run"),
+        ("profile", "10 subnets took"),
+        ("profile", "The predictor, on subnets it has not seen"),
+        ("search", "8 networks evaluated (8 of them now"),
+        ("quickstart", "8 networks evaluated (0 of them now, the others were in the archive)"),
+        ("export", "published in"),
+        ("quickstart", "every hash checked"),
+        ("pull", "ONNX Runtime opens"),
+        ("best", "every hash checked"),
+        ("verify", "all as published"),
+    ],
+)
+def test_every_command_says_what_it_did(command: str, words: str, road: Road) -> None:
+    assert words in " ".join(road.said[command].split())
+
+
+def test_a_latency_was_measured_and_is_predicted_for_what_was_not(road: Road) -> None:
+    known = Profile.load(road.folder / "profile" / "profile.json")
+    assert len(known.measurements) == 10
+    assert (known.median_ms > 0).all()
+    for entry in road.entries:
+        (device,) = entry.devices
+        assert device.device["id"] == known.device.id and device.runs > 0
+        assert device.predicted_ms is not None and 0 < device.predicted_ms < math.inf
+
+
+def test_every_accuracy_in_the_archive_is_that_of_the_trained_weights(road: Road) -> None:
+    bench = road.bench
+    found = evaluated(bench, profiled(bench))
+    assert len(found) == 8
+    for evaluation in found[:4]:
+        again = Evaluator(bench.net, bench.dataset, examples=128, calibration_examples=128)
+        assert evaluation.values["accuracy"] == pytest.approx(again(evaluation.arch).value)
+        assert evaluation.values["params"] == bench.costs.of(evaluation.arch).params
+
+
+def test_the_file_one_pulls_answers_as_its_manifest_promises(road: Road) -> None:
+    data = road.bench.dataset
+    assert isinstance(data, ImageDataset) and road.entries
+    for entry in road.entries:
+        pulled = pull(open_store(road.folder / "zoo"), entry.id, cache=Cache(road.home))
+        subnet, right = load_onnx(pulled), 0
+        for images, labels in data.batches("test", 256):
+            right += int((subnet(images.numpy()).argmax(1) == labels.numpy()).sum())
+        promised = entry.metric("accuracy", "test")
+        assert promised is not None
+        assert promised.value == pytest.approx(100 * right / len(data.test), abs=0.3)
+        assert entry.dataset.splits == {"train": len(data.train), "search": len(data.search), "test": 395}
+
+
+def test_the_costs_of_an_entry_are_those_of_its_weights(road: Road) -> None:
+    for entry in road.entries:
+        tensors = load_file(road.folder / "zoo" / "entries" / entry.id / "model.safetensors")
+        statistics = ("running_mean", "running_var", "num_batches_tracked")
+        counted = sum(t.size for name, t in tensors.items() if not name.endswith(statistics))
+        assert entry.costs["params"] == counted
+
+
+def test_what_was_listed_is_what_was_published(road: Road) -> None:
+    assert f"{len(road.entries)} entries" in road.said["list"]
+    assert all(entry.id in road.said["list"].replace("\n", "") for entry in road.entries)
+
+
+def test_the_best_entry_was_put_where_it_was_asked_for(road: Road) -> None:
+    test = {entry.id: metric.value for entry in road.entries if (metric := entry.metric()) is not None}
+    (pulled,) = re.findall(r"^\s*(\S+): \d+ files", road.said["best"], re.MULTILINE)
+    assert test[pulled] == max(test.values())
+    assert {path.name for path in (road.home / "mine").iterdir()} == {
+        *("README.md", "manifest.json", "model.onnx", "model.safetensors")
+    }
+
+
+def test_the_picture_shows_the_chosen_ones(road: Road) -> None:
+    pixels = np.asarray(Image.open(road.folder / "front.png").convert("RGB")).reshape(-1, 3)
+    for colour in CHOSEN[:2]:
+        rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        assert (pixels == rgb).all(1).sum() > 20, colour
+
+
+def test_a_changed_option_that_work_rests_on_is_refused(road: Road) -> None:
+    words = ["train", "--run", str(road.folder), "--set", "train.epochs=5"]
+    result = CliRunner().invoke(app, words)
+    assert isinstance(result.exception, StateError)
+    assert "train.epochs = 2, now 5 is asked" in str(result.exception)
