@@ -66,7 +66,7 @@ class MatFormer(Built):
         """The architecture of ``{"granularities": [one per block]}``.
 
         Raises:
-            ArchitectureError: for a missing key, a short list or a value outside the space.
+            ArchitectureError: for a missing key, a list of another length or a value outside the space.
         """
         shares = asked(config, "granularities", self.blocks)
         return self.space.encode({f"blocks.{i}.mlp": share for i, share in enumerate(shares)})

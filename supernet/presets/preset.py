@@ -158,19 +158,24 @@ def need_blocks(what: str, depths: Sequence[int]) -> None:
         raise SpaceError(f"{what} is {tuple(depths)}; every stage needs at least one block, e.g. (2, 3, 4)")
 
 
-def asked(config: Mapping[str, Any], key: str, count: int | None = None) -> Any:
+def asked(config: Mapping[str, Any], key: str, count: int | None = None, most: int | None = None) -> Any:
     """One entry of a reference's dictionary.
 
     Args:
         count: how many values its list has to hold; None for any.
+        most: how many it may hold, where the reference pads such lists; None for ``count``.
 
     Raises:
-        ArchitectureError: when it is missing, no list or too short.
+        ArchitectureError: when it is missing, no list, too short or too long.
     """
     if key not in config:
         raise ArchitectureError(f"the dictionary has no {key!r}{did_you_mean(key, config)}")
-    if count is not None and not isinstance(config[key], Sequence):
-        raise ArchitectureError(f"{key!r} is {config[key]!r}; this space needs a list of {count} values")
-    if count is not None and len(config[key]) < count:
-        raise ArchitectureError(f"{key!r} holds {len(config[key])} values; this space needs {count}")
-    return config[key]
+    value = config[key]
+    if count is None:
+        return value
+    size = f"{count}" if most in (None, count) else f"{count} to {most}"
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise ArchitectureError(f"{key!r} is {value!r}; this space needs a list of {size} values")
+    if not count <= len(value) <= (most or count):
+        raise ArchitectureError(f"{key!r} holds {len(value)} values; this space needs {size}")
+    return value

@@ -119,7 +119,7 @@ class ProxylessNAS(Built):
         """The architecture of ``{"ops": ["3x3_MBConv3", ..., "Zero"]}``, one per block.
 
         Raises:
-            ArchitectureError: for a missing key, a short list or an unknown operation.
+            ArchitectureError: for a missing key, a list of another length or an unknown operation.
         """
         operations = asked(config, "ops", len(self.space))
         return self.space.encode({choice.name: op for choice, op in zip(self.space.choices, operations)})

@@ -172,11 +172,11 @@ class SPOS(Built):
         """The architecture of ``{"arch": [operation ids 0 to 3]}``, with ``"scales"`` when they are a choice.
 
         Raises:
-            ArchitectureError: for a missing key, a short list or a value outside the space.
+            ArchitectureError: for a missing key, a list of another length or a value outside the space.
         """
         blocks = sum(self.repeats)
         values: dict[str, Any] = {}
-        for i, operation in enumerate(asked(config, "arch", blocks)[:blocks]):
+        for i, operation in enumerate(asked(config, "arch", blocks)):
             values[f"features.{i}.operation"] = dict(enumerate(OPERATIONS)).get(operation, operation)
         if len(self.scales) > 1:
             scales = asked(config, "scales", blocks)
