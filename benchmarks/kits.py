@@ -18,7 +18,7 @@ from supernet.presets.attentivenas import AttentiveNAS
 from supernet.presets.autoformer import AutoFormerTiny, PreNASTiny
 from supernet.presets.ofa import OFAMobileNetV3, OFAProxyless
 from supernet.presets.ofa_resnet import OFAResNet50D
-from supernet.presets.preset import Loadable, load_reference
+from supernet.presets.published import Loadable, load_reference
 
 Arrays = dict[str, NDArray[Any]]
 HEAD = 64

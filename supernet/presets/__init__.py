@@ -14,8 +14,9 @@ from supernet.presets.mixpath import MixPath
 from supernet.presets.mobile import Mobile
 from supernet.presets.ofa import OFAMobileNetV3, OFAProxyless
 from supernet.presets.ofa_resnet import OFAResNet50D
-from supernet.presets.preset import Loadable, Preset, load_reference, presets
+from supernet.presets.preset import Preset, presets
 from supernet.presets.proxylessnas import ProxylessNAS
+from supernet.presets.published import Loadable, Searched, load_reference, load_searched
 from supernet.presets.single_path import SinglePath
 from supernet.presets.spos import SPOS
 from supernet.presets.vit_resnas import ViTResNASSmall, ViTResNASTiny
@@ -38,9 +39,11 @@ __all__ = [
     "PreNASTiny",
     "Preset",
     "ProxylessNAS",
+    "Searched",
     "SinglePath",
     "ViTResNASSmall",
     "ViTResNASTiny",
     "load_reference",
+    "load_searched",
     "presets",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, ClassVar
 
 import timm
 from torch import nn
@@ -28,6 +28,8 @@ class MatFormer(Built):
         classes: of the classifier.
         pretrained: start from timm's weights; the largest subnet is then the pretrained model.
     """
+
+    instead: ClassVar[str] = "MatFormer(pretrained=True) starts from timm's weights"
 
     model: str = "vit_small_patch16_224"
     blocks: int = 12

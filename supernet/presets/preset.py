@@ -5,15 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from supernet.config import decode
 from supernet.elastic.plan import Plan
 from supernet.elastic.supernet import Supernet
-from supernet.errors import ArchitectureError, SpaceError, WeightsError, did_you_mean
+from supernet.errors import ArchitectureError, SpaceError, did_you_mean
 from supernet.registry import Registry
 from supernet.seeds import derive
 from supernet.space import Architecture, SearchSpace
@@ -40,13 +40,6 @@ class Preset(Protocol):
         """The reference's own dictionary for an architecture."""
 
 
-class Loadable(Preset, Protocol):
-    """A preset that takes the reference's own weights."""
-
-    def rename(self, name: str) -> str | None:
-        """What a tensor of the reference's ``state_dict`` is called here; None when it has no use here."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Built(ABC):
     """A preset made of its largest network and the plan for it.
@@ -56,6 +49,9 @@ class Built(ABC):
         resolution: their side in pixels; `example` has it, so costs are those of it unless asked.
         seed: of the initial weights.
     """
+
+    instead: ClassVar[str] = ""
+    """What to do where its authors published no weights of the supernet, as part of an error message."""
 
     channels: int = 3
     resolution: int = 224
@@ -84,41 +80,6 @@ class Built(ABC):
 
 presets: Registry[Callable[..., Preset]] = Registry("preset")
 """Presets by name; each is a frozen dataclass whose fields are its options."""
-
-
-@torch.no_grad()
-def load_reference(preset: Loadable, supernet: Supernet, state: Mapping[str, Tensor]) -> None:
-    """Copy a ``state_dict`` of the reference implementation into the supernet.
-
-    Args:
-        state: tensors by the reference's own names, all of them.
-
-    Raises:
-        WeightsError: for a surplus or missing name, or a shape that differs; nothing is copied then.
-    """
-    stored = supernet.largest.state_dict()
-    found: dict[str, Tensor] = {}
-    for name, value in state.items():
-        ours = preset.rename(name)
-        if ours is None:
-            continue
-        if ours not in stored:
-            raise WeightsError(
-                f"the reference tensor {name!r} would be {ours!r} here{did_you_mean(ours, stored)}"
-            )
-        if value.shape != stored[ours].shape:
-            raise WeightsError(
-                f"the reference tensor {name!r} has shape {tuple(value.shape)}, {ours!r} has "
-                f"{tuple(stored[ours].shape)}; were the preset's options those of the weights?"
-            )
-        found[ours] = value
-    missing = [name for name in stored if name not in found]
-    if missing:
-        raise WeightsError(
-            f"no reference tensor fills {missing[0]!r} ({len(missing)} of {len(stored)} are missing)"
-        )
-    for name, value in found.items():
-        stored[name].copy_(value)
 
 
 def origin(preset: Any) -> dict[str, Any]:

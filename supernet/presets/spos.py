@@ -191,6 +191,10 @@ class SPOS(Built):
         scales = [values[f"features.{i}.scale"] for i in blocks] if len(self.scales) > 1 else None
         return {"arch": operations} | ({"scales": scales} if scales else {})
 
+    def rename(self, name: str) -> str | None:
+        """The tensor's name here, which is the reference's."""
+        return name
+
 
 def flat(parts: list[nn.Sequential]) -> nn.Sequential:
     """One sequence of all the layers."""
