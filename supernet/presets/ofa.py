@@ -43,6 +43,13 @@ FIRST_BLOCK = {
     "point_linear.conv": "conv_pw",
     "point_linear.bn": "bn2",
 }
+ENDS = {
+    "first_conv.conv": "conv_stem",
+    "first_conv.bn": "bn1",
+    "feature_mix_layer.conv": "conv_head",
+    "feature_mix_layer.bn": "bn2",
+    "classifier.linear": "classifier",
+}
 
 
 @dataclass(frozen=True)
@@ -178,13 +185,7 @@ class _Mobile(Built):
         return f"{self._ends().get(owner, owner)}.{tensor}"
 
     def _ends(self) -> dict[str, str]:
-        return {
-            "first_conv.conv": "conv_stem",
-            "first_conv.bn": "bn1",
-            "feature_mix_layer.conv": "conv_head",
-            "feature_mix_layer.bn": "bn2",
-            "classifier.linear": "classifier",
-        }
+        return ENDS
 
 
 @presets.register("ofa_mobilenetv3")

@@ -21,22 +21,17 @@ from torch import nn
 from supernet.elastic.plan import Plan
 from supernet.errors import ArchitectureError
 from supernet.presets.candidates import OneOf
-from supernet.presets.ofa import FIRST_BLOCK, LAYERS, initialise
+from supernet.presets.ofa import ENDS, FIRST_BLOCK, LAYERS, initialise
 from supernet.presets.preset import Built, asked, presets
 from supernet.presets.wiring import Wiring
 from supernet.space import Architecture, Choice, SearchSpace
 
 SKIP = "Zero"
 EPS = 1e-3
-ENDS = {
-    "first_conv.conv": "conv_stem",
-    "first_conv.bn": "bn1",
-    "feature_mix_layer.conv": "conv_head",
-    "feature_mix_layer.bn": "bn2",
-    "classifier.linear": "classifier",
-}
 SHAPE = ("stem", "first", "widths", "cells", "strides", "features")
 """Options that a published network fixes."""
+KEYS = frozenset({"in_channels", "out_channels", "kernel_size", "stride", "expand_ratio"})
+"""What its description says of an inverted convolution."""
 
 
 @presets.register("proxylessnas")
@@ -83,15 +78,16 @@ class ProxylessNAS(Built):
         """
         stages = _stages(config)
         heads = [next(layer for layer in stage if layer is not None) for stage in stages[1:]]
-        classifier = asked(config, "classifier")
+        classes = asked(asked(config, "classifier"), "out_features")
+        dropout = config["classifier"].get("dropout_rate") or 0.0
         return cls(
             widths=tuple(layer["out_channels"] for layer in heads),
             cells=tuple(map(len, stages[1:])),
             strides=tuple(layer["stride"] for layer in heads),
-            stem=asked(config, "first_conv")["out_channels"],
+            stem=asked(asked(config, "first_conv"), "out_channels"),
             first=_first(stages)["out_channels"],
-            features=asked(config, "feature_mix_layer")["out_channels"],
-            **{"classes": classifier["out_features"], "dropout": classifier["dropout_rate"] or 0.0} | options,
+            features=asked(asked(config, "feature_mix_layer"), "out_channels"),
+            **{"classes": classes, "dropout": dropout} | options,
         )
 
     @cached_property
@@ -215,8 +211,8 @@ def _stages(config: Mapping[str, Any]) -> list[list[Layer | None]]:
     stages: list[list[Layer | None]] = []
     for k, block in enumerate(asked(config, "blocks")):
         layer, shortcut = asked(block, "mobile_inverted_conv"), block.get("shortcut")
-        has_shortcut = bool(shortcut) and shortcut["name"] != "ZeroLayer"
-        if layer["name"] == "ZeroLayer" and has_shortcut and stages:
+        has_shortcut = shortcut is not None and shortcut.get("name") != "ZeroLayer"
+        if layer.get("name") == "ZeroLayer" and has_shortcut and stages:
             stages[-1].append(None)
             continue
         keeps = layer.get("stride") == 1 and layer.get("in_channels") == layer.get("out_channels")
@@ -245,7 +241,7 @@ def _is_candidate(layer: Layer) -> bool:
         and not layer.get("use_se")
         and not layer.get("mid_channels")
     )
-    return layer["name"] == "MBInvertedConvLayer" and plain
+    return layer.get("name") == "MBInvertedConvLayer" and layer.keys() >= KEYS and plain
 
 
 def _first(stages: Sequence[Sequence[Layer | None]]) -> Layer:
