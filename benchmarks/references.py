@@ -82,6 +82,7 @@ def fill(network: nn.Module) -> nn.Module:
     return network.eval()
 
 
+@torch.no_grad()
 def once_for_all(count: int) -> Iterator[tuple[Reference, nn.Module]]:
     """The three supernets of once-for-all; the networks they cut out answer and are counted."""
     from ofa.imagenet_classification.elastic_nn import networks

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from benchmarks import kits, parity
+from benchmarks import kits, parity, references
 from benchmarks.contract import Result
 from benchmarks.noise import noise
 
@@ -143,6 +143,18 @@ def test_more_architectures_need_the_kit_they_are_of(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sys, "argv", ["parity", "--more", "more.npz"])
     with pytest.raises(SystemExit):
         parity.main()
+
+
+@pytest.mark.slow
+def test_once_for_all_gives_the_same_answers_when_it_is_asked_again() -> None:
+    pytest.importorskip("ofa", reason="once-for-all is not installed (pip install --no-deps ofa)")
+    for reference, network in references.SOURCES["ofa"](3):
+        arrays, meta = kits.read(kits.REFERENCES / f"{reference.name}.npz")
+        shapes = {name: list(value.shape) for name, value in network.state_dict().items()}
+        assert (reference.archs, shapes) == (meta["archs"][:3], meta["state"])
+        for name, rows in reference.arrays.items():
+            stored = arrays[name][:3]
+            assert np.abs(np.array(rows) - stored).max() <= parity.TOLERANCE * np.abs(stored).max()
 
 
 def by_hand(name: str, position: int) -> float:
