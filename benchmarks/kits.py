@@ -13,13 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks.noise import noise, weight
 from supernet.elastic.supernet import Supernet
 from supernet.presets.attentivenas import AttentiveNAS
 from supernet.presets.autoformer import AutoFormerTiny, PreNASTiny
 from supernet.presets.ofa import OFAMobileNetV3, OFAProxyless
 from supernet.presets.ofa_resnet import OFAResNet50D
-from supernet.presets.preset import Loadable, load_reference
+from supernet.presets.published import Loadable, load_reference
 
+REFERENCES = Path(__file__).parent / "references"
+"""What `benchmarks.references` wrote: small, and part of the repository."""
 Arrays = dict[str, NDArray[Any]]
 HEAD = 64
 """Pixels per side of every kit's main input."""
@@ -30,6 +33,7 @@ class Kit:
     """One reference supernet with its weights loaded.
 
     Args:
+        name: of its file.
         space: what the kit calls it.
         preset: the preset that claims to be it.
         supernet: with the kit's weights, in evaluation mode.
@@ -38,6 +42,7 @@ class Kit:
         meta: the kit's own description.
     """
 
+    name: str
     space: str
     preset: Loadable
     supernet: Supernet
@@ -98,8 +103,11 @@ def load(path: Path) -> Kit:
     space = meta["space"] if isinstance(meta["space"], str) else "autoformer"
     preset = PRESETS[space](meta, path)
     supernet = preset.supernet().eval()
-    load_reference(preset, supernet, weights(arrays))
-    return Kit(space, preset, supernet, cases(meta["archs"], arrays), arrays, meta)
+    # The references of this repository say what their tensors were called; the numbers are noise.
+    arrays |= {name: noise(name, shape) for name, shape in meta.get("inputs", {}).items()}
+    state = {name: weight(name, shape) for name, shape in meta.get("state", {}).items()}
+    load_reference(preset, supernet, weights(arrays) | state)
+    return Kit(path.stem, space, preset, supernet, cases(meta["archs"], arrays), arrays, meta)
 
 
 def weights(arrays: Arrays) -> dict[str, Tensor]:

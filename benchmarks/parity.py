@@ -1,7 +1,10 @@
 """Presets against their references: the same weights and inputs, the same outputs, MACs and parameters.
 
+    python -m benchmarks.parity [--kit FILE [--more FILE]] [--quick] [--json FILE]
+
 Every architecture is computed twice, inside the supernet and cut out of it; both are compared with the
-reference, and with each other, where nothing but 0 will do.
+reference, and with each other, where nothing but 0 will do. Without a kit the references of this
+repository are read, one after the other (see references/README.md).
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.contract import Result, arguments
-from benchmarks.kits import HEAD, Case, Kit, load
+from benchmarks.kits import HEAD, REFERENCES, Case, Kit, load
 from supernet.calibrate import calibrate
 from supernet.elastic.costs import Cost
 from supernet.space import Architecture
@@ -26,28 +29,31 @@ TOLERANCE = 2e-4
 
 
 def main() -> None:
-    """Compare every architecture of a kit."""
+    """Compare every architecture of a kit, or of every reference in the repository."""
     parser = arguments("parity", __doc__ or "")
-    parser.add_argument("--kit", type=Path, required=True, help="an .npz of reference weights and outputs")
+    parser.add_argument("--kit", type=Path, help="an .npz of reference weights and outputs")
     parser.add_argument(
         "--more", type=Path, action="append", default=[], help="more architectures of the kit"
     )
     options = parser.parse_args()
+    if options.more and not options.kit:
+        parser.error("--more holds architectures of a kit; say which with --kit")
     torch.set_num_threads(1)
-    kit = load(options.kit)
-    for path in options.more:
-        kit.add(path)
     result = Result("parity", vars(options))
-    measure(kit, kit.cases[: 3 if options.quick else None], result)
+    for path in [options.kit] if options.kit else sorted(REFERENCES.glob("*.npz")):
+        kit = load(path)
+        for more in options.more:
+            kit.add(more)
+        measure(kit, kit.cases[: 3 if options.quick else None], result)
     result.finish(options.json)
 
 
 def measure(kit: Kit, cases: list[Case], result: Result) -> None:
-    """Fill in the rows and figures."""
+    """Add the rows of a kit, and bring the figures up to date."""
     for i, case in enumerate(cases):
-        result.rows.append({"architecture": i} | compare(kit, case))
+        result.rows.append({"kit": kit.name, "architecture": i} | compare(kit, case))
     figures = result.figures
-    figures["architectures"] = len(cases)
+    figures["architectures"] = len(result.rows)
     figures["worst_relative_difference"] = max(row["difference"] for row in result.rows)
     figures["beyond_tolerance"] = sum(row["difference"] > TOLERANCE for row in result.rows)
     figures["worst_cut_out_difference"] = max(row["cut_out_difference"] for row in result.rows)

@@ -7,6 +7,7 @@ authors' code. `presets` knows them all by name; docs/presets.md says what was c
 In the order one would read them:
 
 - `preset`: what every preset offers, and the registry
+- `published`: weights and searched networks that others published
 - `wiring`: a plan written by hand, layer by layer
 - `candidates`: modules whose children are alternatives
 - `sorting`: important channels first, between the phases of a training
@@ -44,13 +45,14 @@ if TYPE_CHECKING:
     from supernet.presets.mobile import Mobile as Mobile
     from supernet.presets.ofa import OFAMobileNetV3 as OFAMobileNetV3, OFAProxyless as OFAProxyless
     from supernet.presets.ofa_resnet import OFAResNet50D as OFAResNet50D
-    from supernet.presets.preset import (
-        Loadable as Loadable,
-        Preset as Preset,
-        load_reference as load_reference,
-        presets as presets,
-    )
+    from supernet.presets.preset import Preset as Preset, presets as presets
     from supernet.presets.proxylessnas import ProxylessNAS as ProxylessNAS
+    from supernet.presets.published import (
+        Loadable as Loadable,
+        Searched as Searched,
+        load_reference as load_reference,
+        load_searched as load_searched,
+    )
     from supernet.presets.single_path import SinglePath as SinglePath
     from supernet.presets.spos import SPOS as SPOS
     from supernet.presets.vit_resnas import ViTResNASSmall as ViTResNASSmall, ViTResNASTiny as ViTResNASTiny
@@ -58,8 +60,10 @@ if TYPE_CHECKING:
 _MODULES = {
     "presets": "supernet.presets.preset",
     "Preset": "supernet.presets.preset",
-    "Loadable": "supernet.presets.preset",
-    "load_reference": "supernet.presets.preset",
+    "Loadable": "supernet.presets.published",
+    "load_reference": "supernet.presets.published",
+    "Searched": "supernet.presets.published",
+    "load_searched": "supernet.presets.published",
     "AttentiveNAS": "supernet.presets.attentivenas",
     "AutoFormerBase": "supernet.presets.autoformer",
     "AutoFormerSmall": "supernet.presets.autoformer",

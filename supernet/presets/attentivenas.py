@@ -246,13 +246,13 @@ class AttentiveNAS(Built):
         ``width`` holds the stem, the stages and the head; the other lists one value per stage.
 
         Raises:
-            ArchitectureError: for a missing key, a short list or a value outside the space.
+            ArchitectureError: for a missing key, a list of another length or a value outside the space.
         """
         width = asked(config, "width", len(self.stages) + 2)
         values = {"resolution": asked(config, "resolution"), "stem.width": width[0], "head.width": width[-1]}
         for key, ours in REFERENCE.items():
-            entries = asked(config, key, len(self.stages))
-            for i, value in enumerate(entries[1:-1] if key == "width" else entries):
+            entries = width[1:-1] if key == "width" else asked(config, key, len(self.stages))
+            for i, value in enumerate(entries):
                 if f"stages.{i}.{ours}" in self._names:
                     values[f"stages.{i}.{ours}"] = value
         return self.space.encode(values)

@@ -206,14 +206,16 @@ class AutoFormerTiny(Built):
         """The architecture of ``{"layer_num", "embed_dim", "num_heads", "mlp_ratio"}``, lists by block.
 
         Raises:
-            ArchitectureError: for a missing key, a short list or a value outside the space.
+            ArchitectureError: for a missing key, a list of another length or a value outside the space.
         """
-        depth = asked(config, "layer_num")
-        widths = asked(config, "embed_dim", depth)
+        depth, most = asked(config, "layer_num"), self.depths[-1]
+        if depth not in self.depths:
+            raise ArchitectureError(f"'layer_num' is {depth!r}; it can be one of {self.depths}")
+        widths = asked(config, "embed_dim", depth, most)
         if len(set(widths[:depth])) > 1:
             raise ArchitectureError(f"'embed_dim' holds {sorted(set(widths))}; all blocks share one width")
         values: dict[str, Any] = {"embed": widths[0], "depth": depth}
-        heads, ratios = asked(config, "num_heads", depth), asked(config, "mlp_ratio", depth)
+        heads, ratios = asked(config, "num_heads", depth, most), asked(config, "mlp_ratio", depth, most)
         for i in range(depth):
             values |= {f"blocks.{i}.heads": heads[i], f"blocks.{i}.mlp_ratio": ratios[i]}
         return self.space.encode(values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, ClassVar
 
 import timm
 from torch import nn
@@ -28,6 +28,8 @@ class MatFormer(Built):
         classes: of the classifier.
         pretrained: start from timm's weights; the largest subnet is then the pretrained model.
     """
+
+    instead: ClassVar[str] = "MatFormer(pretrained=True) starts from timm's weights"
 
     model: str = "vit_small_patch16_224"
     blocks: int = 12
@@ -66,7 +68,7 @@ class MatFormer(Built):
         """The architecture of ``{"granularities": [one per block]}``.
 
         Raises:
-            ArchitectureError: for a missing key, a short list or a value outside the space.
+            ArchitectureError: for a missing key, a list of another length or a value outside the space.
         """
         shares = asked(config, "granularities", self.blocks)
         return self.space.encode({f"blocks.{i}.mlp": share for i, share in enumerate(shares)})

@@ -1,29 +1,31 @@
 """MixPath S1 (Chu et al., arXiv:2001.05887): inverted bottlenecks with one to four kernels at a time, summed.
 
 The sum of several paths has other statistics than one path, so the batch norm after it is chosen by
-how many there are (a *shadow* batch norm).
+how many there are (a *shadow* batch norm). So that each of these is trained equally often, an
+architecture chooses first how many paths a block has and then which.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import combinations, pairwise
 from typing import Any
 
 from torch import Tensor, nn
 
 from supernet.elastic.plan import Plan
-from supernet.errors import ArchitectureError
+from supernet.errors import ArchitectureError, SpaceError
 from supernet.presets.candidates import OneOf, Sum
 from supernet.presets.ofa import initialise
-from supernet.presets.preset import Built, presets
+from supernet.presets.preset import Built, asked, presets
 from supernet.presets.wiring import Wiring
-from supernet.space import Architecture, Choice, SearchSpace
+from supernet.space import Architecture, Choice, SearchSpace, Value
 
 CHANNELS = (32, 48, 48, 96, 96, 96, 192, 192, 192, 256, 256, 320, 320)
 STRIDED = (2, 5)
+BLOCKS = len(CHANNELS) - 1
 
 
 class MixedBottleneck(nn.Module):
@@ -80,24 +82,33 @@ class MixPath(Built):
     classes: int = 10
     resolution: int = 32
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.most <= len(self.kernels):
+            raise SpaceError(f"most is {self.most}; of these kernels 1 to {len(self.kernels)} can be active")
+
     @cached_property
-    def paths(self) -> dict[str, tuple[int, ...]]:
-        """Which kernels are summed, by name (``"3+7"``), from the cheapest to the dearest."""
-        subsets = [c for m in range(1, self.most + 1) for c in combinations(self.kernels, m)]
-        subsets.sort(key=lambda subset: sum(kernel * kernel for kernel in subset))
-        return {"+".join(map(str, subset)): subset for subset in subsets}
+    def sets(self) -> dict[int, dict[str, tuple[int, ...]]]:
+        """By how many: which kernels may be summed, by name (``"3+7"``), from the cheapest to the dearest."""
+        found: dict[int, dict[str, tuple[int, ...]]] = {}
+        for count in range(1, self.most + 1):
+            sets = sorted(combinations(self.kernels, count), key=lambda own: sum(k * k for k in own))
+            found[count] = {"+".join(map(str, own)): own for own in sets}
+        return found
 
     @cached_property
     def space(self) -> SearchSpace:
-        """Per block an expand ratio and a set of paths."""
+        """Per block an expand ratio, how many paths, and which."""
         choices = []
-        for i in range(len(CHANNELS) - 1):
+        for i in range(BLOCKS):
             choices.append(Choice(f"blocks.{i}.expand", self.expands))
-            choices.append(Choice(f"blocks.{i}.paths", tuple(self.paths)))
+            choices.append(Choice(f"blocks.{i}.paths", tuple(self.sets)))
+            for count, sets in self.sets.items():
+                needs = (f"blocks.{i}.paths", (count,))
+                choices.append(Choice(f"blocks.{i}.paths.{count}", tuple(sets), needs))
         return SearchSpace(tuple(choices))
 
     def network(self) -> nn.Module:
-        """The largest network, freshly initialised: convolutions normal by their fan-out."""
+        """The largest network, freshly initialised by the fan-out of its layers, as the reference does."""
         blocks = [
             MixedBottleneck(into, out, 2 if i in STRIDED else 1, self.expands, self.kernels)
             for i, (into, out) in enumerate(pairwise(CHANNELS))
@@ -109,68 +120,73 @@ class MixPath(Built):
         network.add_module("global_pooling", nn.AdaptiveAvgPool2d(1))
         network.add_module("flatten", nn.Flatten())
         network.add_module("classifier", nn.Linear(1280, self.classes))
-        initialise(network)
+        initialise(network, linear="out")
         return network
 
     def plan(self, network: nn.Module) -> Plan:
         """One expand ratio per block and the paths that are summed."""
         wiring = Wiring(network, self.space)
-        for i in range(len(CHANNELS) - 1):
+        for i in range(BLOCKS):
             self._wire(wiring, f"blocks.{i}")
         return wiring.plan()
 
     def _wire(self, wiring: Wiring, path: str) -> None:
         wiring.one_of(f"{path}.rates", f"{path}.expand", self.expands)
+        number = f"{path}.paths"
+        which = [number, *(f"{number}.{count}" for count in self.sets)]
         for t in range(len(self.expands)):
             for k, kernel in enumerate(self.kernels):
                 conv, norm = f"{path}.rates.{t}.1.{k}", f"{path}.rates.{t}.3.{k}"
                 wiring.switch(
                     conv,
                     f"{conv}.present",
-                    [f"{path}.paths"],
-                    lambda name, own=kernel: own in self.paths[name],
+                    which,
+                    lambda count, *names, own=kernel: own in self.sets[count][names[count - 1]],
                 )
-                wiring.switch(
-                    norm,
-                    f"{norm}.present",
-                    [f"{path}.paths"],
-                    lambda name, m=k + 1: len(self.paths[name]) == m,
-                )
+                wiring.switch(norm, f"{norm}.present", [number], partial(int.__eq__, k + 1))
 
     def from_reference(self, config: Mapping[Any, Any]) -> Architecture:
         """The architecture of ``{0: {"conv": [positions in kernels], "rate": position in expands}, ...}``.
 
         Raises:
-            ArchitectureError: for a missing block or a position outside the space.
+            ArchitectureError: for blocks that are missing or too many, a position outside the space, or
+                one that is there twice.
         """
-        values: dict[str, Any] = {}
-        for i in range(len(CHANNELS) - 1):
+        wanted = {str(i) for i in range(BLOCKS)}
+        if surplus := [block for block in config if str(block) not in wanted]:
+            raise ArchitectureError(
+                f"there is no block {surplus[0]!r}; the space has {BLOCKS}, counted from 0"
+            )
+        values: dict[str, Value] = {}
+        for i in range(BLOCKS):
             block = config.get(i, config.get(str(i)))
             if block is None:
-                raise ArchitectureError(
-                    f"block {i} is missing; the space has {len(CHANNELS) - 1}, counted from 0"
-                )
-            positions = sorted(set(block["conv"]))
+                raise ArchitectureError(f"block {i} is missing; the space has {BLOCKS}, counted from 0")
+            positions, rate = sorted(asked(block, "conv")), asked(block, "rate")
             if (
-                not positions
-                or positions[-1] >= len(self.kernels)
-                or block["rate"] not in range(len(self.expands))
+                not 1 <= len(positions) <= self.most
+                or len(set(positions)) < len(positions)
+                or any(position not in range(len(self.kernels)) for position in positions)
+                or rate not in range(len(self.expands))
             ):
                 raise ArchitectureError(
-                    f"block {i} is {block}; 'conv' can hold 0 to {len(self.kernels) - 1}, "
-                    f"'rate' be 0 to {len(self.expands) - 1}"
+                    f"block {i} is {dict(block)}; 'conv' can hold 1 to {self.most} different positions, each 0 to "
+                    f"{len(self.kernels) - 1}, and 'rate' be 0 to {len(self.expands) - 1}"
                 )
-            values[f"blocks.{i}.paths"] = "+".join(str(self.kernels[position]) for position in positions)
-            values[f"blocks.{i}.expand"] = self.expands[block["rate"]]
+            count, name = len(positions), "+".join(str(self.kernels[position]) for position in positions)
+            values[f"blocks.{i}.expand"] = self.expands[rate]
+            values |= {f"blocks.{i}.paths": count, f"blocks.{i}.paths.{count}": name}
         return self.space.encode(values)
 
     def to_reference(self, arch: Architecture) -> dict[Any, Any]:
         """``{0: {"conv": [...], "rate": ...}, ...}``."""
         values = self.space.decode(arch)
-        return {
-            i: {
-                "conv": [self.kernels.index(k) for k in self.paths[str(values[f"blocks.{i}.paths"])]],
+        config: dict[Any, Any] = {}
+        for i in range(BLOCKS):
+            count = int(values[f"blocks.{i}.paths"])
+            kernels = self.sets[count][str(values[f"blocks.{i}.paths.{count}"])]
+            config[i] = {
+                "conv": [self.kernels.index(kernel) for kernel in kernels],
                 "rate": self.expands.index(int(values[f"blocks.{i}.expand"])),
             }
-            for i in range(len(CHANNELS) - 1)
-        }
+        return config

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import pairwise
 from math import sqrt
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from timm.layers import make_divisible
@@ -42,6 +42,13 @@ FIRST_BLOCK = {
     "depth_conv.bn": "bn1",
     "point_linear.conv": "conv_pw",
     "point_linear.bn": "bn2",
+}
+ENDS = {
+    "first_conv.conv": "conv_stem",
+    "first_conv.bn": "bn1",
+    "feature_mix_layer.conv": "conv_head",
+    "feature_mix_layer.bn": "bn2",
+    "classifier.linear": "classifier",
 }
 
 
@@ -139,14 +146,15 @@ class _Mobile(Built):
         """The architecture of ``{"ks": [...], "e": [...], "d": [...]}``, one entry per block or stage.
 
         Raises:
-            ArchitectureError: for a missing key, a short list or a value outside the space.
+            ArchitectureError: for a missing key, a list of another length or a value outside the space.
         """
-        blocks = list(self._blocks())
+        blocks, stages = list(self._blocks()), self._stages()
         kernels, expands = asked(config, "ks", len(blocks)), asked(config, "e", len(blocks))
+        depths = asked(config, "d", sum(len(stage.blocks) > 1 for stage in stages), len(stages))
         values: dict[str, Any] = {}
         for (i, j, stage), kernel, expand in zip(blocks, kernels, expands):
             if len(stage.blocks) > 1:
-                values[f"stages.{i}.depth"] = asked(config, "d", i + 1)[i]
+                values[f"stages.{i}.depth"] = depths[i]
             if len(stage.blocks) == 1 or j < values[f"stages.{i}.depth"]:
                 values |= {f"stages.{i}.{j}.kernel": kernel, f"stages.{i}.{j}.expand": expand}
         return self.space.encode(values)
@@ -177,13 +185,7 @@ class _Mobile(Built):
         return f"{self._ends().get(owner, owner)}.{tensor}"
 
     def _ends(self) -> dict[str, str]:
-        return {
-            "first_conv.conv": "conv_stem",
-            "first_conv.bn": "bn1",
-            "feature_mix_layer.conv": "conv_head",
-            "feature_mix_layer.bn": "bn2",
-            "classifier.linear": "classifier",
-        }
+        return ENDS
 
 
 @presets.register("ofa_mobilenetv3")
@@ -264,16 +266,20 @@ class OFAProxyless(_Mobile):
 
 
 @torch.no_grad()
-def initialise(network: nn.Module) -> None:
-    """Once-for-all's start: convolutions normal by their fan-out, linear layers uniform by their fan-in.
+def initialise(network: nn.Module, *, linear: Literal["in", "out"] = "in", per_group: bool = False) -> None:
+    """Once-for-all's start: convolutions normal by their fan-out, linear layers uniform, biases 0.
 
-    The fan-out of a depth-wise convolution counts all its channels, as in the reference.
+    Args:
+        linear: which fan of a linear layer bounds its weights, to one over its square root.
+        per_group: whether the fan-out of a depth-wise convolution counts one channel, as in TensorFlow,
+            instead of all.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
-            nn.init.normal_(module.weight, 0, sqrt(2 / fan_out))
+            nn.init.normal_(module.weight, 0, sqrt(2 / (fan_out // module.groups if per_group else fan_out)))
         elif isinstance(module, nn.Linear):
-            nn.init.uniform_(module.weight, -1 / sqrt(module.in_features), 1 / sqrt(module.in_features))
+            bound = 1 / sqrt(module.in_features if linear == "in" else module.out_features)
+            nn.init.uniform_(module.weight, -bound, bound)
         if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)

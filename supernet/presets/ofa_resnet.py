@@ -177,7 +177,7 @@ class OFAResNet50D(Built):
         blocks per stage, ``w`` positions in `widths`: stem's hidden and output, then the stages.
 
         Raises:
-            ArchitectureError: for a missing key, a short list or a value outside the space.
+            ArchitectureError: for a missing key, a list of another length or a value outside the space.
         """
         blocks = list(self._blocks())
         extra = asked(config, "d", len(self.base_depths) + 1)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from supernet.config import decode
 from supernet.elastic.plan import Plan
 from supernet.elastic.supernet import Supernet
-from supernet.errors import ArchitectureError, SpaceError, WeightsError, did_you_mean
+from supernet.errors import ArchitectureError, SpaceError, did_you_mean
 from supernet.registry import Registry
 from supernet.seeds import derive
 from supernet.space import Architecture, SearchSpace
@@ -40,13 +40,6 @@ class Preset(Protocol):
         """The reference's own dictionary for an architecture."""
 
 
-class Loadable(Preset, Protocol):
-    """A preset that takes the reference's own weights."""
-
-    def rename(self, name: str) -> str | None:
-        """What a tensor of the reference's ``state_dict`` is called here; None when it has no use here."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Built(ABC):
     """A preset made of its largest network and the plan for it.
@@ -56,6 +49,9 @@ class Built(ABC):
         resolution: their side in pixels; `example` has it, so costs are those of it unless asked.
         seed: of the initial weights.
     """
+
+    instead: ClassVar[str] = ""
+    """What to do where its authors published no weights of the supernet, as part of an error message."""
 
     channels: int = 3
     resolution: int = 224
@@ -102,41 +98,6 @@ presets: Registry[Callable[..., Preset]] = Registry(
 """Presets by name; each is a frozen dataclass whose fields are its options."""
 
 
-@torch.no_grad()
-def load_reference(preset: Loadable, supernet: Supernet, state: Mapping[str, Tensor]) -> None:
-    """Copy a ``state_dict`` of the reference implementation into the supernet.
-
-    Args:
-        state: tensors by the reference's own names, all of them.
-
-    Raises:
-        WeightsError: for a surplus or missing name, or a shape that differs; nothing is copied then.
-    """
-    stored = supernet.largest.state_dict()
-    found: dict[str, Tensor] = {}
-    for name, value in state.items():
-        ours = preset.rename(name)
-        if ours is None:
-            continue
-        if ours not in stored:
-            raise WeightsError(
-                f"the reference tensor {name!r} would be {ours!r} here{did_you_mean(ours, stored)}"
-            )
-        if value.shape != stored[ours].shape:
-            raise WeightsError(
-                f"the reference tensor {name!r} has shape {tuple(value.shape)}, {ours!r} has "
-                f"{tuple(stored[ours].shape)}; were the preset's options those of the weights?"
-            )
-        found[ours] = value
-    missing = [name for name in stored if name not in found]
-    if missing:
-        raise WeightsError(
-            f"no reference tensor fills {missing[0]!r} ({len(missing)} of {len(stored)} are missing)"
-        )
-    for name, value in found.items():
-        stored[name].copy_(value)
-
-
 def origin(preset: Any) -> dict[str, Any]:
     """How to make a preset's largest network again: its name and the options changed, as JSON values."""
     name = next(name for name in presets if presets[name] is type(preset))
@@ -174,19 +135,24 @@ def need_blocks(what: str, depths: Sequence[int]) -> None:
         raise SpaceError(f"{what} is {tuple(depths)}; every stage needs at least one block, e.g. (2, 3, 4)")
 
 
-def asked(config: Mapping[str, Any], key: str, count: int | None = None) -> Any:
+def asked(config: Mapping[str, Any], key: str, count: int | None = None, most: int | None = None) -> Any:
     """One entry of a reference's dictionary.
 
     Args:
         count: how many values its list has to hold; None for any.
+        most: how many it may hold, where the reference pads such lists; None for ``count``.
 
     Raises:
-        ArchitectureError: when it is missing, no list or too short.
+        ArchitectureError: when it is missing, no list, too short or too long.
     """
     if key not in config:
         raise ArchitectureError(f"the dictionary has no {key!r}{did_you_mean(key, config)}")
-    if count is not None and not isinstance(config[key], Sequence):
-        raise ArchitectureError(f"{key!r} is {config[key]!r}; this space needs a list of {count} values")
-    if count is not None and len(config[key]) < count:
-        raise ArchitectureError(f"{key!r} holds {len(config[key])} values; this space needs {count}")
-    return config[key]
+    value = config[key]
+    if count is None:
+        return value
+    size = f"{count}" if most in (None, count) else f"{count} to {most}"
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise ArchitectureError(f"{key!r} is {value!r}; this space needs a list of {size} values")
+    if not count <= len(value) <= (most or count):
+        raise ArchitectureError(f"{key!r} holds {len(value)} values; this space needs {size}")
+    return value

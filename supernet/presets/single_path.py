@@ -6,6 +6,7 @@ the channels; so the space is a slicing plan and nothing else.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -65,7 +66,10 @@ class SinglePath(Built):
         return SearchSpace(tuple(choices))
 
     def network(self) -> nn.Module:
-        """The largest network, freshly initialised: convolutions normal by their fan-out."""
+        """The largest network, freshly initialised by the fan-out of its layers, as the reference does.
+
+        Where it strides it pads like TensorFlow, whose ``same`` puts the odd pixel at the end.
+        """
         shape = f"r{BLOCKS}_k{self.kernels[-1]}_e{self.expands[-1]}"
         stages = [["ds_r1_k3_s1_c16_noskip"]]
         stages += [[f"ir_{shape}_s{stride}_c{width}"] for width, stride in STAGES]
@@ -79,8 +83,9 @@ class SinglePath(Built):
             act_layer=nn.ReLU,
             norm_layer=partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01),
             drop_rate=self.dropout,
+            pad_type="same",
         )
-        initialise(network)
+        initialise(network, linear="out", per_group=True)
         return network
 
     def plan(self, network: nn.Module) -> Plan:
@@ -99,7 +104,7 @@ class SinglePath(Built):
         """The architecture of ``{"blocks": ["3x3-6", "5x5-3", "skip", ...]}``: kernel and expand ratio.
 
         Raises:
-            ArchitectureError: for a missing key, a short list or a block that can not be.
+            ArchitectureError: for a missing key, a list of another length or a block that can not be.
         """
         values: dict[str, Any] = {}
         for (path, optional), block in zip(self._blocks(), asked(config, "blocks", len(STAGES) * BLOCKS)):
@@ -107,12 +112,13 @@ class SinglePath(Built):
                 values[f"{path}.present"] = int(block != SKIP)
             if block == SKIP and optional:
                 continue
-            kernel, _, expand = block.partition("-")
-            if not expand.isdigit() or not kernel[:1].isdigit():
+            written = re.fullmatch(r"(\d+)x\1-(\d+)", str(block))
+            if written is None:
                 raise ArchitectureError(
                     f"{path!r} was asked to be {block!r}; it can be like '3x3-6' or '5x5-3'"
+                    + (f", or {SKIP!r}" if optional else "; the first block of a stage can not be left out")
                 )
-            values |= {f"{path}.kernel": int(kernel[0]), f"{path}.expand": int(expand)}
+            values |= {f"{path}.kernel": int(written[1]), f"{path}.expand": int(written[2])}
         return self.space.encode(values)
 
     def to_reference(self, arch: Architecture) -> dict[str, Any]:

@@ -172,11 +172,11 @@ class SPOS(Built):
         """The architecture of ``{"arch": [operation ids 0 to 3]}``, with ``"scales"`` when they are a choice.
 
         Raises:
-            ArchitectureError: for a missing key, a short list or a value outside the space.
+            ArchitectureError: for a missing key, a list of another length or a value outside the space.
         """
         blocks = sum(self.repeats)
         values: dict[str, Any] = {}
-        for i, operation in enumerate(asked(config, "arch", blocks)[:blocks]):
+        for i, operation in enumerate(asked(config, "arch", blocks)):
             values[f"features.{i}.operation"] = dict(enumerate(OPERATIONS)).get(operation, operation)
         if len(self.scales) > 1:
             scales = asked(config, "scales", blocks)
@@ -190,6 +190,10 @@ class SPOS(Built):
         operations = [OPERATIONS.index(str(values[f"features.{i}.operation"])) for i in blocks]
         scales = [values[f"features.{i}.scale"] for i in blocks] if len(self.scales) > 1 else None
         return {"arch": operations} | ({"scales": scales} if scales else {})
+
+    def rename(self, name: str) -> str | None:
+        """The tensor's name here, which is the reference's."""
+        return name
 
 
 def flat(parts: list[nn.Sequential]) -> nn.Sequential:

@@ -1,8 +1,8 @@
 """ViT-ResNAS (Liao et al., arXiv:2109.00642): a ViT in three stages with residual spatial reductions.
 
-Per stage an embedding width and how many of the optional blocks run; per block heads and an MLP
-width. Written from a description of the published space; the reference's code and weights, which may
-not be used commercially, were no input.
+Per stage an embedding width; per block heads and an MLP width; every second block may be left out.
+Written from a description of the published space. Facts (names of tensors, the form of definitions)
+are the reference's; none of its code or weights, which may not be used commercially, is part of this.
 """
 
 from __future__ import annotations
@@ -24,13 +24,18 @@ from supernet.elastic.plan import Plan
 from supernet.errors import ArchitectureError
 from supernet.presets.preset import Built, asked, presets
 from supernet.presets.wiring import Wiring
-from supernet.space import Architecture, Choice, SearchSpace, Value
+from supernet.space import Architecture, Choice, SearchSpace
 
 KEPT = (5 / 8, 11 / 16, 3 / 4, 7 / 8, 1)
 RATIOS = (1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0)
 HEAD_DIMS = (32, 48, 64)
 PATCH, END, REDUCTION, BLOCK = 4, 2, 3, 1
 """Kinds of entries in the reference's network definition."""
+LENGTHS = {PATCH: 2, BLOCK: 4, REDUCTION: 3, END: 3}
+REDUCED = {"patch_reduce": "conv", "token_transform": "token"}
+"""What the layers of a reduction are called here."""
+Sizes = tuple[int, int, int]
+"""Heads, channels of each and hidden width of a block."""
 
 
 class PatchStem(nn.Module):
@@ -105,7 +110,7 @@ class ViTResNASTiny(Built):
     Args:
         widths: embedding of the stored tensors, per stage.
         heads: head counts per stage, of 32, 48 and 64 channels.
-        blocks: per stage; every second one is optional, and those that run come first.
+        blocks: per stage; every second one is optional, independently of the others.
         classes: of the classifier.
 
     The resolution has to be a multiple of 56.
@@ -116,28 +121,24 @@ class ViTResNASTiny(Built):
     blocks: tuple[int, ...] = (6, 6, 6)
     classes: int = 1000
 
-    def _blocks(self) -> Iterator[tuple[int, int, int | None]]:
-        """Stage, position in it and which optional block it is, None for the others."""
+    def _blocks(self) -> Iterator[tuple[int, int, bool]]:
+        """Stage, position in it and whether it may be left out, of every block."""
         for i, count in enumerate(self.blocks):
-            yield from ((i, j, j // 2 if j % 2 else None) for j in range(count))
+            yield from ((i, j, j % 2 == 1) for j in range(count))
 
     @cached_property
     def space(self) -> SearchSpace:
-        """Embedding and number of optional blocks per stage, heads and MLP width per block."""
+        """Embedding per stage; per block whether it is there, heads and MLP width."""
         choices: list[Choice] = []
         for i, j, optional in self._blocks():
-            most = self.blocks[i] // 2
+            name, width = f"stages.{i}.{j}", self.widths[i]
             if j == 0:
-                choices.append(
-                    Choice(f"stages.{i}.width", tuple(int(self.widths[i] * kept) for kept in KEPT))
-                )
-                choices.append(Choice(f"stages.{i}.optional", tuple(range(most + 1))))
-            needs: tuple[str, tuple[Value, ...]] | None = None
-            if optional is not None:
-                needs = (f"stages.{i}.optional", tuple(range(optional + 1, most + 1)))
-            choices.append(Choice(f"stages.{i}.{j}.heads", self.heads[i], needs))
-            hidden = tuple(int(self.widths[i] * ratio) for ratio in RATIOS)
-            choices.append(Choice(f"stages.{i}.{j}.mlp", hidden, needs))
+                choices.append(Choice(f"stages.{i}.width", tuple(int(width * kept) for kept in KEPT)))
+            if optional:
+                choices.append(Choice(f"{name}.present", (0, 1)))
+            needs = (f"{name}.present", (1,)) if optional else None
+            choices.append(Choice(f"{name}.heads", self.heads[i], needs))
+            choices.append(Choice(f"{name}.mlp", tuple(int(width * ratio) for ratio in RATIOS), needs))
         return SearchSpace(tuple(choices))
 
     def network(self) -> nn.Module:
@@ -195,10 +196,8 @@ class ViTResNASTiny(Built):
             wiring.norm(f"{path}.norm2", width)
             wiring.layer(f"{path}.mlp.fc1", hidden, width)
             wiring.layer(f"{path}.mlp.fc2", width, hidden)
-            if optional is not None:
-                wiring.switch(
-                    path, f"{name}.present", [f"stages.{i}.optional"], partial(int.__lt__, optional)
-                )
+            if optional:
+                wiring.switch(path, f"{name}.present", [f"{name}.present"], bool)
         wiring.norm("norm", width)
         wiring.layer("head", None, width)
         return wiring.plan()
@@ -206,27 +205,59 @@ class ViTResNASTiny(Built):
     def from_reference(self, config: Mapping[str, Any]) -> Architecture:
         """The architecture of ``{"network_def": ((4, C), (1, (C, heads, dim), (C, ffn), exists), ...)}``.
 
+        A searched network as its authors publish it omits the blocks that are absent. Which they were is
+        not said then and makes no difference to the network: the last optional ones of the stage are taken.
+
         Raises:
-            ArchitectureError: for a definition of other blocks, or a value outside the space.
+            ArchitectureError: for a definition of another network, or a value outside the space.
         """
-        entries = [entry for entry in asked(config, "network_def") if entry[0] == BLOCK]
-        blocks = list(self._blocks())
-        if len(entries) != len(blocks):
+        stages = _read(asked(config, "network_def"))
+        if len(stages) != len(self.widths):
             raise ArchitectureError(
-                f"'network_def' holds {len(entries)} blocks; this space has {len(blocks)}"
+                f"'network_def' holds {len(stages)} stages; this space has {len(self.widths)}"
             )
-        values: dict[str, Any] = {f"stages.{i}.optional": 0 for i in range(len(self.blocks))}
-        for (i, j, optional), (_, (width, heads, _), (_, hidden), exists) in zip(blocks, entries):
+        values: dict[str, Any] = {}
+        for i, (width, blocks) in enumerate(stages):
             values[f"stages.{i}.width"] = width
-            if optional is not None and not (exists and values[f"stages.{i}.optional"] == optional):
-                continue
-            if optional is not None:
-                values[f"stages.{i}.optional"] += 1
-            values |= {f"stages.{i}.{j}.heads": heads, f"stages.{i}.{j}.mlp": hidden}
+            for j, block in enumerate(self._placed(i, blocks)):
+                name = f"stages.{i}.{j}"
+                if j % 2:
+                    values[f"{name}.present"] = int(block is not None)
+                if block is None:
+                    continue
+                heads, head_dim, hidden = block
+                if head_dim != HEAD_DIMS[i]:
+                    raise ArchitectureError(
+                        f"block {j} of stage {i} has heads of {head_dim} channels; there they have {HEAD_DIMS[i]}"
+                    )
+                values |= {f"{name}.heads": heads, f"{name}.mlp": hidden}
         return self.space.encode(values)
 
+    def _placed(self, i: int, blocks: Sequence[tuple[Sizes, bool]]) -> list[Sizes | None]:
+        """The blocks of a stage by position, None where an optional one is absent."""
+        count, optional = self.blocks[i], range(1, self.blocks[i], 2)
+        omitted = count - len(blocks)
+        if not 0 <= omitted <= len(optional):
+            raise ArchitectureError(
+                f"stage {i} of 'network_def' holds {len(blocks)} blocks; this space has {count} there, "
+                f"of which {len(optional)} may be omitted"
+            )
+        absent = [k for k, (_, exists) in enumerate(blocks) if not exists]
+        if omitted and absent:
+            raise ArchitectureError(
+                f"stage {i} of 'network_def' omits {omitted} blocks and marks block {absent[0]} as absent; "
+                f"do the one or the other, or its positions are not clear"
+            )
+        if wrong := [j for j in absent if j not in optional]:
+            raise ArchitectureError(
+                f"block {wrong[0]} of stage {i} can not be absent; there it can be {', '.join(map(str, optional))}"
+            )
+        gone = absent or optional[len(optional) - omitted :]
+        there = iter([sizes for sizes, exists in blocks if exists])
+        return [None if j in gone else next(there) for j in range(count)]
+
     def to_reference(self, arch: Architecture) -> dict[str, Any]:
-        """``{"network_def": ...}``; blocks that are left out get the smallest sizes."""
+        """``{"network_def": ...}``; blocks that are left out are marked absent and get the smallest sizes."""
         values = self.space.decode(arch)
         widths = [int(values[f"stages.{i}.width"]) for i in range(len(self.widths))]
         entries: list[tuple[Any, ...]] = [(PATCH, widths[0])]
@@ -238,6 +269,80 @@ class ViTResNASTiny(Built):
             exists = int(f"stages.{i}.{j}.heads" in values)
             entries.append((BLOCK, (widths[i], heads, HEAD_DIMS[i]), (widths[i], hidden), exists))
         return {"network_def": (*entries, (END, widths[-1], self.classes))}
+
+    def rename(self, name: str) -> str | None:
+        """The tensor's name here; None for the heads that only training reads."""
+        return _renamed(name, self.blocks)
+
+    def rename_searched(self, name: str, arch: Architecture) -> str | None:
+        """The name here of a tensor of a searched network, which counts only the blocks it has."""
+        values = self.space.decode(arch)
+        there = [sum(f"stages.{i}.{j}.heads" in values for j in range(n)) for i, n in enumerate(self.blocks)]
+        return _renamed(name, there)
+
+
+def _read(definition: Any) -> list[tuple[int, list[tuple[Sizes, bool]]]]:
+    """Per stage of a network definition its embedding and its blocks, each with whether it exists.
+
+    Raises:
+        ArchitectureError: for an entry of another form, or a width that is not that of its stage.
+    """
+    stages: list[tuple[int, list[tuple[Sizes, bool]]]] = []
+    for k, entry in enumerate(definition):
+        kinds = (PATCH,) if k == 0 else (END,) if k == len(definition) - 1 else (BLOCK, REDUCTION)
+        if not _well_formed(entry) or entry[0] not in kinds:
+            raise ArchitectureError(
+                f"entry {k} of 'network_def' is {entry!r}; first comes ({PATCH}, width), then "
+                f"({BLOCK}, (width, heads, head dim), (width, hidden), exists) per block and "
+                f"({REDUCTION}, width, next width) between stages, at last ({END}, width, classes)"
+            )
+        if entry[0] == PATCH:
+            stages.append((entry[1], []))
+            continue
+        width, blocks = stages[-1]
+        if entry[0] == BLOCK:
+            (own, heads, head_dim), (other, hidden) = entry[1:3]
+            blocks.append(((heads, head_dim, hidden), bool(entry[3])))
+        else:
+            own = other = entry[1]
+        if (own, other) != (width, width):
+            raise ArchitectureError(
+                f"entry {k} of 'network_def' is {entry!r}, in a stage whose tokens are {width} wide"
+            )
+        if entry[0] == REDUCTION:
+            stages.append((entry[2], []))
+    return stages
+
+
+def _well_formed(entry: Any) -> bool:
+    if not isinstance(entry, Sequence) or not entry or LENGTHS.get(entry[0]) != len(entry):
+        return False
+    parts = [len(part) if isinstance(part, Sequence) else 0 for part in entry[1:3]]
+    return parts == [3, 2] if entry[0] == BLOCK else not any(parts)
+
+
+def _renamed(name: str, blocks: Sequence[int]) -> str | None:
+    """A tensor's name here, when the reference's stages hold that many blocks.
+
+    The reference numbers blocks and reductions through; the heads that only its training reads have no use.
+    """
+    owner, _, rest = name.partition(".")
+    if owner in ("patch_head", "dst_head"):
+        return None
+    if owner == "blocks":
+        number, _, rest = rest.partition(".")
+        k = int(number)
+        for i, count in enumerate(blocks):
+            if k < count:
+                return f"stages.{2 * i}.{k}.{rest}"
+            if k == count:
+                layer, _, tensor = rest.partition(".")
+                return f"stages.{2 * i + 1}.{REDUCED.get(layer, layer)}" + (f".{tensor}" if tensor else "")
+            k -= count + 1
+        return name
+    if owner == "patch_embed":
+        return "stem." + rest.replace(".bn.", ".bn1.").replace("conv_proj.", "proj.")
+    return {"tokens": "cls_token", "cls_head": "head"}.get(owner, owner) + (f".{rest}" if rest else "")
 
 
 @presets.register("vit_resnas_small")
