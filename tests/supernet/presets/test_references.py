@@ -98,7 +98,8 @@ def test_gradients_land_where_the_reference_puts_them(name: str) -> None:
         assert (ours is None) == (norm is None), theirs
         if ours is not None:
             assert float(ours.norm()) == pytest.approx(norm[0], rel=2e-3), theirs
-            assert int(ours.count_nonzero()) == norm[2], theirs
+            # A unit that lies on the edge of a ReLU6 falls to either side, by the processor's kernels.
+            assert abs(int(ours.count_nonzero()) - norm[2]) <= 2, theirs
 
 
 @pytest.mark.parametrize("name", OFA[:2])
