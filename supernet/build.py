@@ -20,6 +20,9 @@ from supernet.presets import Preset, presets
 from supernet.seeds import derive
 from supernet.tasks.task import Task
 
+ANY_SIZE = frozenset({"resolution", "length"})
+"""What a network need not be told of its task: many take inputs of any size."""
+
 
 def build(options: SupernetOptions, task: Task, *, seed: int = 0) -> Supernet:
     """The supernet that the options describe, with fresh weights (or timm's own, ``pretrained = true``).
@@ -56,8 +59,8 @@ def _from_network(options: SupernetOptions, task: Task) -> Supernet:
     kind = networks[options.model]
     known = inspect.signature(kind).parameters
     own = {key: value for key, value in task.network.items() if key in known}
-    if own != task.network:
-        surplus = sorted(task.network.keys() - own.keys())
+    surplus = sorted(task.network.keys() - own.keys() - ANY_SIZE)
+    if surplus:
         raise SupernetError(f"the network {options.model!r} knows no {surplus[0]}, which {task.name} needs")
     conversion = inspect.signature(elasticise).parameters
     for name in options.options:

@@ -11,14 +11,13 @@ from supernet.networks import networks
 
 @networks.register("decoder")
 class Decoder(nn.Module):
-    """Token ids ``(batch, tokens)`` to logits ``(batch, tokens, vocabulary)``.
+    """Token ids ``(batch, tokens)`` of any length to logits ``(batch, tokens, vocabulary)``.
 
     Root-mean-square norms before attention and a gated feed-forward (arXiv:2302.13971), rotary
     positions (arXiv:2104.09864) and queries that share keys and values in groups (arXiv:2305.13245).
 
     Args:
         vocabulary: tokens there are.
-        length: tokens it is made for; others are taken too.
         width: of the residual.
         depth: blocks.
         groups: pairs of keys and values.
@@ -30,7 +29,6 @@ class Decoder(nn.Module):
     def __init__(
         self,
         vocabulary: int = 256,
-        length: int = 128,
         width: int = 96,
         depth: int = 4,
         groups: int = 3,

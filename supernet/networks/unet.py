@@ -15,10 +15,11 @@ from supernet.networks import networks
 class UNet(nn.Module):
     """Images ``(batch, channels, side, side)`` to a score per class and pixel, after arXiv:1505.04597.
 
+    The side can be any multiple of ``2 ** (levels - 1)``.
+
     Args:
         classes: scores per pixel.
         channels: of the images.
-        resolution: side it is made for; any multiple of ``2 ** (levels - 1)`` is taken.
         widths: channels of each level, from the finest.
         depth: residual blocks of each level on the way down.
         expand: hidden channels of a block over its own.
@@ -28,7 +29,6 @@ class UNet(nn.Module):
         self,
         classes: int = 11,
         channels: int = 1,
-        resolution: int = 48,
         widths: tuple[int, ...] = (16, 32, 48),
         depth: int = 2,
         expand: int = 2,
