@@ -14,7 +14,9 @@ from hardware.runners import runtimes
 from predictors import predictors
 from search import searchers
 from supernet.elastic.rules import rules
+from supernet.elastic.subnet import executions
 from supernet.errors import SupernetError
+from supernet.networks import networks
 from supernet.presets import presets
 from supernet.registry import Registry
 from supernet.sources import sources
@@ -24,6 +26,8 @@ from zoo.store import stores
 ALL = {
     "supernet.sources": sources,
     "supernet.rules": rules,
+    "supernet.executions": executions,
+    "supernet.networks": networks,
     "supernet.presets": presets,
     "supernet.strategies": strategies,
     "supernet.runtimes": runtimes,

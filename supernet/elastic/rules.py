@@ -273,7 +273,7 @@ def attention(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
     return out
 
 
-@rule("batch_norm", "instance_norm", "_native_batch_norm_legit_no_training")
+@rule("batch_norm", "instance_norm")
 def batch_norm(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
     """Statistics of the batch, as weight standardisation takes them, are about every entry of a channel."""
     axes = walk.of(args["input"])
@@ -327,13 +327,15 @@ def group_norm(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
     "roll",
     "logcumsumexp",
 )
-def over_one_axis(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+def over_one_axis(walk: Walk, node: Node, args: dict[str, Any]) -> Axes | list[Axes]:
     """Mixes the entries of some axes, which therefore stay whole, and keeps the shape."""
     axes = walk.of(args["self"])
     which = args.get("dims", args.get("dim"))
-    for dim in which if isinstance(which, list | tuple) else [which]:
-        freeze(axes[dim if dim is not None else 0], f"{op_name(node)} mixes it")
-    return walk.of(args["self"])
+    for dim in (which or range(len(axes))) if isinstance(which, list | tuple) else [which]:
+        freeze(axes[-1 if dim is None else dim], f"{op_name(node)} mixes it")
+    out = walk.of(args["self"])
+    value = node.meta["val"]
+    return [out] * len(value) if isinstance(value, tuple | list) else out
 
 
 @rule(
@@ -399,7 +401,7 @@ for _rank, _names in {
             "max_pool2d_with_indices",
         ),
         *("upsample_bilinear2d", "upsample_nearest2d", "upsample_bicubic2d", "_upsample_bicubic2d_aa"),
-        *("_upsample_bilinear2d_aa", "_adaptive_avg_pool2d", "upsample_nearest_exact2d"),
+        *("_upsample_bilinear2d_aa", "_adaptive_avg_pool2d", "_upsample_nearest_exact2d"),
     ),
 }.items():
     rule(*_names)(spatial(_rank))

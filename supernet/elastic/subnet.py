@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Execution = Callable[["Subnet", tuple[Any, ...], Mapping[str, Any]], Any]
 """From a subnet and the arguments of a call to what it answers."""
 
-executions: Registry[Execution] = Registry("execution")
+executions: Registry[Execution] = Registry("execution", group="supernet.executions")
 """Ways to run a subnet, by name."""
 
 

@@ -153,8 +153,9 @@ def test_sixteen_bit_grey_keeps_its_range(tmp_path: Path) -> None:
     assert decoded.min() == 0 and decoded.max() > 245 and len(np.unique(decoded)) > 60
 
 
-def test_fashion_mnist_is_read_from_its_idx_files(tmp_path: Path) -> None:
-    raw = tmp_path / "FashionMNIST" / "raw"
+def fashion_mnist(root: Path) -> Path:
+    """The folder itself, after 60 training and 20 test images of noise were put there as torchvision has them."""
+    raw = root / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     random = np.random.default_rng(0)
     for part, count in (("train", 60), ("t10k", 20)):
@@ -166,6 +167,11 @@ def test_fashion_mnist_is_read_from_its_idx_files(tmp_path: Path) -> None:
         (raw / f"{part}-labels-idx1-ubyte").write_bytes(header + labels.tobytes())
         with gzip.open(raw / f"{part}-images-idx3-ubyte.gz", "wb") as packed:
             packed.write(b"")
+    return root
+
+
+def test_fashion_mnist_is_read_from_its_idx_files(tmp_path: Path) -> None:
+    fashion_mnist(tmp_path)
     found = load(DataOptions(source=f"torchvision:FashionMNIST@{tmp_path}", resolution=32))
     assert (len(found.train), len(found.search), len(found.test)) == (50, 10, 20)
     assert found.train.images.shape[1:] == (1, 32, 32) and found.classes[0] == "T-shirt/top" and found.flip

@@ -298,7 +298,9 @@ def check_schema(content: bytes, reads: int, what: str, older: str) -> None:
     except msgspec.DecodeError:
         return
     if isinstance(document, dict):
-        check_version({"schema_version": 1} | document, reads, what=what, older=older, key="schema_version")
+        check_version(
+            {"schema_version": reads} | document, reads, what=what, older=older, key="schema_version"
+        )
 
 
 def architecture_record(space: str, genes: Sequence[int], values: Mapping[str, Value]) -> ArchitectureRecord:

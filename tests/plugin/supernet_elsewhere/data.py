@@ -5,11 +5,14 @@ from __future__ import annotations
 import torch
 
 from supernet.data import ImageDataset, ImageSplits, Split, fitted, image_dataset
+from supernet.errors import DataError
 from supernet.options import DataOptions
 
 
 def stripes(rest: str, options: DataOptions) -> ImageDataset:
     """``elsewhere:COUNT`` brings so many images of 8 px, half of each class, one brightness each."""
+    if rest and not rest.isdecimal():
+        raise DataError(f"elsewhere takes a number of images, and {rest!r} was given")
     count = int(rest or 60)
     pattern = torch.arange(8).remainder(2).expand(8, 8)
     bright = torch.linspace(60, 250, count).view(-1, 1, 1)

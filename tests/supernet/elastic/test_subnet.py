@@ -13,11 +13,14 @@ from supernet.elastic.subnet import executions
 from supernet.errors import SupernetError
 from tests.tiny import tiny_images, tiny_supernet
 
+SLOW = ("compiled",)  # a minute of compiling
 
-@pytest.mark.parametrize("execution", ["eager"])
+
+@pytest.mark.parametrize(
+    "execution", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in executions]
+)
 def test_every_execution_answers_as_the_cut_out_network(execution: str) -> None:
     supernet, x = tiny_supernet(), tiny_images()
-    assert execution in executions
     for arch in (supernet.space.largest(), supernet.space.smallest()):
         subnet = supernet.subnet(arch, execution=execution)
         torch.testing.assert_close(subnet(x), supernet.extract(arch)(x))
