@@ -14,7 +14,8 @@ from typing import Any
 
 from timm.models._efficientnet_builder import decode_arch_def
 from timm.models.efficientnet import EfficientNet
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from supernet.elastic.plan import Plan
 from supernet.errors import ArchitectureError
@@ -26,6 +27,29 @@ from supernet.space import Architecture, Choice, SearchSpace
 STAGES = ((24, 2), (40, 2), (80, 2), (96, 1), (192, 2))
 BLOCKS = 4
 SKIP = "skip"
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution of stride 2 and an odd kernel that pads like TensorFlow's ``same``.
+
+    As many zeros as make the output half as large, rounded up; of an image of even side one less
+    before than behind. timm's own layer asks for the sizes of kernel and image in a way that
+    `torch.compile` takes minutes to reason about.
+    """
+
+    @classmethod
+    def like(cls, conv: nn.Module) -> SameConv2d:
+        """The same convolution of this class, with weights of its own."""
+        assert isinstance(conv, nn.Conv2d) and conv.stride == (2, 2)
+        kernel, bias = conv.kernel_size[0], conv.bias is not None
+        return cls(conv.in_channels, conv.out_channels, kernel, 2, kernel // 2, groups=conv.groups, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images ``(batch, channels, height, width)`` to half their sides."""
+        behind, below = int(self.padding[1]), int(self.padding[0])
+        before, above = behind - 1 + x.shape[-1] % 2, below - 1 + x.shape[-2] % 2
+        padded = F.pad(x, (before, behind, above, below))
+        return F.conv2d(padded, self.weight, self.bias, self.stride, groups=self.groups)
 
 
 @presets.register("single_path")
@@ -83,8 +107,10 @@ class SinglePath(Built):
             act_layer=nn.ReLU,
             norm_layer=partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01),
             drop_rate=self.dropout,
-            pad_type="same",
         )
+        strided = [f"blocks.{i + 1}.0.conv_dw" for i, (_, stride) in enumerate(STAGES) if stride > 1]
+        for path in ("conv_stem", *strided):
+            network.set_submodule(path, SameConv2d.like(network.get_submodule(path)))
         initialise(network, linear="out", per_group=True)
         return network
 

@@ -12,7 +12,6 @@ from itertools import product
 from operator import eq
 
 import numpy as np
-from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
 from supernet.elastic.plan import Dim, Extent, Kernel, Plan, Reading
@@ -117,8 +116,7 @@ class Wiring:
             full = conv.kernel_size[0]
             names = tuple((size, f"{path}.{matrix}") for size, matrix in transforms)
             self.kernels[f"{path}.weight"] = Kernel(kernel, names)
-            # TensorFlow's padding follows the weight it is given.
-            for i in () if isinstance(conv, Conv2dSame) else (0, 1):
+            for i in (0, 1):
                 self.readings.append(Reading(path, "padding", i, "weight", 2 + i, full, full // 2, 1, 2))
 
     def inverted_residual(
