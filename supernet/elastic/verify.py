@@ -33,7 +33,7 @@ from supernet.elastic.outline import outline
 from supernet.elastic.plan import Plan, Reading, Sizes, Slices, centre, length, named_tensors, views
 from supernet.elastic.readings import candidates
 from supernet.elastic.skeleton import bind, make_elastic
-from supernet.elastic.trace import Group, Trace
+from supernet.elastic.trace import Group, Trace, does_not_run
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +151,8 @@ class Check:
         dtype = torch.float32 if _macs(trace) > MANY_MACS else torch.float64
         self.model = informative(copy.deepcopy(model).eval(), dtype)
         self.example = Inputs.of(example).map(Tensor.detach).to(dtype=dtype)
-        self.whole = self._run(self.model)
+        with does_not_run(model, self.example):
+            self.whole = self._run(self.model)
 
     def _follow(self, trace: Trace) -> None:
         """Take the sizes of another trace; what is known about those of the last one is forgotten."""
