@@ -21,6 +21,7 @@ from benchmarks import peers
 from benchmarks.contract import Result, arguments
 from benchmarks.coverage_row import Options
 from benchmarks.coverage_sets import names
+from supernet.errors import did_you_mean
 
 SETS = ("timm22", "timm", "torchvision", "transformers")
 QUICK = {
@@ -53,6 +54,10 @@ def main() -> None:
     )
     parser.add_argument("--no-onnx", action="store_true", help="leave the comparison with ONNX Runtime out")
     options = parser.parse_args()
+    if options.models and not options.set.startswith("timm"):
+        for name in options.models:
+            if name not in names(options.set):
+                parser.error(f"{options.set} has no {name!r}{did_you_mean(name, names(options.set))}")
     result = Result("coverage", {key: value for key, value in vars(options).items() if key != "json"})
     result.columns = COLUMNS if options.set == "timm22" else COLUMNS[:-3]
     for name in options.models or (QUICK[options.set] if options.quick else names(options.set)):

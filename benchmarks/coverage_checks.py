@@ -109,7 +109,8 @@ def _close(a: Tensor, b: Tensor) -> bool:
 
 def cost_differences(supernet: Supernet, inputs: Inputs, arch: Architecture) -> list[str]:
     """Where the costs of an architecture, for these inputs, differ from counting the cut-out network."""
-    alone, cost = supernet.extract(arch).eval(), supernet.costs().of(arch)
+    # Where a parameter itself is handed to a module, the flop counter asks it for the gradient it does not have.
+    alone, cost = supernet.extract(arch).eval().requires_grad_(False), supernet.costs().of(arch)
     macs, params = counted_macs(alone, inputs), sum(p.numel() for p in alone.parameters())
     return [
         f"{what} {ours:,} but {counted:,} counted"
@@ -138,6 +139,8 @@ def counted_macs(network: nn.Module, inputs: Inputs) -> int:
         torch.backends.mha.set_fastpath_enabled(fast)
         for hook in hooks:
             hook.remove()
+    if isinstance(network, RECURRENT):
+        return by_hand
     recurrent = {f".{name}" for name, m in network.named_modules() if isinstance(m, RECURRENT)}
     seen = sum(
         sum(flops.values())
