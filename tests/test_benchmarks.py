@@ -28,16 +28,6 @@ ZERO = {
     *("mismatches", "wrong", "difference", "macs_mismatches", "params_mismatches"),
     *("training_wrong", "costs_wrong", "crashed", "timed_out"),
 }
-    "training_wrong",
-    "costs_wrong",
-    "crashed",
-    "timed_out",
-    "mismatches",
-    "wrong",
-    "difference",
-    "macs_mismatches",
-    "params_mismatches",
-}
 
 
 @pytest.mark.slow
