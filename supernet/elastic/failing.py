@@ -27,14 +27,19 @@ def failing(names: Sequence[str], wrong: Wrong, family: Callable[[str], Hashable
     """
     if not names or wrong(names) is None:
         return {}
-    families: dict[Hashable, list[str]] = {}
-    for name in names:
-        families.setdefault(family(name), []).append(name)
-    out = _of_families(list(families.values()), wrong)
+    out = suspects(names, wrong, family)
     rest = [name for name in names if name not in out]
     if rest and (why := wrong(rest)) is not None:
         out |= dict.fromkeys(_clashing(rest, wrong), f"only holds without the others: {why}")
     return out
+
+
+def suspects(names: Sequence[str], wrong: Wrong, family: Callable[[str], Hashable]) -> dict[str, str]:
+    """The groups that fail by themselves, each with the reason; arguments as those of `failing`."""
+    families: dict[Hashable, list[str]] = {}
+    for name in names:
+        families.setdefault(family(name), []).append(name)
+    return _of_families(list(families.values()), wrong) if names else {}
 
 
 def _of_families(families: list[list[str]], wrong: Wrong) -> dict[str, str]:

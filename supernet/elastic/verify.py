@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from supernet.elastic.failing import failing
+from supernet.elastic.failing import failing, suspects
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.outline import outline
 from supernet.elastic.plan import Plan, Reading, Sizes, Slices, centre, length, named_tensors, views
@@ -165,9 +165,10 @@ class Check:
         with over or nullcontext():
             return [leaf for leaf in tree_leaves(self.example.call(model)) if isinstance(leaf, Tensor)]
 
-    def difference(self, names: Iterable[str], cut: Sizes, readings: Sequence[Reading]) -> str | None:
+    def difference(self, names: Sequence[str], cut: Sizes, readings: Sequence[Reading]) -> str | None:
         """What is wrong when only these groups are cut; None when nothing is."""
-        plan = outline(self.model, self.trace, set(names), list(readings))
+        readings = self.needed(readings, names)
+        plan = outline(self.model, self.trace, names, readings)
         sizes = {name: cut.get(name, dim.full) for name, dim in plan.dims.items()}
         key = frozenset(sizes.items()), tuple(readings)
         if key not in self.known:
@@ -233,19 +234,19 @@ class Check:
         )
 
     def readings(self, names: list[str], cut: Sizes) -> list[Reading]:
-        """The integers that have to follow, tried out on one group of every kind of place."""
-        if self.difference(names, cut, ()) is None:
-            return []
+        """The integers that have to follow, tried out on one group of every kind of place that fails without."""
+        found = {name: candidates(self.model, self.trace, self.trace.groups[name]) for name in names}
+        kinds = {name: list(dict.fromkeys(map(self._kind, found[name]))) for name in names}
+        places = {name: (self.trace.groups[name].kind, frozenset(kinds[name])) for name in names}
+        lacking = suspects(names, lambda some: self.difference(some, cut, ()), places.__getitem__)
+        known: dict[Hashable, frozenset[Kind]] = {}
+        for name in lacking:
+            if places[name] not in known:
+                known[places[name]] = frozenset(self._smallest_subset(name, cut, found[name], kinds[name]))
         chosen: dict[Place, Reading] = {}
-        known: dict[tuple[Any, ...], frozenset[Kind]] = {}
         for name in names:
-            found = candidates(self.model, self.trace, self.trace.groups[name])
-            kinds = list(dict.fromkeys(self._kind(reading) for reading in found))
-            signature = self.trace.groups[name].kind, frozenset(kinds)
-            if signature not in known:
-                known[signature] = frozenset(self._smallest_subset(name, cut, found, kinds))
-            for reading in found:
-                if self._kind(reading) in known[signature]:
+            for reading in found[name]:
+                if self._kind(reading) in known.get(places[name], ()):
                     chosen.setdefault((reading.module, reading.attribute, reading.index), reading)
         return list(chosen.values())
 
