@@ -40,12 +40,14 @@ class Result:
     settings: Mapping[str, Any]
     figures: dict[str, float] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
+    columns: tuple[str, ...] = ()
+    """What of the rows is printed; everything when nothing is named."""
 
     def finish(self, path: Path | None) -> None:
         """Print the rows and figures, and write them as JSON when a path is given."""
         console = Console(width=None if os.environ.get("COLUMNS") else 160)
         if self.rows:
-            console.print(_table(self.benchmark, self.rows))
+            console.print(_table(self.benchmark, self.rows, self.columns))
         for name, value in self.figures.items():
             console.print(f"{name} = {value:.6g}", highlight=False)
         if path is not None:
@@ -64,8 +66,8 @@ class Result:
             write_atomically(path, json.dumps(document, indent=1, default=str) + "\n")
 
 
-def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+def _table(title: str, rows: Sequence[Mapping[str, Any]], only: Sequence[str] = ()) -> Table:
+    columns = only or list(dict.fromkeys(name for row in rows for name in row))
     table = Table(title=title)
     for column in columns:
         table.add_column(column, overflow="fold")

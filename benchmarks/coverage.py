@@ -1,94 +1,120 @@
-"""How much of a timm network `elasticise` makes elastic, and whether every subnet is right.
+"""How much of a network `elasticise` makes elastic, and whether everything about the result is right.
 
-For each model: conversion time, groups, share of the parameters in live verified groups, size of the
-space, random subnets inside the supernet against the same cut out (they have to be equal), and one of
-them in ONNX Runtime against PyTorch.
+Each network is converted in a process of its own, within so many seconds of CPU. Then random subnets
+inside the supernet are held against the same cut out (they have to be equal), in training too (loss and
+every gradient), their costs against counting the cut-out networks, and for the 22 one of them in ONNX
+Runtime against PyTorch, with the peers beside.
 """
 
 from __future__ import annotations
 
-import logging
+import argparse
+import json
+import subprocess
+import sys
 import tempfile
-import time
-import warnings
 from pathlib import Path
-from random import Random
 from statistics import median
 from typing import Any
 
-import onnxruntime
-import timm
-import torch
-from torch import Tensor, nn
-
 from benchmarks import peers
 from benchmarks.contract import Result, arguments
-from hardware.errors import ExportError
-from hardware.export import check_onnx, export_onnx
-from supernet.elastic.elasticise import elasticise
-from supernet.elastic.supernet import Supernet
-from supernet.errors import SupernetError
+from benchmarks.coverage_row import Options
+from benchmarks.coverage_sets import names
+from supernet.errors import did_you_mean
 
-MODELS = (
-    *("mobilenetv3_large_100", "efficientnet_b0", "resnet50", "resnext50_32x4d", "regnety_008"),
-    *("convnext_tiny", "mobilevit_s", "vit_small_patch16_224", "deit_tiny_distilled_patch16_224"),
-    *("swin_tiny_patch4_window7_224", "levit_128", "repvgg_a2", "densenet121", "ghostnet_100"),
-    *("mnasnet_100", "efficientvit_b0", "efficientvit_m0", "fastvit_t8", "edgenext_small"),
-    *("mobilenetv4_conv_small", "mobilenetv4_hybrid_medium", "maxvit_tiny_tf_224"),
+SETS = ("timm22", "timm", "torchvision", "transformers")
+QUICK = {
+    "timm22": ("mobilenetv3_small_050", "vit_tiny_patch16_224"),
+    "timm": ("mobilenetv3_small_050", "vit_tiny_patch16_224"),
+    "torchvision": ("squeezenet1_1", "mnasnet1_0"),
+    "transformers": ("distilbert", "vit"),
+}
+COLUMNS = (
+    *("model", "outcome", "seconds", "memory_over_weights", "live", "share", "log10", "kinds"),
+    *("wrong", "training_wrong", "costs_wrong", "onnx", "modelopt log10", "torch-pruning groups"),
 )
-QUICK = ("mobilenetv3_small_050", "vit_tiny_patch16_224")
 WELL_COVERED_SHARE, WELL_COVERED_LOG10 = 0.95, 10.0
-ONNX_TOLERANCE = 1e-4
-"""Largest difference from PyTorch, over the largest answer, in single precision."""
+LARGE_MB = 100
+"""Memory over weights says something where weights, and not Python or activations, are what is large."""
 
 
 def main() -> None:
     parser = arguments("coverage", __doc__ or "")
-    parser.add_argument("--models", type=lambda text: text.split(","), help="names of timm models, by commas")
+    parser.add_argument("--set", default="timm22", choices=SETS, help="of networks")
+    parser.add_argument("--models", type=lambda text: text.split(","), help="names of the set, by commas")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of CPU that a conversion may take")
     parser.add_argument("--subnets", type=int, default=5, help="random subnets compared per model")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--work", type=Path, metavar="FILE", help="keep rows here, and go on from those there"
+    )
     parser.add_argument(
         "--no-peers", action="store_true", help="leave the peers out where they are installed"
     )
     parser.add_argument("--no-onnx", action="store_true", help="leave the comparison with ONNX Runtime out")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    warnings.filterwarnings("ignore")
-    logging.getLogger("torch").setLevel(logging.ERROR)
+    if options.models and not options.set.startswith("timm"):
+        for name in options.models:
+            if name not in names(options.set):
+                parser.error(f"{options.set} has no {name!r}{did_you_mean(name, names(options.set))}")
     result = Result("coverage", {key: value for key, value in vars(options).items() if key != "json"})
-    for name in options.models or (QUICK if options.quick else MODELS):
-        row = measure(name, options.subnets, options.seed, onnx=not (options.no_onnx or options.quick))
-        if not (options.no_peers or options.quick):
-            row |= beside(name)
+    result.columns = COLUMNS if options.set == "timm22" else COLUMNS[:-3]
+    for name in options.models or (QUICK[options.set] if options.quick else names(options.set)):
+        row = row_of(name, options)
         result.rows.append(row)
-        print(f"{name}: {row['verdict']}", flush=True)
+        print(f"{name}: {in_words(row)}", flush=True)
     result.figures.update(figures(result.rows))
     result.finish(options.json)
 
 
-def measure(name: str, subnets: int, seed: int, *, onnx: bool) -> dict[str, Any]:
-    """One row: a model converted, its subnets compared."""
-    torch.manual_seed(seed)
-    row: dict[str, Any] = {"model": name}
-    try:
-        model = lively(timm.create_model(name, pretrained=False).eval())
-        x = torch.randn(2, *model.pretrained_cfg["input_size"])
-        with torch.no_grad():
-            given = model(x)
-        start = time.perf_counter()
-        supernet = elasticise(model, x[:1])
-    except (SupernetError, RuntimeError) as error:
-        return row | {"verdict": f"not converted: {str(error)[:100]}"}
-    record = supernet.conversion or {}
-    row |= {
-        "seconds": time.perf_counter() - start,
-        "choices": len(supernet.space),
-        "live": sum(group["live"] for group in record["groups"]),
-        "frozen": sum(group["reason"] is not None for group in record["groups"]),
-        "share": record["elastic_parameters"] / record["parameters"],
-        "log10": supernet.space.log10_size,
-    }
-    return row | compare(supernet, x, given, subnets, Random(seed), onnx)
+def row_of(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """One row: from the work file when it was measured with the same code and settings, else anew."""
+    of_22 = options.set == "timm22" and not options.quick
+    asked = Options(
+        "timm" if options.set == "timm22" else options.set,
+        name,
+        options.seconds,
+        options.subnets,
+        options.seed,
+        onnx=of_22 and not options.no_onnx,
+    )
+    with_peers = of_22 and not options.no_peers
+    key = f"{engine()} {asked.to_json()} {with_peers}"
+    if options.work is not None and options.work.exists():
+        for line in options.work.read_text().splitlines():
+            kept = json.loads(line)
+            if kept["key"] == key:
+                return dict(kept["row"])
+    row = measured(asked) | (beside(name) if with_peers else {})
+    if options.work is not None:
+        with options.work.open("a") as file:
+            file.write(json.dumps({"key": key, "row": row}) + "\n")
+    return row
+
+
+def measured(asked: Options) -> dict[str, Any]:
+    """The row as its own process wrote it, and how that process ended when it did not end well."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "row.json"
+        command = [sys.executable, "-m", "benchmarks.coverage_row", asked.to_json(), str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        row: dict[str, Any] = (
+            json.loads(path.read_text()) if path.exists() else {"model": asked.model, "outcome": "crashed"}
+        )
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or [""])[-1][:160]
+        row |= {"outcome": "crashed", "reason": f"ended with {done.returncode}: {last}"}
+    return row
+
+
+def engine() -> str:
+    """What the conversion is made by: the committed tree of the package."""
+    root = Path(__file__).parent.parent
+    done = subprocess.run(
+        ["git", "rev-parse", "HEAD:supernet"], cwd=root, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "unknown"
 
 
 def beside(name: str) -> dict[str, float]:
@@ -103,81 +129,44 @@ def beside(name: str) -> dict[str, float]:
     }
 
 
-def compare(
-    supernet: Supernet, x: Tensor, given: Tensor, subnets: int, rng: Random, onnx: bool
-) -> dict[str, Any]:
-    """Two roads to every answer: inside and cut out, PyTorch and ONNX Runtime."""
-    space, difference = supernet.space, 0.0
-    with torch.no_grad():
-        largest = bool(torch.equal(supernet(x, space.largest()), given))
-        for arch in [space.sample(rng) for _ in range(subnets)]:
-            alone = supernet.extract(arch)
-            difference = max(difference, float((supernet(x, arch) - alone(x)).abs().max()))
-    row: dict[str, Any] = {"largest_equal": largest, "difference": difference}
-    wrong = [] if largest else ["the largest subnet is not the given network"]
-    if difference != 0:
-        wrong.append("a subnet differs from its cut-out network")
-    if onnx:
-        found = onnx_difference(alone, x)
-        row |= {"onnx": found}
-        if isinstance(found, float) and not found <= ONNX_TOLERANCE:
-            wrong.append("ONNX differs from PyTorch")
-    return row | {"verdict": "; ".join(wrong) or "right"}
-
-
-def onnx_difference(module: nn.Module, x: Tensor) -> float | str:
-    """Largest relative difference of ONNX Runtime from PyTorch; why there is none otherwise."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "subnet.onnx"
-        try:
-            export_onnx(module, x, path)
-            return check_onnx(path, module, x, batches=(2,)).max_relative
-        except ExportError:
-            return _fixed_batch(module, x, path)
-
-
-def _fixed_batch(module: nn.Module, x: Tensor, path: Path) -> float | str:
-    """The same for a network whose code does not leave the batch size free."""
-    try:
-        torch.onnx.export(module, (x,), path, dynamo=True, external_data=False, verbose=False)
-    except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
-        return f"not exported: {type(error).__name__}"
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    (there,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
-    with torch.no_grad():
-        here = module(x)
-    return float((torch.from_numpy(there) - here).abs().max() / here.abs().max())
-
-
-def lively(model: nn.Module) -> nn.Module:
-    """Random statistics and scales in place of those of a fresh network, so that mistakes show."""
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
-            nn.init.normal_(module.running_mean, 0, 0.1)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)  # type: ignore[arg-type]
-    for parameter in model.parameters():
-        if parameter.dim() == 1:
-            parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
-    return model
+def in_words(row: dict[str, Any]) -> str:
+    """A row in a line."""
+    if row["outcome"] != "converted":
+        return f"{row['outcome']}: {row.get('reason', '')}"
+    odd = [key for key in ("wrong", "training_wrong", "costs_wrong") if row.get(key)]
+    said = f" ({row['says']})" if "says" in row else ""
+    return f"{row['seconds']:.1f} s, {row['share']:.2f} elastic, {', '.join(odd) or 'right'}{said}"
 
 
 def figures(rows: list[dict[str, Any]]) -> dict[str, float]:
     """The figures of BENCHMARKS.md."""
-    converted = [row for row in rows if "seconds" in row]
+    converted = [row for row in rows if row["outcome"] == "converted"]
     covered = [
         row
         for row in converted
-        if row["share"] >= WELL_COVERED_SHARE
-        and row["log10"] >= WELL_COVERED_LOG10
-        and row["verdict"] == "right"
+        if row["share"] >= WELL_COVERED_SHARE and row["log10"] >= WELL_COVERED_LOG10 and not row.get("wrong")
     ]
+    ended = {
+        name.replace(" ", "_"): float(sum(row["outcome"] == name for row in rows))
+        for name in ("refused", "crashed", "timed out")
+    }
+    wrong = {
+        key: float(sum(bool(row.get(key)) for row in converted))
+        for key in ("wrong", "training_wrong", "costs_wrong")
+    }
     out = {
         "models": float(len(rows)),
         "converted": float(len(converted)),
-        "wrong": float(sum(row["verdict"] != "right" for row in converted)),
+        **ended,
+        **wrong,
         "well_covered": float(len(covered)),
+        "not_compared": float(sum(not row.get("compared") for row in converted)),
     }
-    return out | ({"median_seconds": median(row["seconds"] for row in converted)} if converted else {})
+    if converted:
+        out["median_seconds"] = median(row["seconds"] for row in converted)
+        out["most_seconds"] = max(row["seconds"] for row in converted)
+    large = [row["memory_over_weights"] for row in converted if row["weights_mb"] >= LARGE_MB]
+    return out | ({"most_memory_over_weights": max(large)} if large else {})
 
 
 if __name__ == "__main__":

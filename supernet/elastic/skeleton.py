@@ -166,9 +166,9 @@ def _replaced(
 
 
 def _drop_caches(module: nn.Module) -> None:
-    """Forget tensors a module keeps in a plain dictionary: they belong to another architecture."""
+    """A plain dictionary that holds nothing but tensors is the copy's own and empty: they are of an architecture."""
     for name, value in module.__dict__.items():
-        if type(value) is not dict or not value or name in ("_parameters", "_buffers", "_modules"):
+        if type(value) is not dict or name in ("_parameters", "_buffers", "_modules"):
             continue
         if all(isinstance(entry, Tensor) for entry in value.values()):
             module.__dict__[name] = {}

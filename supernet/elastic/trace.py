@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
@@ -20,7 +21,8 @@ from torch.utils._pytree import tree_leaves
 
 from supernet.elastic.groups import Axis, Unit, compressed, fixed, fresh, resolve, units
 from supernet.elastic.inputs import Inputs
-from supernet.elastic.plan import Extent
+from supernet.elastic.plan import Extent, Slices
+from supernet.elastic.skeleton import bind
 from supernet.errors import ConversionError, did_you_mean
 
 Axes = tuple[Axis, ...]
@@ -185,28 +187,43 @@ def trace(model: nn.Module, example: Inputs | Tensor | Sequence[int]) -> Trace:
 
 
 def _export(model: nn.Module, example: Inputs) -> ExportedProgram:
-    duplicate = copy.deepcopy(model).eval()
+    """The exported network; its weights are not copied, and it only runs for real to say why that fails."""
+    shared = bind(model, Slices({}, frozenset()), training=False)
+    failed: Exception | None = None
     try:
-        with torch.no_grad():
-            outputs = example.call(duplicate)
-    except (RuntimeError, ValueError, AssertionError, TypeError, IndexError) as error:
-        raise ConversionError(
-            f"{type(model).__name__} does not run on the example {example}: {_first_line(error)}; "
-            f"give one it takes, batch first"
-        ) from error
+        program = torch.export.export(shared, example.args, dict(example.kwargs), strict=False)
+        if any(
+            isinstance(node.meta.get("val"), Tensor) for node in program.graph.output_node().all_input_nodes
+        ):
+            return program
+    except Exception as error:  # torch.export passes on whatever the traced code raises
+        failed = error
+    with does_not_run(model, example), torch.no_grad():
+        outputs = example.call(copy.deepcopy(model).eval())
     if not any(isinstance(leaf, Tensor) for leaf in tree_leaves(outputs)):
         raise ConversionError(
             f"{type(model).__name__} answers with {type(outputs).__name__}, which holds no tensor; "
             f"wrap it in a module that returns the tensors"
         )
+    raise ConversionError(
+        f"{type(model).__name__} can not be made elastic: torch.export does not trace it with an example "
+        f"{example}: {type(failed).__name__}: {_first_line(failed) if failed else ''}"
+    ) from failed
+
+
+@contextmanager
+def does_not_run(model: nn.Module, example: Inputs) -> Iterator[None]:
+    """What a network raises when it is run on an example, as an error that says so.
+
+    Raises:
+        ConversionError: instead of what was raised.
+    """
     try:
-        return torch.export.export(
-            copy.deepcopy(model).eval(), example.args, dict(example.kwargs), strict=False
-        )
-    except Exception as error:  # torch.export passes on whatever the traced code raises
+        yield
+    except (RuntimeError, ValueError, AssertionError, TypeError, IndexError) as error:
         raise ConversionError(
-            f"{type(model).__name__} can not be made elastic: torch.export does not trace it with an example "
-            f"{example}: {type(error).__name__}: {_first_line(error)}"
+            f"{type(model).__name__} does not run on the example {example}: {_first_line(error)}; "
+            f"give one it takes, batch first"
         ) from error
 
 

@@ -5,18 +5,20 @@ over an elastic size are taken over the entries that are left. If a cut is a cut
 give the same. A group for which they do not is frozen, and the reason says what was seen.
 
 The check runs on a copy with informative weights (random statistics, no zero gammas) in double
-precision, so that a difference is a difference and not rounding; the network itself is not touched.
+precision, so that a difference is a difference and not rounding (very large networks: in single); the
+network itself is not touched.
 """
 
 from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain, combinations, takewhile
-from math import gcd
+from math import gcd, prod
 from typing import Any
 
 import torch
@@ -25,15 +27,18 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from supernet.elastic.failing import failing, suspects
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.outline import outline
-from supernet.elastic.plan import Plan, Reading, Sizes, Slices, centre, named_tensors, views
+from supernet.elastic.plan import Plan, Reading, Sizes, Slices, centre, length, named_tensors, views
 from supernet.elastic.readings import candidates
 from supernet.elastic.skeleton import bind, make_elastic
-from supernet.elastic.trace import Group, Trace
+from supernet.elastic.trace import Group, Trace, does_not_run
 
 log = logging.getLogger(__name__)
 
+MANY_MACS = 20_000_000_000
+"""A network that takes more multiply-adds for the example is checked in single precision, in half the time."""
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
 MOST_CANDIDATES = 4
 """Up to this many kinds of integers every subset of them is tried."""
@@ -47,8 +52,13 @@ FAILURES = (
     AttributeError,
     ArithmeticError,
 )
-
-
+ABOUT = frozenset(
+    (
+        *(Tensor.shape.__get__, Tensor.dtype.__get__, Tensor.device.__get__, Tensor.ndim.__get__),  # type: ignore[attr-defined]
+        *(Tensor.size, Tensor.dim, Tensor.numel, Tensor.stride, Tensor.is_floating_point),
+    )
+)
+"""What is asked about a tensor but for its entries."""
 Kind = tuple[str, str, int | None]
 Place = tuple[str, str, int | None]
 Cuts = Callable[[Trace, Sequence[str]], Sequence[Sizes]]
@@ -74,7 +84,7 @@ class Verdict:
 def verify(
     model: nn.Module, trace: Trace, example: Inputs | Tensor, live: Sequence[str], cuts: Cuts
 ) -> Verdict:
-    """Check all groups together at every cut, and look for the guilty only when that fails.
+    """Check all groups together at every cut, and look for those that fail only when they do.
 
     Args:
         model: the largest network, plain.
@@ -86,7 +96,7 @@ def verify(
     check = Check(model, trace, example)
     names, first = list(live), cuts(trace, live)
     readings = check.readings(names, first[0])
-    frozen = dict(check.guilty(names, first[0], readings))
+    frozen = check.failing(names, first[0], readings)
     for together in _partners(trace, frozen):
         tied = check.tied(together) if together[0] in frozen else None
         if tied is None:
@@ -96,8 +106,7 @@ def verify(
         names = [name for name in names if name not in together[1:]]
     names = [name for name in names if name not in frozen]
     for cut in cuts(check.trace, names):
-        guilty = dict(check.guilty([name for name in names if name not in frozen], cut, readings))
-        frozen |= guilty
+        frozen |= check.failing([name for name in names if name not in frozen], cut, readings)
     for name, why in frozen.items():
         log.info("frozen: %s: %s", name, why)
     alive = [name for name in names if name not in frozen]
@@ -138,21 +147,35 @@ class Check:
     """Compares cut and masked networks that share one randomised copy of the weights."""
 
     def __init__(self, model: nn.Module, trace: Trace, example: Inputs | Tensor) -> None:
+        self._follow(trace)
+        dtype = torch.float32 if _macs(trace) > MANY_MACS else torch.float64
+        self.model = informative(copy.deepcopy(model).eval(), dtype)
+        self.example = Inputs.of(example).map(Tensor.detach).to(dtype=dtype)
+        with does_not_run(model, self.example):
+            self.whole = self._run(self.model)
+
+    def _follow(self, trace: Trace) -> None:
+        """Take the sizes of another trace; what is known about those of the last one is forgotten."""
         self.trace = trace
-        self.model = informative(copy.deepcopy(model).eval())
-        self.example = Inputs.of(example).map(Tensor.detach).to(dtype=torch.float64)
-        self.whole = self._run(self.model)
+        self.known: dict[Hashable, str | None] = {}
+        self.last: tuple[Hashable, list[Tensor]] | None = None
 
     @torch.no_grad()
     def _run(self, model: nn.Module, over: TorchFunctionMode | None = None) -> list[Tensor]:
         with over or nullcontext():
             return [leaf for leaf in tree_leaves(self.example.call(model)) if isinstance(leaf, Tensor)]
 
-    def difference(self, names: Iterable[str], cut: Sizes, readings: Sequence[Reading]) -> str | None:
+    def difference(self, names: Sequence[str], cut: Sizes, readings: Sequence[Reading]) -> str | None:
         """What is wrong when only these groups are cut; None when nothing is."""
-        names = set(names)
-        plan = outline(self.model, self.trace, names, list(readings))
+        readings = self.needed(readings, names)
+        plan = outline(self.model, self.trace, names, readings)
         sizes = {name: cut.get(name, dim.full) for name, dim in plan.dims.items()}
+        key = frozenset(sizes.items()), tuple(readings)
+        if key not in self.known:
+            self.known[key] = self._difference(plan, sizes)
+        return self.known[key]
+
+    def _difference(self, plan: Plan, sizes: Sizes) -> str | None:
         try:
             skeleton = make_elastic(bind(self.model, Slices({}, frozenset())), plan)
             sliced = self._run(bind(skeleton, plan.slices_at(skeleton, sizes)))
@@ -172,20 +195,18 @@ class Check:
         return None
 
     def masked(self, plan: Plan, sizes: Sizes) -> list[Tensor]:
-        """What the whole network says when everything a cut drops is zero."""
-        masks: dict[int, Tensor] = {}
-        tensors = {}
-        for name, tensor in named_tensors(self.model):
-            if name not in plan.extents and name not in plan.kernels:
-                continue
-            if not tensor.is_floating_point():
-                continue
-            kept = mask(tensor, plan, name, sizes)
-            tensors[name] = tensor if name.endswith("running_var") else tensor * kept
-            if isinstance(tensor, nn.Parameter):
-                tensors[name] = nn.Parameter(tensors[name], requires_grad=False)
-            masks[id(tensors[name])] = kept
-        return self._run(bind(self.model, Slices(tensors, frozenset())), LiveNorms(masks))
+        """What the whole network says when everything a cut drops is zero; the last answer is remembered."""
+        key = frozenset(sizes.items())
+        if self.last is None or self.last[0] != key:
+            masks = {
+                id(tensor): mask(tensor, plan, name, sizes)
+                for name, tensor in named_tensors(self.model)
+                if (name in plan.extents or name in plan.kernels)
+                and tensor.is_floating_point()
+                and not name.endswith("running_var")
+            }
+            self.last = key, self._run(bind(self.model, Slices({}, frozenset())), Masked(masks))
+        return self.last[1]
 
     def tied(self, names: list[str]) -> list[Reading] | None:
         """Make the first group stand for all of them, in proportion, when they hold like that.
@@ -196,64 +217,36 @@ class Check:
         before, size = self.trace, gcd(*(self.trace.groups[name].size for name in names))
         if size < 2:
             return None
-        self.trace = before.tied(names, size)
+        self._follow(before.tied(names, size))
         cut = {names[0]: max(1, size // 2)}
         readings = self.readings(names[:1], cut)
         if self.difference(names[:1], cut, readings) is None:
             return readings
-        self.trace = before
+        self._follow(before)
         return None
 
-    def guilty(self, names: list[str], cut: Sizes, readings: Sequence[Reading]) -> list[tuple[str, str]]:
-        """The groups of ``names`` to freeze so that the rest holds together, with reasons.
-
-        Halves are checked alone until single groups are left; two groups that only fail together
-        lose the later one.
-        """
-        why = self.difference(names, cut, readings) if names else None
-        if why is None:
-            return []
-        if len(names) == 1:
-            return [(names[0], why)]
-        half = len(names) // 2
-        first = self.guilty(names[:half], cut, readings)
-        second = self.guilty(names[half:], cut, readings)
-        out = dict([*first, *second])
-        rest = [name for name in names if name not in out]
-        if rest and (why := self.difference(rest, cut, readings)) is not None:
-            out |= dict.fromkeys(self._clashing(rest, cut, readings), f"only holds without the others: {why}")
-        return list(out.items())
-
-    def _clashing(self, names: list[str], cut: Sizes, readings: Sequence[Reading]) -> list[str]:
-        """Groups that hold alone but not beside the ones before them; found by halving."""
-        kept: list[str] = []
-        out: list[str] = []
-        rest = list(names)
-        while rest:
-            low, high = 0, len(rest)
-            while low < high:
-                middle = (low + high + 1) // 2
-                holds = self.difference(kept + rest[:middle], cut, readings) is None
-                low, high = (middle, high) if holds else (low, middle - 1)
-            kept += rest[:low]
-            out += rest[low : low + 1]
-            rest = rest[low + 1 :]
-        return out
+    def failing(self, names: list[str], cut: Sizes, readings: Sequence[Reading]) -> dict[str, str]:
+        """The groups of ``names`` to freeze so that the rest holds together, with reasons."""
+        return failing(
+            names,
+            lambda some: self.difference(some, cut, readings),
+            lambda name: _family(self.trace, self.trace.groups[name]),
+        )
 
     def readings(self, names: list[str], cut: Sizes) -> list[Reading]:
-        """The integers that have to follow, tried out on one group of every kind of place."""
-        if self.difference(names, cut, ()) is None:
-            return []
+        """The integers that have to follow, tried out on one group of every kind of place that fails without."""
+        found = {name: candidates(self.model, self.trace, self.trace.groups[name]) for name in names}
+        kinds = {name: list(dict.fromkeys(map(self._kind, found[name]))) for name in names}
+        places = {name: (self.trace.groups[name].kind, frozenset(kinds[name])) for name in names}
+        lacking = suspects(names, lambda some: self.difference(some, cut, ()), places.__getitem__)
+        known: dict[Hashable, frozenset[Kind]] = {}
+        for name in lacking:
+            if places[name] not in known:
+                known[places[name]] = frozenset(self._smallest_subset(name, cut, found[name], kinds[name]))
         chosen: dict[Place, Reading] = {}
-        known: dict[tuple[Any, ...], frozenset[Kind]] = {}
         for name in names:
-            found = candidates(self.model, self.trace, self.trace.groups[name])
-            kinds = list(dict.fromkeys(self._kind(reading) for reading in found))
-            signature = (self.trace.groups[name].kind, *kinds)
-            if signature not in known:
-                known[signature] = frozenset(self._smallest_subset(name, cut, found, kinds))
-            for reading in found:
-                if self._kind(reading) in known[signature]:
+            for reading in found[name]:
+                if self._kind(reading) in known.get(places[name], ()):
                     chosen.setdefault((reading.module, reading.attribute, reading.index), reading)
         return list(chosen.values())
 
@@ -289,10 +282,10 @@ class Check:
         return [r for r in readings if (f"{r.module}.{r.tensor}".lstrip("."), r.axis) in cut]
 
 
-def informative(model: nn.Module) -> nn.Module:
-    """The network in double precision with weights that hide nothing: random statistics, no zero gammas."""
+def informative(model: nn.Module, dtype: torch.dtype = torch.float64) -> nn.Module:
+    """The network in that precision with weights that hide nothing: random statistics, no zero gammas."""
     generator = torch.Generator().manual_seed(0)
-    for name, tensor in named_tensors(model.double()):
+    for name, tensor in named_tensors(model.to(dtype)):
         if not tensor.is_floating_point():
             continue
         value = tensor.data
@@ -323,11 +316,13 @@ def mask(tensor: Tensor, plan: Plan, name: str, sizes: Sizes) -> Tensor:
     return kept
 
 
-class LiveNorms(TorchFunctionMode):
-    """Norms over an elastic size are taken over the entries that are left.
+class Masked(TorchFunctionMode):
+    """Every function sees the stored tensors with zeros where a mask has them, and nothing is copied to stay.
+
+    Norms over an elastic size are taken over the entries that are left.
 
     Args:
-        masks: by the identity of a norm's weight, ones where an entry is left.
+        masks: by the identity of a stored tensor, ones where an entry is left.
     """
 
     def __init__(self, masks: dict[int, Tensor]) -> None:
@@ -336,6 +331,8 @@ class LiveNorms(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func in ABOUT:
+            return func(*args, **kwargs)
         last = {F.layer_norm: True, torch.layer_norm: True, F.rms_norm: True, torch.rms_norm: True}
         if func in last or func in (F.group_norm, torch.group_norm):
             weight = kwargs.get("weight", args[2] if len(args) > 2 else None)
@@ -343,7 +340,15 @@ class LiveNorms(TorchFunctionMode):
             groups = kwargs.get("num_groups", args[1] if len(args) > 1 else 1)
             if kept is not None and not bool(kept.all()) and (func in last or groups == 1):
                 return _over_live(func, kept.flatten().bool(), -1 if func in last else 1, args, kwargs)
-        return func(*args, **kwargs)
+        return func(*map(self._seen, args), **{name: self._seen(value) for name, value in kwargs.items()})
+
+    def _seen(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            kept = self.masks.get(id(value))
+            return value if kept is None else value * kept
+        if type(value) in (tuple, list) and any(isinstance(entry, Tensor) for entry in value):
+            return type(value)(map(self._seen, value))
+        return value
 
 
 def _over_live(func: Any, kept: Tensor, axis: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
@@ -358,6 +363,21 @@ def _over_live(func: Any, kept: Tensor, axis: int, args: tuple[Any, ...], kwargs
     rest = {name: left(value) for name, value in kwargs.items() if name != "input"}
     out = func(x.index_select(axis, where), *(left(value) for value in args[1:]), **rest)
     return torch.zeros_like(x).index_copy(axis, where, out)
+
+
+def _macs(trace: Trace) -> int:
+    """Multiply-adds of the whole network for the example."""
+    sizes = {name: group.size for name, group in trace.groups.items()}
+    return sum(prod(length(extent, sizes) for extent in part) for op in trace.ops for part in op.macs)
+
+
+def _family(trace: Trace, group: Group) -> Hashable:
+    """What the groups of one kind of block have in common: kind, sizes, and names up to their numbers."""
+    members = frozenset(
+        (re.sub(r"\d+", "#", tensor), axis, len(trace.extents[tensor][axis]))
+        for tensor, axis in group.members
+    )
+    return group.kind, group.size, group.channels, members
 
 
 def _relative(a: Tensor, b: Tensor) -> float:

@@ -87,3 +87,20 @@ def test_a_network_that_asks_its_data_can_not_be_exported() -> None:
 def test_an_unknown_tensor_is_answered_with_the_nearest() -> None:
     with pytest.raises(ConversionError, match=r"no tensor 'first.weihgt'; did you mean 'first.weight'"):
         trace(seeded(lambda: Between(torch.relu)), images(2, 6)).group("first.weihgt")
+
+
+def test_what_a_network_caches_while_it_is_traced_does_not_stay_in_it() -> None:
+    class Caching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(6, 4))
+            self.cache: dict[str, Tensor] = {}
+
+        def forward(self, x: Tensor) -> Tensor:
+            if "scaled" not in self.cache:
+                self.cache["scaled"] = self.weight * 2
+            return x @ self.cache["scaled"]
+
+    model = Caching()
+    trace(model, images(2, 6))
+    assert model.cache == {}
