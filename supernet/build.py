@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, cast
 
 import torch
-from torch import nn
 
 from supernet.config import decode
 from supernet.elastic.elasticise import elasticise
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ConfigError, SupernetError, did_you_mean
-from supernet.networks import networks
+from supernet.networks import made, networks
 from supernet.options import SupernetOptions
 from supernet.presets import Preset, presets
 from supernet.seeds import derive
@@ -71,11 +69,6 @@ def _from_network(options: SupernetOptions, task: Task) -> Supernet:
     supernet = elasticise(made(kind, arguments), task.example_inputs(), **rest)
     supernet.origin = {"network": options.model, "kwargs": arguments}
     return supernet
-
-
-def made(kind: Callable[..., nn.Module], arguments: dict[str, Any]) -> nn.Module:
-    """A network in evaluation mode, from arguments as a configuration file holds them."""
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}).eval()
 
 
 def _from_timm(options: SupernetOptions, task: Task) -> Supernet:

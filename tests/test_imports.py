@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import networkx as nx
 import pytest
 
 PACKAGES = ["supernet", "hardware", "predictors", "search", "zoo"]
@@ -22,6 +23,56 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             names.add(node.module.partition(".")[0])
     return names
+
+
+def module_name(path: Path) -> str:
+    parts = path.parent.parts if path.name == "__init__.py" else path.with_suffix("").parts
+    return ".".join(parts)
+
+
+MODULES = {module_name(path): path for path in FILES}
+
+
+def offered(package: str) -> dict[str, str]:
+    """Which module each name that a package offers comes from (see `supernet.lazy`)."""
+    for node in ast.parse((ROOT / MODULES[package]).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_MODULES":
+            return dict(ast.literal_eval(node.value))
+    return {}
+
+
+OFFERED = {name: offered(name) for name, path in MODULES.items() if path.name == "__init__.py"}
+
+
+def needs(path: Path) -> set[str]:
+    """The modules of the house that a file imports, wherever in the file; what only type checkers see is left out."""
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    unseen = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if id(node) in unseen:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                inside = f"{node.module}.{alias.name}"
+                found.add(
+                    inside if inside in MODULES else OFFERED.get(node.module, {}).get(alias.name, node.module)
+                )
+    return found & MODULES.keys() - {module_name(path)}
+
+
+def test_no_module_needs_itself_by_way_of_others() -> None:
+    graph = nx.DiGraph([(name, other) for name, path in MODULES.items() for other in needs(path)])
+    circles = [sorted(circle) for circle in nx.strongly_connected_components(graph) if len(circle) > 1]
+    tracing = ["supernet.elastic.rules", "supernet.elastic.rules_shape", "supernet.elastic.trace"]
+    assert circles in ([], [tracing])  # the walk of a trace is on its way into a module of its own
 
 
 LAYERS = ["zoo.store", "zoo.pipeline", "zoo.cli"]

@@ -13,6 +13,7 @@ import pytest
 from hardware.runners import runtimes
 from predictors import predictors
 from search import searchers
+from supernet.elastic.origins import makers
 from supernet.elastic.rules import rules
 from supernet.elastic.subnet import executions
 from supernet.errors import SupernetError
@@ -28,6 +29,7 @@ ALL = {
     "supernet.rules": rules,
     "supernet.executions": executions,
     "supernet.networks": networks,
+    "supernet.origins": makers,
     "supernet.presets": presets,
     "supernet.strategies": strategies,
     "supernet.runtimes": runtimes,

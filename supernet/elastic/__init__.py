@@ -15,6 +15,7 @@ The parts, in the order one would read them. What runs a subnet:
 - `supernet`: `Supernet`: largest network, plan, and everything one asks of them
 - `distributed`: why a subnet that leaves parameters out still works under `DistributedDataParallel`
 - `storage`: a supernet on disk, nothing pickled
+- `origins`: how a largest network is made again from what its supernet remembers
 
 What is known of it without running it:
 

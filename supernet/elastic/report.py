@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
+from torch import nn
 
 from supernet.elastic.costs import Costs
 from supernet.elastic.plan import Dim, Plan
-
-if TYPE_CHECKING:
-    from supernet.elastic.supernet import Supernet
 
 
 @dataclass(frozen=True)
@@ -95,14 +93,19 @@ class Report:
         return reasons
 
 
-def report(supernet: Supernet) -> Report:
-    """What is elastic in a supernet, what is not and why."""
-    plan, largest = supernet.plan, supernet.largest
+def report(largest: nn.Module, plan: Plan, conversion: Mapping[str, Any] | None = None) -> Report:
+    """What is elastic in a supernet, what is not and why.
+
+    Args:
+        largest: its largest network.
+        plan: what each architecture uses of it.
+        conversion: what was found when it became elastic, `Supernet.conversion`.
+    """
     counts = {name: p.numel() for name, p in largest.named_parameters() if name not in plan.matrices}
     total = max(sum(counts.values()), 1)
     costs = Costs(plan, (), largest)
     ends = costs.params(plan.space.matrix([plan.space.smallest(), plan.space.largest()]))
-    record = supernet.conversion or {}
+    record = conversion or {}
     frozen = [
         Row(
             g["name"],

@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,14 +21,12 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from supernet.elastic.inputs import Inputs
+from supernet.elastic.origins import rebuild
 from supernet.elastic.plan import Plan
 from supernet.elastic.trace import Op
 from supernet.errors import StateError, WeightsError
 from supernet.files import write_atomically
 from supernet.versions import check_version
-
-if TYPE_CHECKING:
-    from supernet.elastic.supernet import Supernet
 
 log = logging.getLogger(__name__)
 
@@ -35,41 +34,71 @@ SCHEMA = 2
 WEIGHTS, PLAN = "model.safetensors", "plan.json"
 
 
-def save(supernet: Supernet, folder: Path) -> Path:
+@dataclass(frozen=True)
+class Saved:
+    """Everything that is stored of a supernet; the fields are the arguments of `Supernet`.
+
+    Args:
+        largest: the largest network; of one that was read, in evaluation mode.
+        plan: what each architecture uses of it.
+        ops: its traced calls.
+        example: inputs it was traced with.
+        origin: how to make the largest network again.
+        conversion: what was found and decided when it became elastic.
+    """
+
+    largest: nn.Module
+    plan: Plan
+    ops: tuple[Op, ...]
+    example: Inputs | None
+    origin: dict[str, Any] | None
+    conversion: dict[str, Any] | None
+
+    def to_document(self) -> dict[str, Any]:
+        """All but the tensors, as plain JSON values."""
+        return {
+            "schema_version": SCHEMA,
+            "origin": self.origin,
+            "plan": self.plan.to_json(),
+            "example": self.example and self.example.to_json(),
+            "ops": [op_to_json(op) for op in self.ops],
+            "conversion": self.conversion,
+        }
+
+
+def save(saved: Saved, folder: Path) -> Path:
     """Write a supernet; what lies there is the old one or the new one, whole, after a crash.
 
     Raises:
         StateError: when the place cannot be written to.
     """
-    document = json.dumps(to_document(supernet), indent=1)
+    document = json.dumps(saved.to_document(), indent=1)
     tensors = {
-        name: tensor.cpu().clone().contiguous() for name, tensor in stored_tensors(supernet.largest).items()
+        name: tensor.cpu().clone().contiguous() for name, tensor in stored_tensors(saved.largest).items()
     }
     write_atomically(folder / WEIGHTS, to_safetensors(tensors, metadata={"supernet": document}))
     write_atomically(folder / PLAN, document)
     return folder
 
 
-def load(folder: Path, model: nn.Module | None = None) -> Supernet:
-    """The supernet that `save` wrote, in evaluation mode.
+def load(folder: Path, model: nn.Module | None = None) -> Saved:
+    """What `save` wrote.
 
     Args:
         folder: where it lies.
         model: the plain largest network, with any weights; needed only when the supernet does not
-            know how it was made (its origin is neither a timm model nor a preset).
+            know how it was made (no maker of `supernet.elastic.origins` knows its origin).
 
     Raises:
         StateError: when there is no supernet in the folder, the files are damaged or of another version.
         WeightsError: when the largest network is not the one that was saved.
     """
-    from supernet.elastic.supernet import Supernet
-
     document, tensors = _read(folder)
     plan = Plan.from_json(document["plan"])
     largest = model if model is not None else rebuild(document["origin"], folder)
     add_transforms(largest, plan)
     load_tensors(largest, tensors)
-    return Supernet(
+    return Saved(
         largest.eval(),
         plan,
         ops=tuple(op_from_json(op) for op in document["ops"]),
@@ -77,18 +106,6 @@ def load(folder: Path, model: nn.Module | None = None) -> Supernet:
         origin=document["origin"],
         conversion=document["conversion"],
     )
-
-
-def to_document(supernet: Supernet) -> dict[str, Any]:
-    """Everything about a supernet but its tensors, as plain JSON values."""
-    return {
-        "schema_version": SCHEMA,
-        "origin": supernet.origin,
-        "plan": supernet.plan.to_json(),
-        "example": supernet.example and supernet.example.to_json(),
-        "ops": [op_to_json(op) for op in supernet.ops],
-        "conversion": supernet.conversion,
-    }
 
 
 def stored_tensors(module: nn.Module) -> dict[str, Tensor]:
@@ -120,32 +137,6 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(tensors[name])
-
-
-def rebuild(origin: Mapping[str, Any] | None, folder: Path) -> nn.Module:
-    """The largest network, freshly made as its origin says, with weights of no meaning.
-
-    Raises:
-        StateError: when the origin does not say how.
-    """
-    if origin is not None and "network" in origin:
-        from supernet.build import made
-        from supernet.networks import networks
-
-        return made(networks[origin["network"]], origin["kwargs"])
-    if origin is not None and "timm" in origin:
-        import timm
-
-        network: nn.Module = timm.create_model(origin["timm"], pretrained=False, **origin.get("kwargs", {}))
-        return network
-    if origin is not None and "preset" in origin:
-        from supernet.presets.preset import rebuilt
-
-        return rebuilt(origin)
-    raise StateError(
-        f"the supernet in {folder} does not say how its network is made (origin: {origin}); "
-        f"make the network yourself and give it: Supernet.load({str(folder)!r}, model=network)"
-    )
 
 
 def add_transforms(largest: nn.Module, plan: Plan) -> None:

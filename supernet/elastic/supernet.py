@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +16,12 @@ from supernet.elastic.costs import Costs
 from supernet.elastic.distributed import reaching_all
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.plan import Plan, Sizes, Slices, views
+from supernet.elastic.report import Report, report
 from supernet.elastic.skeleton import bind, cut_out, make_elastic
 from supernet.elastic.subnet import Subnet
 from supernet.elastic.trace import Op
 from supernet.errors import ArchitectureError, ConversionError, WeightsError, did_you_mean
 from supernet.space import Architecture, SearchSpace, Value
-
-if TYPE_CHECKING:
-    from supernet.elastic.report import Report
 
 
 class Supernet(nn.Module):
@@ -189,9 +187,7 @@ class Supernet(nn.Module):
 
     def report(self) -> Report:
         """What is elastic, what is frozen and why; ``str`` of it is a table."""
-        from supernet.elastic.report import report
-
-        return report(self)
+        return report(self.largest, self.plan, self.conversion)
 
     def save(self, folder: Path | str) -> Path:
         """Write the supernet to a folder, ``model.safetensors`` and ``plan.json``; `load` reads it back.
@@ -199,7 +195,8 @@ class Supernet(nn.Module):
         Raises:
             StateError: when the place cannot be written to.
         """
-        return storage.save(self, Path(folder))
+        saved = storage.Saved(self.largest, self.plan, self.ops, self.example, self.origin, self.conversion)
+        return storage.save(saved, Path(folder))
 
     @staticmethod
     def load(folder: Path | str, model: nn.Module | None = None) -> Supernet:
@@ -213,7 +210,15 @@ class Supernet(nn.Module):
             StateError: when there is no supernet in the folder, or it is damaged.
             WeightsError: when the network is not the one that was saved.
         """
-        return storage.load(Path(folder), model)
+        saved = storage.load(Path(folder), model)
+        return Supernet(
+            saved.largest,
+            saved.plan,
+            ops=saved.ops,
+            example=saved.example,
+            origin=saved.origin,
+            conversion=saved.conversion,
+        )
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _graph_inputs(self, arch: Architecture) -> tuple[dict[str, int], dict[str, int]]:

@@ -8,10 +8,12 @@ Each is one file and one registered name, and knows nothing of being elastic:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import nn
 
+from supernet.elastic.origins import Origin, makers
 from supernet.registry import Registry
 
 networks: Registry[Callable[..., nn.Module]] = Registry(
@@ -21,4 +23,15 @@ networks: Registry[Callable[..., nn.Module]] = Registry(
 )
 """Networks by name; what a task says of itself (`Task.network`) is among their arguments."""
 
-__all__ = ["networks"]
+__all__ = ["made", "networks"]
+
+
+def made(kind: Callable[..., nn.Module], arguments: Mapping[str, Any]) -> nn.Module:
+    """A network in evaluation mode, from arguments as a configuration file holds them."""
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}).eval()
+
+
+@makers.register("network")
+def rebuilt(origin: Origin) -> nn.Module:
+    """The network of ``{"network": name, "kwargs": {...}}``."""
+    return made(networks[origin["network"]], origin["kwargs"])

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from supernet.config import decode
+from supernet.elastic.origins import makers
 from supernet.elastic.plan import Plan
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ArchitectureError, SpaceError, did_you_mean
@@ -108,6 +109,7 @@ def origin(preset: Any) -> dict[str, Any]:
     return {"preset": name, "kwargs": changed}
 
 
+@makers.register("preset")
 def rebuilt(made: Mapping[str, Any]) -> nn.Module:
     """The largest network, freshly made as `origin` says, of plain modules.
 
