@@ -34,6 +34,7 @@ How a plain network becomes one (`elasticise` is the road, the others its stages
 - `sizes`: which sizes a group may take, and the choices of the space
 - `outline`: from a trace to a plan
 - `verify`: every group is checked before it may be elastic: cut network against masked one
+- `failing`: which of many groups fail that check, found with few runs of it
 - `reorder`: important units first, as a prefix is what a narrow subnet keeps
 - `translate`: the traced calls in the sizes of the plan, which is what costs are computed from
 """

@@ -5,6 +5,6 @@ from __future__ import annotations
 from torch import nn
 
 
-def per_pixel(*, classes: int, channels: int, width: int = 8) -> nn.Module:
+def per_pixel(*, classes: int, channels: int, width: int = 24) -> nn.Module:
     """Two convolutions of one pixel."""
     return nn.Sequential(nn.Conv2d(channels, width, 1), nn.ReLU(), nn.Conv2d(width, classes, 1))

@@ -33,7 +33,7 @@ EXAMPLES: dict[str, Callable[[], Supernet]] = {
     "preset": _preset,
     "timm": lambda: elasticise("mobilenetv3_small_050", (1, 3, 32, 32), num_classes=4),
     "network": lambda: _made(
-        {"network": "unet", "kwargs": {"classes": 3, "channels": 1, "resolution": 16, "widths": [8, 16]}},
+        {"network": "unet", "kwargs": {"classes": 3, "channels": 1, "widths": [8, 16]}},
         (1, 1, 16, 16),
     ),
     "elsewhere": lambda: _made(
