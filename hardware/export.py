@@ -204,6 +204,7 @@ def _free(module: nn.Module, inputs: Inputs, free_axes: FreeAxes) -> dict[str, A
     axis, batch, named = inputs.batch_axis, inputs.batch, iter(names)
 
     def free(leaf: Any) -> Any:
+        """The free axes of one tensor, each by its name."""
         if not isinstance(leaf, Tensor):
             return None
         found = {axis: "batch"} if leaf.dim() > axis and leaf.shape[axis] == batch else {}

@@ -180,6 +180,7 @@ def _export(
     log.info("exporting %d of %d subnets", len(missing), len(archs))
 
     def jobs() -> Iterator[ExportJob]:
+        """An export for every subnet that has no file yet."""
         for arch in missing:
             yield ExportJob(
                 subnets[arch.id],

@@ -57,6 +57,7 @@ class _Local:
         self._call = call
 
     def burst(self, calls: int) -> list[int]:
+        """The nanoseconds of each call."""
         call, now, times = self._call, perf_counter_ns, [0] * calls
         for i in range(calls):
             start = now()
@@ -100,6 +101,7 @@ class OnnxRuntime:
         self._options.log_severity_level = 3
 
     def load(self, module: nn.Module, file: Path | None, inputs: Inputs) -> Runner:
+        """A session of the file; raises `ExportError` when ONNX Runtime cannot read it."""
         import onnxruntime
 
         from hardware.export import ORT_ERRORS, feed
@@ -127,6 +129,7 @@ class TorchEager:
         self._threads = options.threads
 
     def load(self, module: nn.Module, file: Path | None, inputs: Inputs) -> Runner:
+        """The module as it is."""
         return _Torch(module, inputs, self._threads)
 
 
@@ -136,6 +139,7 @@ class _Torch(_Local):
         self._threads = threads
 
     def burst(self, calls: int) -> list[int]:
+        """See `Runner`, with as many threads as the options say."""
         before = torch.get_num_threads()
         torch.set_num_threads(self._threads)
         try:

@@ -99,6 +99,7 @@ class _Moments:
         """A hook that adds up what the batch norm of that name has just measured."""
 
         def add(norm: _BatchNorm, inputs: tuple[Any, ...], _: Tensor) -> None:
+            """Add what one batch has shown; a forward hook."""
             assert norm.running_mean is not None and norm.running_var is not None
             mean, var = norm.running_mean.double(), norm.running_var.double()
             if not self.unbiased:

@@ -53,6 +53,22 @@ def test_the_page_of_a_package_names_each_of_its_modules(path: Path) -> None:
     assert not set(listed) - modules
 
 
+# files that others are rewriting now; each goes from here as it lands
+UNDER_WAY = {
+    f"supernet/elastic/{name}.py"
+    for name in ("rules", "rules_shape", "skeleton", "trace", "translate", "verify")
+}
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if str(path) not in UNDER_WAY], ids=str)
+def test_everything_public_is_explained(path: Path) -> None:
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree)
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    found = [node for node in ast.walk(tree) if isinstance(node, kinds) and not node.name.startswith("_")]
+    assert not [f"{path}:{node.lineno} {node.name}" for node in found if not ast.get_docstring(node)]
+
+
 @pytest.mark.slow
 def test_the_reference_is_built_from_the_docstrings(tmp_path: Path) -> None:
     pytest.importorskip("pdoc", reason="pip install 'supernet[docs]'")

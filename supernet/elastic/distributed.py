@@ -19,11 +19,13 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 class _Reaches(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, out: Tensor, *parameters: Tensor) -> Tensor:
+        """The tensor itself, with the parameters among its ancestors."""
         ctx.count = len(parameters)
         return out.view_as(out)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
+        """The gradient for the tensor, none for the parameters."""
         return (grads[0], *[None] * ctx.count)
 
 

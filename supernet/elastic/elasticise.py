@@ -166,6 +166,7 @@ class _Conversion:
         """Check groups at the smallest and at a random cut, then that it runs without its blocks."""
 
         def cuts(traced: Trace, live: Sequence[str]) -> list[dict[str, int]]:
+            """The sizes to check at: the smallest, and a random cut."""
             menu = Menu(self.rules, traced, (), live)
             return [_cut(menu, None), _cut(menu, rng)]
 

@@ -77,6 +77,7 @@ class Inputs:
         """The same nesting with every tensor changed."""
 
         def each(leaf: Any) -> Any:
+            """A tensor changed, anything else as it is."""
             return change(leaf) if isinstance(leaf, Tensor) else leaf
 
         args, kwargs = tree_map(each, (self.args, dict(self.kwargs)))
@@ -91,6 +92,7 @@ class Inputs:
         """On another device; floating tensors in another type and, where they have four axes, layout."""
 
         def move(tensor: Tensor) -> Tensor:
+            """One tensor, moved."""
             layout = memory_format if tensor.dim() == 4 else torch.preserve_format
             return tensor.to(
                 device, dtype=dtype if tensor.is_floating_point() else None, memory_format=layout
@@ -104,6 +106,7 @@ class Inputs:
         where = torch.arange(size) % batch
 
         def resize(tensor: Tensor) -> Tensor:
+            """One tensor with so many examples; one without an axis for them as it is."""
             if tensor.dim() <= axis or tensor.shape[axis] != batch:
                 return tensor
             return tensor.index_select(axis, where.to(tensor.device))
@@ -114,6 +117,7 @@ class Inputs:
         """Zeros in which every map, a floating tensor of four or more axes, is ``side`` by ``side``."""
 
         def resize(tensor: Tensor) -> Tensor:
+            """One map at that side; anything else as it is."""
             if tensor.dim() < 4 or not tensor.is_floating_point():
                 return tensor
             return tensor.new_zeros((*tensor.shape[:-2], side, side))

@@ -100,6 +100,7 @@ class Subnet(nn.Module):
         return _restored, (self.supernet, self.arch, self.statistics, self.execution, self.training)
 
     def extra_repr(self) -> str:
+        """Which architecture, and how it is run."""
         return f"architecture {self.arch.id}, {self.execution}"
 
 

@@ -273,6 +273,7 @@ class Supernet(nn.Module):
         return {name: value for name, value in self.__dict__.items() if name != "_compiled"}
 
     def extra_repr(self) -> str:
+        """How much there is to choose."""
         return f"{len(self.space)} choices, 10^{self.space.log10_size:.1f} subnets"
 
 

@@ -39,6 +39,7 @@ class Resize(nn.Module):
         self.register_buffer("extent", torch.empty(size, 0), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Images ``(batch, channels, size, size)``, resized where they have another size."""
         if x.shape[-1] == self.size:
             return x
         return F.interpolate(x, size=self.size, mode="bicubic")
@@ -53,6 +54,7 @@ class PooledShortcut(nn.Module):
         self.conv = nn.Conv2d(into, out, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Pooled to the stride, then another width."""
         if self.stride > 1:
             x = F.avg_pool2d(x, self.stride, padding=x.shape[-1] % 2)
         out: Tensor = self.conv(x)
@@ -68,6 +70,7 @@ class ShortcutBlock(nn.Module):
         self.shortcut = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
+        """The body's answer and the shortcut's, added."""
         out: Tensor = self.body(x) + self.shortcut(x)
         return out
 

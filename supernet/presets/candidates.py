@@ -17,6 +17,7 @@ class Sum(nn.Sequential):
     """The sum of the children that are there; the input when none is."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """The answers of the children that are there, added."""
         there = [child for child in self if PRESENT not in child._buffers or len(child.get_buffer(PRESENT))]
         if not there:
             return x

@@ -39,6 +39,7 @@ class MixedBottleneck(nn.Module):
         self.rates = OneOf(*(rate(into, into * expand, out, stride, kernels) for expand in expands))
 
     def forward(self, x: Tensor) -> Tensor:
+        """The chosen expansion, and the input where shapes allow."""
         out: Tensor = self.rates(x)
         return out + x if self.has_skip else out
 

@@ -152,6 +152,7 @@ class SinglePath(Built):
         values = self.space.decode(arch)
 
         def written(path: str) -> str:
+            """One block in the reference's words: ``5x5-6``, or that it is skipped."""
             kernel = values.get(f"{path}.kernel")
             return f"{kernel}x{kernel}-{values[f'{path}.expand']}" if kernel else SKIP
 

@@ -35,6 +35,7 @@ class ShuffleUnit(nn.Module):
         self.branch_proj = branch_proj
 
     def forward(self, x: Tensor) -> Tensor:
+        """Half of the channels through the block, the other half past it or through the projection."""
         if self.branch_proj is not None:
             return torch.cat([self.branch_proj(x), self.branch_main(x)], 1)
         return torch.cat([x[:, ::2], self.branch_main(x[:, 1::2])], 1)

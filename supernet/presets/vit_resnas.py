@@ -49,6 +49,7 @@ class PatchStem(nn.Module):
         self.proj = nn.Conv2d(24, width, 7, 7)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Images to tokens ``(batch, tokens, width)``."""
         first = self.conv1(x)
         out: Tensor = self.proj(self.conv3(self.conv2(first)) + first)
         return out.flatten(2).transpose(1, 2)
@@ -65,6 +66,7 @@ class SpatialReduction(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(1, patches, out))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Tokens of a grid to those of one half as wide, with a residual around."""
         side = isqrt(x.shape[1] - 1)
         normed = self.norm(x)
         patches = self.conv(grid(normed[:, 1:], side)).flatten(2).transpose(1, 2) + self.pos_embed
@@ -89,6 +91,7 @@ class StagedViT(nn.Module):
         self.head = nn.Linear(widths[-1], classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Images ``(batch, channels, side, side)`` to logits ``(batch, classes)``."""
         tokens = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), self.stem(x)], 1) + self.pos_embed
         out: Tensor = self.head(self.norm(self.stages(tokens)[:, 0]))
         return out

@@ -157,7 +157,9 @@ class Dataset(Protocol):
         ...
 
     @property
-    def task(self) -> Task: ...
+    def task(self) -> Task:
+        """What networks learn on it."""
+        ...
 
     def count(self, split: SplitName) -> int:
         """Examples of a split."""
