@@ -13,7 +13,7 @@ concatenation of two streams. A dim always keeps its first units.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from supernet.errors import WidthError
 from supernet.space import Architecture, SearchSpace
@@ -31,6 +32,8 @@ Extent = tuple[tuple[Factor, ...], ...]
 Sizes = Mapping[str, int]
 PRESENT = "present"
 """Name of the buffer of shape (1,), cut to (0,) where its module is left out."""
+MOST_RECIPES = 512
+"""So many architectures' cuts are remembered at a time."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,26 @@ class Slices:
 
 
 @dataclass(frozen=True)
+class _Step:
+    """How one tensor is cut: simple axes keep their start, joined ones are laid together from several runs."""
+
+    name: str
+    key: str
+    simple: tuple[tuple[int, int], ...]
+    joined: tuple[tuple[int, Extent], ...]
+    kernel: Kernel | None
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """The steps for one architecture, module by module; they hold sizes and no tensors."""
+
+    sizes: Sizes
+    absent: frozenset[str]
+    steps: tuple[tuple[tuple[str, ...], tuple[_Step, ...]], ...]
+
+
+@dataclass(frozen=True)
 class Plan:
     """Which slice of which tensor each architecture of a space uses.
 
@@ -157,6 +180,7 @@ class Plan:
             for name in self.touched
         }
         object.__setattr__(self, "_cuts", cuts)
+        object.__setattr__(self, "_recipes", {})
 
     def sizes(self, arch: Architecture) -> dict[str, int]:
         """The size of every dim for one architecture.
@@ -169,52 +193,122 @@ class Plan:
         return {name: int(dim.table[tuple(genes[i] for i in where[name])]) for name, dim in self.dims.items()}
 
     def slices(self, largest: nn.Module, arch: Architecture) -> Slices:
-        """The slices of one architecture, as views into ``largest`` wherever a view exists."""
-        return self.slices_at(largest, self.sizes(arch))
+        """The slices of one architecture, as views into ``largest`` wherever a view exists.
+
+        Raises:
+            ArchitectureError: when it is of another space.
+            WidthError: when a tensor is smaller than the plan says.
+        """
+        known: dict[tuple[int, ...], _Recipe] = self._recipes  # type: ignore[attr-defined]
+        genes = self.space.check(arch).genes
+        recipe = known.get(genes)
+        if recipe is None:
+            if len(known) >= MOST_RECIPES:
+                known.clear()
+            recipe = known[genes] = self._recipe(self.sizes(arch))
+        return self._cut(largest, recipe)
 
     def slices_at(self, largest: nn.Module, sizes: Sizes) -> Slices:
         """`slices` for the sizes of all dims, which may be symbolic: this runs inside compiled graphs too."""
-        compiling = torch.compiler.is_compiling()
-        if not compiling and sizes == self.full:
-            return Slices({}, self.matrices)
+        if not torch.compiler.is_compiling():
+            return self._cut(largest, self._recipe(sizes))
         absent = frozenset(path for path, dim in self.switches.items() if not sizes[dim])
-        stored = dict(named_tensors(largest)) if compiling else _stored(largest, "", absent, {})
-        gone = tuple(f"{path}." for path in absent)
-        # What lies inside an absent module is not looked at, so it needs no mark of its own.
-        marks = (name for path in absent if (name := f"{path}.{PRESENT}") in stored)
-        tensors = {name: stored[name].narrow(0, 0, 0) for name in marks}
+        stored = dict(named_tensors(largest))
+        tensors = {name: stored[name].narrow(0, 0, 0) for name in self._marks(absent)}
         copies: list[str] = []
         for name in self.touched:
-            if gone and name.startswith(gone):
+            if not self.present(name, absent):
                 continue
-            whole = stored[name]
-            part = whole
-            for axis, dim, times, extent in self._cuts[name]:  # type: ignore[attr-defined]
-                if dim is None or compiling:
+            whole = part = stored[name]
+            for axis, extent in enumerate(self.extents.get(name, ())):
+                if extent is not None:
                     part = cut(part, axis, extent, sizes, self.dims)
-                elif sizes[dim] != self.full[dim]:
-                    part = leading(part, axis, times * sizes[dim])
             if name in self.kernels:
-                part = self._crop(part, self.kernels[name], sizes, stored)
+                part = self._crop(part, self.kernels[name], sizes, stored.__getitem__)
             if part is not whole:
                 tensors[name] = part
-                if not isinstance(whole, nn.Parameter) and self._is_copy(name, part, whole):
+                if not isinstance(whole, nn.Parameter) and self._is_joined(name):
                     copies.append(name)
         return Slices(tensors, absent | self.matrices, tuple(copies))
 
-    def _is_copy(self, name: str, part: Tensor, whole: Tensor) -> bool:
-        if not torch.compiler.is_compiling():
-            return part._base is not whole
+    def _marks(self, absent: frozenset[str]) -> list[str]:
+        """The marks to cut; what lies inside an absent module is not looked at, and needs none."""
+        return [
+            f"{path}.{PRESENT}"
+            for path in absent
+            if not any(path.startswith(f"{other}.") for other in absent)
+        ]
+
+    def _recipe(self, sizes: Sizes) -> _Recipe:
+        """What has to be done to the tensors for these sizes; nothing at all for the largest network."""
+        absent = frozenset(path for path, dim in self.switches.items() if not sizes[dim])
+        steps: dict[tuple[str, ...], list[_Step]] = {}
+
+        def note(name: str, step: _Step) -> None:
+            steps.setdefault(tuple(name.split(".")[:-1]), []).append(step)
+
+        for name in self._marks(absent):
+            note(name, _Step(name, PRESENT, ((0, 0),), (), None))
+        gone = tuple(f"{path}." for path in absent)
+        for name in self.touched:
+            if gone and name.startswith(gone):
+                continue
+            simple, joined = [], []
+            for axis, dim, times, extent in self._cuts[name]:  # type: ignore[attr-defined]
+                if dim is None:
+                    joined.append((axis, extent))
+                elif sizes[dim] != self.full[dim]:
+                    simple.append((axis, times * sizes[dim]))
+            kernel = self.kernels.get(name)
+            if kernel is not None and sizes[kernel.dim] == self.full[kernel.dim]:
+                kernel = None
+            if simple or joined or kernel:
+                key = name.rpartition(".")[2]
+                note(name, _Step(name, key, tuple(simple), tuple(joined), kernel))
+        return _Recipe(sizes, absent | self.matrices, tuple((path, tuple(of)) for path, of in steps.items()))
+
+    def _cut(self, largest: nn.Module, recipe: _Recipe) -> Slices:
+        tensors: dict[str, Tensor] = {}
+        copies: list[str] = []
+
+        def stored(name: str) -> Tensor:
+            return largest.get_parameter(name)
+
+        for path, steps in recipe.steps:
+            module: Any = largest
+            for child in path:
+                module = module._modules[child]
+            parameters = module._parameters
+            for step in steps:
+                whole = parameters.get(step.key)
+                is_buffer = whole is None
+                part = whole = module._buffers[step.key] if is_buffer else whole
+                for axis, keep in step.simple:
+                    if keep > part.shape[axis]:
+                        raise WidthError(f"width {keep} asked of an axis that holds 1 to {part.shape[axis]}")
+                    part = part.narrow(axis, 0, keep)
+                for axis, extent in step.joined:
+                    part = cut(part, axis, extent, recipe.sizes, self.dims)
+                if step.kernel is not None:
+                    part = self._crop(part, step.kernel, recipe.sizes, stored)
+                if part is not whole:
+                    tensors[step.name] = part
+                    if is_buffer and part._base is not whole:
+                        copies.append(step.name)
+        return Slices(tensors, recipe.absent, tuple(copies))
+
+    def _is_joined(self, name: str) -> bool:
+        """Whether the slice of a tensor is no view, as far as its layout tells."""
         extents = [extent for extent in self.extents[name] if extent is not None]
         return not all(len(extent) == 1 and isinstance(extent[0][0], str) for extent in extents)
 
-    def _crop(self, weight: Tensor, kernel: Kernel, sizes: Sizes, stored: Mapping[str, Tensor]) -> Tensor:
+    def _crop(self, weight: Tensor, kernel: Kernel, sizes: Sizes, stored: Callable[[str], Tensor]) -> Tensor:
         keep = sizes[kernel.dim]
         for size, matrix in kernel.transforms:
             if size < keep:
                 break
-            weight = centre(weight, size)
-            weight = (weight.flatten(2) @ stored[matrix].T).view_as(weight)
+            crop = centre(weight, size)
+            weight = F.linear(crop.flatten(2), stored(matrix)).view(crop.shape)
         return centre(weight, keep)
 
     def present(self, name: str, absent: frozenset[str]) -> bool:
@@ -265,21 +359,6 @@ def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Every parameter and buffer of a module, by name."""
     yield from module.named_parameters()
     yield from module.named_buffers()
-
-
-def _stored(
-    module: nn.Module, prefix: str, absent: frozenset[str], into: dict[str, Tensor]
-) -> dict[str, Tensor]:
-    """`named_tensors` of what is there, as a dictionary, tied ones under each of their names: much faster."""
-    for own in (module._parameters, module._buffers):
-        for name, tensor in own.items():
-            if tensor is not None:
-                into[prefix + name] = tensor
-    if prefix[:-1] not in absent:
-        for name, child in module._modules.items():
-            if child is not None:
-                _stored(child, f"{prefix}{name}.", absent, into)
-    return into
 
 
 def length(extent: Extent, sizes: Sizes) -> int:

@@ -103,7 +103,8 @@ class Supernet(nn.Module):
         args, arch, statistics = _with_arch(args, kwargs, statistics)
         if torch.compiler.is_compiling():
             sizes, margins = self._graph_inputs(arch)
-            slices = self._slices(self._with_kernels(sizes, margins), statistics)
+            slices = self.plan.slices_at(self.largest, self._with_kernels(sizes, margins))
+            slices = self._with_statistics(slices, statistics) if statistics else slices
             out = functional_call(self.largest, slices.tensors, args, kwargs)
         else:
             slices = self.slices(arch, statistics)
@@ -237,10 +238,7 @@ class Supernet(nn.Module):
 
     def slices(self, arch: Architecture, statistics: Mapping[str, Tensor] | None = None) -> Slices:
         """What one architecture uses of each tensor; statistics take the place of the shared ones."""
-        return self._slices(self.plan.sizes(arch), statistics)
-
-    def _slices(self, sizes: Sizes, statistics: Mapping[str, Tensor] | None) -> Slices:
-        slices = self.plan.slices_at(self.largest, sizes)
+        slices = self.plan.slices(self.largest, arch)
         return self._with_statistics(slices, statistics) if statistics else slices
 
     def _with_statistics(self, slices: Slices, statistics: Mapping[str, Tensor]) -> Slices:
