@@ -20,13 +20,15 @@ def chosen(space: SearchSpace, rank: int, step: int) -> Architecture:
     return space.smallest() if rank == step else space.sample(Random(10 * step + rank))
 
 
-def trained(rank: int, folder: Path) -> None:
+def trained(rank: int, folder: Path, compiled: bool) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
     )
     supernet = tiny_supernet()
-    parallel = DistributedDataParallel(supernet)
+    parallel: nn.Module = DistributedDataParallel(supernet)
+    if compiled:
+        parallel = torch.compile(parallel, backend="aot_eager", dynamic=True)
     found = []
     for step in range(3):
         supernet.zero_grad()
@@ -38,8 +40,9 @@ def trained(rank: int, folder: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this PyTorch has no torch.distributed")
-def test_plain_ddp_averages_the_gradients_of_two_architectures(tmp_path: Path) -> None:
-    torch.multiprocessing.start_processes(trained, (tmp_path,), nprocs=2, start_method="spawn")
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_plain_ddp_averages_the_gradients_of_two_architectures(tmp_path: Path, compiled: bool) -> None:
+    torch.multiprocessing.start_processes(trained, (tmp_path, compiled), nprocs=2, start_method="spawn")
     both = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     supernet = tiny_supernet()
     for step in range(3):

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from supernet.elastic.elasticise import elasticise
 from supernet.elastic.supernet import Supernet
 from supernet.space import Architecture
+from tests.supernet.elastic.nets import small_vit
 from tests.tiny import tiny_images, tiny_supernet
 
 SEEDS = range(3)
@@ -134,3 +136,23 @@ def test_one_compiled_graph_serves_every_width_and_kernel(training: bool) -> Non
             torch.testing.assert_close(after[name], buffer)
     assert len(set(seen)) == 8
     assert len(graphs) == 1
+
+
+def test_a_compiled_transformer_has_one_graph_for_each_depth_and_none_for_a_width() -> None:
+    torch.manual_seed(0)
+    supernet = elasticise(small_vit(), (2, 3, 32, 32)).eval()
+    depth = next(choice.name for choice in supernet.space.choices if choice.name.endswith("depth"))
+    graphs: list[Any] = []
+
+    def backend(graph: Any, _: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    torch.compiler.reset()
+    compiled = torch.compile(supernet, backend=backend, dynamic=True)
+    x, depths = tiny_images(4), set()
+    for seed in range(8):
+        arch = supernet.space.sample(Random(seed))
+        depths.add(supernet.space.decode(arch)[depth])
+        torch.testing.assert_close(compiled(x, arch), supernet(x, arch))
+    assert len(graphs) == len(depths) == 2
