@@ -9,7 +9,10 @@ keeps only what a check confirms.
 The parts, in the order one would read them. What runs a subnet:
 
 - `plan`: `Plan`: sizes as tables over genes, axes made of sizes, kernels, modules that can be left out
-- `skeleton`: a module tree that holds other tensors: `bind` for a run, `cut_out` for good
+- `skeleton`: a module tree that holds other tensors, for a run: `bind`
+- `cutting`: the same for good: `cut_out`, a plain network that shares nothing
+- `notes`: what a copy has to look after beside registered tensors: ties, links, state, caches
+- `references`: modules and tensors kept in lists, closures and objects, found and replaced
 - `inputs`: `Inputs`: what one call of a network is given, in whatever nesting
 - `subnet`: `Subnet`: one architecture bound to the shared weights, and the ways to run it
 - `supernet`: `Supernet`: largest network, plan, and everything one asks of them
@@ -25,6 +28,7 @@ What is known of it without running it:
 How a plain network becomes one (`elasticise` is the road, the others its stages):
 
 - `elasticise`: the road itself
+- `caches`: dictionaries that a network fills as it runs, emptied before it is made elastic
 - `trace`: the exported graph: every call, with its sizes in terms of groups
 - `rules`: what each aten op does to the axes of its inputs
 - `rules_shape`: the same for ops that only move entries
@@ -34,6 +38,10 @@ How a plain network becomes one (`elasticise` is the road, the others its stages
 - `sizes`: which sizes a group may take, and the choices of the space
 - `outline`: from a trace to a plan
 - `verify`: every group is checked before it may be elastic: cut network against masked one
+- `trial`: how that check runs a network: as exactly as it can, in evaluation and in training
+- `watching`: what a network does as it runs: its calls, and the sizes it compares
+- `decisions`: comparisons of sizes that would go otherwise in some subnet, and what to fix so that none does
+- `visible`: which groups the answer depends on, from one gradient
 - `failing`: which of many groups fail that check, found with few runs of it
 - `reorder`: important units first, as a prefix is what a narrow subnet keeps
 - `translate`: the traced calls in the sizes of the plan, which is what costs are computed from

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,19 +12,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
+from supernet.elastic.caches import empty_caches
+from supernet.elastic.cutting import duplicate
 from supernet.elastic.depth import Stage, stages
 from supernet.elastic.inputs import Inputs, fitting
+from supernet.elastic.notes import refuse_computed, ties
 from supernet.elastic.outline import plan_of
-from supernet.elastic.plan import Plan, Slices
+from supernet.elastic.plan import Plan
 from supernet.elastic.sizes import DIMS, MANY_GROUPS, SMALLEST, Menu, Rules
 from supernet.elastic.skeleton import bind
 from supernet.elastic.storage import add_transforms
 from supernet.elastic.supernet import Supernet
 from supernet.elastic.trace import Trace, trace
 from supernet.elastic.translate import in_dims
-from supernet.elastic.verify import FAILURES, Verdict, verify as verify_groups
+from supernet.elastic.trial import Failed, answered, training_inputs, without_drops
+from supernet.elastic.verify import Verdict, verify as verify_groups
 from supernet.errors import ConversionError, did_you_mean
 
 log = logging.getLogger(__name__)
@@ -54,7 +56,7 @@ class Record:
     units: int
     choices: list[int]
     by: list[str]
-    members: list[tuple[str, int]]
+    members: list[list[str | int]]
     parameters: int
     live: bool
     reason: str | None
@@ -111,7 +113,9 @@ def elasticise(
     """
     _check(dims, tie, divisor)
     network, origin = _network(model, options)
+    refuse_computed(network)
     inputs = fitting(network, _inputs(network, example, args, kwargs, batch_axis))
+    empty_caches(network, inputs)
     traced = trace(network, inputs)
     job = _Conversion(
         network, traced, inputs, Rules(tuple(dims), dict(choices or {}), divisor, tie), resolution
@@ -140,7 +144,9 @@ class _Conversion:
     ) -> None:
         self.network, self.traced, self.inputs, self.rules = network, traced, inputs, rules
         self.resolutions = resolutions
-        self.stages: list[Stage] = stages(traced) if "depth" in rules.dims else []
+        found = stages(traced) if "depth" in rules.dims else []
+        tied = ties(network)
+        self.stages: list[Stage] = [stage for stage in found if not _shares(stage, tied)]
         _check_patterns(rules, traced, self.stages)
         self.live = [
             g.name for g in traced.groups.values() if g.frozen is None and _is_asked(g.kind, rules.dims)
@@ -156,10 +162,10 @@ class _Conversion:
     def check_resolutions(self) -> None:
         """Make sure that the network takes images of every size it is to choose among."""
         for side in self.resolutions:
+            network = duplicate(self.network).eval()
             try:
-                with torch.no_grad():
-                    self.inputs.at_resolution(side).call(copy.deepcopy(self.network).eval())
-            except FAILURES as error:
+                answered(network, self.inputs.at_resolution(side))
+            except Failed as error:
                 raise ConversionError(f"the network does not run at resolution {side}: {error}") from error
 
     def verify(self, rng: Random) -> None:
@@ -170,8 +176,13 @@ class _Conversion:
             menu = Menu(self.rules, traced, (), live)
             return [_cut(menu, None), _cut(menu, rng)]
 
+        def tables(traced: Trace, live: Sequence[str]) -> dict[str, list[int]]:
+            """All units that a group can have."""
+            menu = Menu(self.rules, traced, (), live)
+            return {name: [int(size) for size in dim.table.flat] for name, dim in menu.dims.items()}
+
         asked = list(self.menu.dims)
-        self.verdict = verify_groups(self.network, self.traced, self.inputs, asked, cuts)
+        self.verdict = verify_groups(self.network, self.traced, self.inputs, asked, cuts, tables)
         self.traced = self.verdict.trace
         self.live = list(self.verdict.live)
         self.menu = self._menu()
@@ -186,19 +197,20 @@ class _Conversion:
         """Whether subnet and cut-out network agree when blocks (of one stage, or of all) are left out."""
         menu = Menu(self.rules, self.traced, self.stages if stage is None else [stage], self.live)
         plan = self._plan_of(menu, {})
-        shared = bind(copy.deepcopy(self.network).eval(), Slices({}, frozenset()))
-        supernet = Supernet(shared, plan)
-        try:
-            with torch.no_grad():
-                for arch in (plan.space.smallest(), plan.space.sample(rng)):
-                    inside = self.inputs.call(supernet.subnet(arch))
-                    alone = self.inputs.call(supernet.extract(arch))
-                    pairs = zip(tree_leaves(inside), tree_leaves(alone))
-                    if not all(torch.equal(a, b) for a, b in pairs if isinstance(a, Tensor)):
-                        return False
-        except FAILURES as error:
-            log.info("left out blocks: %s", error)
-            return False
+        supernet = Supernet(without_drops(duplicate(self.network)), plan)
+        for training in (False, True) if self.verdict.trained else (False,):
+            inputs = training_inputs(self.inputs) if training else self.inputs
+            supernet.train(training)
+            for arch in (plan.space.smallest(), plan.space.sample(rng)):
+                try:
+                    alone = supernet.extract(arch)
+                    bound = bind(supernet.largest, supernet.slices(arch))
+                    pairs = zip(answered(bound, inputs), answered(alone, inputs))
+                except (Failed, ConversionError) as error:
+                    log.info("left out blocks: %s", error)
+                    return False
+                if not all(torch.equal(a, b) for a, b in pairs):
+                    return False
         return True
 
     def plan(self, transforms: Mapping[str, tuple[tuple[int, str], ...]]) -> Plan:
@@ -227,7 +239,7 @@ class _Conversion:
             own = sum(sizes.get(tensor, 0) for tensor in tensors)
             values = sorted(int(size) for size in set(dim.table.flat)) if dim is not None else []
             by = list(dim.by) if dim is not None else []
-            members = [(tensor, axis) for tensor, axis in group.members]
+            members: list[list[str | int]] = [[tensor, axis] for tensor, axis in group.members]
             name, kind, units = group.name, group.kind, group.size
             records.append(
                 asdict(Record(name, kind, units, values, by, members, own, dim is not None, reason))
@@ -235,6 +247,7 @@ class _Conversion:
         live = {tensor for r in records if r["live"] for tensor, _ in r["members"]}
         return {
             "verified": verified,
+            "verified_in_training": verified and self.verdict.trained,
             "example": self.traced.example.to_json(),
             "parameters": sum(sizes.values()),
             "elastic_parameters": sum(count for name, count in sizes.items() if name in live),
@@ -266,6 +279,15 @@ def _check_patterns(rules: Rules, traced: Trace, found: Sequence[Stage]) -> None
             raise ConversionError(
                 f"choices were given for {pattern!r}, which is nothing here{did_you_mean(pattern, [*DIMS, *known])}"
             )
+
+
+def _shares(stage: Stage, tied: Mapping[str, str]) -> bool:
+    """Whether a block holds a tensor that something outside of it holds too, and needs without the block."""
+    return any(
+        name.startswith(f"{block}.") != first.startswith(f"{block}.")
+        for block in stage.blocks
+        for name, first in tied.items()
+    )
 
 
 def _is_asked(kind: str, dims: Sequence[str]) -> bool:

@@ -311,6 +311,22 @@ class Plan:
             weight = F.linear(crop.flatten(2), stored(matrix)).view(crop.shape)
         return centre(weight, keep)
 
+    def put(self, name: str, whole: Tensor, part: Tensor, sizes: Sizes) -> Tensor:
+        """The whole tensor anew, with another value where a slice of it lies.
+
+        Raises:
+            WidthError: when the value is not of the shape of the slice.
+        """
+        places = torch.arange(whole.numel(), device=whole.device).view(whole.shape)
+        for axis, extent in enumerate(self.extents.get(name, ())):
+            if extent is not None:
+                places = cut(places, axis, extent, sizes, self.dims)
+        if part.shape != places.shape:
+            raise WidthError(
+                f"{name!r} was given shape {tuple(part.shape)}; its slice is {tuple(places.shape)}"
+            )
+        return whole.flatten().index_copy(0, places.flatten(), part.flatten()).view(whole.shape)
+
     def present(self, name: str, absent: frozenset[str]) -> bool:
         """Whether the tensor or module of that name is part of a subnet that lacks ``absent``."""
         return not any(name == path or name.startswith(f"{path}.") for path in absent)

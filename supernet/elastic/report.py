@@ -44,6 +44,7 @@ class Report:
         params: entries of the parameters of the smallest and of the largest subnet.
         elastic_share: of the parameters that lie in a tensor some architecture uses less of, 0 to 1.
         verified: whether the groups were checked by running them; None when it is not recorded.
+        trained: whether they were in training, too.
         rows: live sizes, then frozen ones, each in the order of the network.
     """
 
@@ -54,6 +55,7 @@ class Report:
     elastic_share: float
     verified: bool | None
     rows: tuple[Row, ...]
+    trained: bool = True
 
     @property
     def live(self) -> tuple[Row, ...]:
@@ -71,7 +73,9 @@ class Report:
             f"{self.network}: 10^{self.log10_size:.1f} subnets from {self.choices} choices, "
             f"{low:,} to {high:,} parameters",
             f"{len(self.live)} sizes are elastic and hold {self.elastic_share:.1%} of the parameters; "
-            f"{len(self.frozen)} are frozen" + _verified(self.verified),
+            f"{len(self.frozen)} are frozen"
+            + _verified(self.verified)
+            + ("" if self.trained else ", in evaluation only"),
             "",
         ]
         table = [("size", "kind", "can be", "parameters")]
@@ -125,6 +129,7 @@ def report(largest: nn.Module, plan: Plan, conversion: Mapping[str, Any] | None 
         params=(int(ends[0]), int(ends[1])),
         elastic_share=sum(counts[name] for name in elastic) / total,
         verified=record.get("verified"),
+        trained=not record.get("verified") or record["verified_in_training"],
         rows=(*_sizes(plan, counts, total), *_depths(plan, counts, total), *frozen),
     )
 

@@ -1,27 +1,57 @@
-"""A module tree that holds other tensors: how a subnet runs inside the supernet and is cut out.
+"""A module tree that holds other tensors: how a subnet runs inside the supernet.
 
 `bind` copies the tree of module objects, not their tensors, and hangs the slices in. The copy is
 made for one call and thrown away, so nothing is remembered, two threads can run two architectures
-of one supernet, and a checkpoint that recomputes later still finds its own slices.
+of one supernet, and a checkpoint that recomputes later still finds its own slices. What the network
+itself wants to remember, a counter or a running mean that its code assigns, `carry_state` brings back.
 
 A few modules keep an integer that a slice would contradict: the groups of a depth-wise
 convolution, the padding of a cropped kernel, the number of heads. `make_elastic` swaps their class
 once for a variant that reads the integer off a tensor's shape; a module that can be left out gets a
-variant that hands its input on. `cut_out` puts timm's own classes and plain integers back.
+variant that hands its input on. `supernet.elastic.cutting` puts the original classes and plain
+integers back.
 """
 
 from __future__ import annotations
 
+import copyreg
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
-from inspect import signature
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from supernet.elastic.notes import Notes, notes
 from supernet.elastic.plan import PRESENT, Plan, Reading, Slices
+from supernet.elastic.references import Replacing
+
+GIVEN = "_supernet_given"
+"""Name of the attribute of a bound network that holds what its modules were given of their state."""
+HOOKS = (
+    *("_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called"),
+    *("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs"),
+)
+"""Names of the attributes where a module keeps the hooks of its calls."""
+
+
+@dataclass
+class Given:
+    """The state of one module of a copy when it began to run.
+
+    Args:
+        module: of the copy.
+        original: what it is a copy of.
+        values: of its attributes and buffers, by name.
+        own: attributes that were set on the copy between two runs, and are its own since.
+    """
+
+    module: nn.Module
+    original: nn.Module
+    values: dict[str, Any]
+    own: frozenset[str] = frozenset()
 
 
 class Skippable:
@@ -39,7 +69,20 @@ class Variant:
     """Mixed into every swapped class; remembers nothing but which class was swapped."""
 
     plain: type[nn.Module]
+    attributes: tuple[str, ...]
+    skippable: bool
     readings: dict[str, tuple[Reading, ...]]
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # The class was made while the program ran: another process has to make it first.
+        make, args, *state = cast(tuple[Any, ...], super().__reduce_ex__(protocol))
+        if make is copyreg.__newobj__:  # type: ignore[attr-defined]
+            make, args = _revived, (self.plain, self.attributes, self.skippable)
+        return make, args, *state
+
+
+def _revived(plain: type[nn.Module], attributes: tuple[str, ...], skippable: bool) -> nn.Module:
+    return object.__new__(_variant(plain, attributes, skippable))  # type: ignore[arg-type]
 
 
 def _reader(attribute: str) -> property:
@@ -65,11 +108,13 @@ def _reader(attribute: str) -> property:
 def _variant(plain: type[nn.Module], attributes: tuple[str, ...], skippable: bool) -> type[nn.Module]:
     bases = (Variant, *((Skippable,) if skippable else ()), plain)
     body: dict[str, Any] = {name: _reader(name) for name in attributes}
-    return type(f"Elastic{plain.__name__}", bases, body | {"plain": plain, "__module__": plain.__module__})
+    body |= {"plain": plain, "attributes": attributes, "skippable": skippable, "__module__": plain.__module__}
+    return type(f"Elastic{plain.__name__}", bases, body)
 
 
 def make_elastic(largest: nn.Module, plan: Plan) -> nn.Module:
     """Swap, in place, the classes of the modules whose integers or presence follow the architecture."""
+    notes(largest)
     readings: defaultdict[str, defaultdict[str, list[Reading]]] = defaultdict(lambda: defaultdict(list))
     for reading in plan.readings:
         readings[reading.module][reading.attribute].append(reading)
@@ -99,152 +144,164 @@ def bind(
         training: mode of the copy; None keeps the original's, module by module.
         own: whether modules without tensors are copied too, for a copy that lives longer than a call.
     """
-    return _bind(module, slices.tensors | dict.fromkeys(without), "", training, own, {})
+    binding = Binding(notes(module), slices.tensors, training, own)
+    binding.tensors |= dict.fromkeys(without)
+    copy = binding.copied(module, "")
+    binding.settle(copy, module)
+    return copy
 
 
 def rebind(copy: nn.Module, module: nn.Module, slices: Slices) -> None:
     """Hang other slices of the same architecture into a copy that `bind` made, in place."""
-    _rebind(copy, module, slices.tensors, "", set())
+    binding = Binding(notes(module), slices.tensors, None, True)
+    binding.hang(copy, module, "")
+    binding.settle(copy, module, again=True)
 
 
-def _rebind(
-    copy: nn.Module, module: nn.Module, tensors: Mapping[str, Tensor], prefix: str, done: set[int]
-) -> None:
-    if copy is module or id(copy) in done:
-        return
-    done.add(id(copy))
-    parts = copy.__dict__
-    parts["_parameters"] = _replaced(module._parameters, tensors, prefix)
-    parts["_buffers"] = _replaced(module._buffers, tensors, prefix)
-    _drop_caches(copy)
-    for name, child in copy._modules.items():
-        original = module._modules[name]
-        if child is not None and original is not None:
-            _rebind(child, original, tensors, f"{prefix}{name}.", done)
+def carry_state(copy: nn.Module, put: Callable[[str, Tensor, Tensor], Tensor]) -> None:
+    """Assign in the original what the methods of a bound copy assigned to attributes and buffers.
+
+    Args:
+        copy: what `bind` made, after it ran.
+        put: gets the name of a buffer that was cut, the whole one and the new value of the slice, and
+            returns the new whole.
+    """
+    for path, given in copy.__dict__.get(GIVEN, {}).items():
+        module, original = given.module, given.original
+        for name, old in given.values.items():
+            kept = module._buffers if name in module._buffers else module.__dict__
+            new = kept.get(name, old)
+            if new is old:
+                continue
+            given.values[name] = new
+            if name in given.own:
+                continue
+            if kept is not module._buffers:
+                original.__dict__[name] = new
+                continue
+            whole = original._buffers[name]
+            whole_is_used = old is None or old is whole
+            original._buffers[name] = new if whole_is_used else put(f"{path}.{name}".lstrip("."), whole, new)
 
 
-def _bind(
-    module: nn.Module,
-    tensors: Mapping[str, Tensor | None],
-    prefix: str,
-    training: bool | None,
-    own: bool,
-    memo: dict[int, nn.Module],
-) -> nn.Module:
-    if id(module) in memo:
-        return memo[id(module)]
-    if training is None and not own and not (module._modules or module._parameters or module._buffers):
-        return module
-    copy = memo[id(module)] = object.__new__(type(module))
-    buffers = _replaced(module._buffers, tensors, prefix)
-    gone = PRESENT in buffers and buffers[PRESENT] is not module._buffers[PRESENT]
-    copy.__dict__ = module.__dict__ | {
-        "_parameters": _replaced(module._parameters, tensors, prefix),
-        "_buffers": buffers,
-        # What a module that is left out holds will not be asked for.
-        "_modules": module._modules
-        if gone
-        else {
-            name: child and _bind(child, tensors, f"{prefix}{name}.", training, own, memo)
-            for name, child in module._modules.items()
-        },
-    }
-    if training is not None:
-        copy.__dict__["training"] = training
-    if own:
-        copy.__dict__ |= {
-            name: value.copy() for name, value in module.__dict__.items() if name.endswith("_hooks")
+class Binding:
+    """One walk that makes, or fills anew, a copy of a module tree.
+
+    Args:
+        kept: of the tree.
+        tensors: what the copy holds under some names.
+        training: mode of the copy; None for the original's.
+        own: whether every module is copied.
+    """
+
+    def __init__(
+        self, kept: Notes, tensors: Mapping[str, Tensor | None], training: bool | None, own: bool
+    ) -> None:
+        self.kept, self.training, self.own = kept, training, own
+        tied = {name: tensors[first] for name, first in kept.ties.items() if first in tensors}
+        self.tensors: dict[str, Tensor | None] = {**tensors, **tied}
+        self.memo: dict[int, nn.Module] = {}
+
+    def copied(self, module: nn.Module, prefix: str) -> nn.Module:
+        """A copy of a module and of those below it."""
+        if id(module) in self.memo:
+            return self.memo[id(module)]
+        plain = self.training is None and not self.own and prefix[:-1] not in self.kept.links
+        if plain and not (module._modules or module._parameters or module._buffers):
+            return module
+        copy = self.memo[id(module)] = object.__new__(type(module))
+        buffers = self._replaced(module._buffers, prefix)
+        gone = PRESENT in buffers and buffers[PRESENT] is not module._buffers[PRESENT]
+        copy.__dict__ = module.__dict__ | {
+            "_parameters": self._replaced(module._parameters, prefix),
+            "_buffers": buffers,
+            # What a module that is left out holds will not be asked for.
+            "_modules": module._modules
+            if gone
+            else {
+                name: child and self.copied(child, f"{prefix}{name}.")
+                for name, child in module._modules.items()
+            },
         }
-    _drop_caches(copy)
-    return copy
+        if self.training is not None:
+            copy.__dict__["training"] = self.training
+        # Some networks register hooks as they run: on the copy, which is thrown away with them.
+        for name in HOOKS:
+            if (hooks := module.__dict__.get(name)) is not None:
+                copy.__dict__[name] = hooks.copy() if hooks else type(hooks)()
+        return copy
 
+    def hang(self, copy: nn.Module, module: nn.Module, prefix: str) -> None:
+        """Replace the tensors of a copy that is there already."""
+        if copy is module or id(module) in self.memo:
+            return
+        self.memo[id(module)] = copy
+        copy.__dict__["_parameters"] = self._replaced(module._parameters, prefix)
+        copy.__dict__["_buffers"] = self._replaced(module._buffers, prefix)
+        for name, child in copy._modules.items():
+            original = module._modules[name]
+            if child is not None and original is not None:
+                self.hang(child, original, f"{prefix}{name}.")
 
-def _replaced(
-    own: Mapping[str, Tensor | None], tensors: Mapping[str, Tensor | None], prefix: str
-) -> dict[str, Tensor | None]:
-    return {name: tensors.get(prefix + name, tensor) for name, tensor in own.items()}
+    def settle(self, copy: nn.Module, module: nn.Module, again: bool = False) -> None:
+        """Links lead into the copy, caches are as they were from the start, state is the original's.
 
+        Args:
+            again: whether the copy was made before; hooks, and what was set on it since, stay.
+        """
+        for path, attributes in self.kept.caches.items():
+            if one := self._copy_of(module, path):
+                given = module.get_submodule(path).__dict__
+                for name, keys in attributes.items():
+                    one.__dict__[name] = {key: given[name][key] for key in keys if key in given[name]}
+        if self.kept.links:
+            self._link(module, again)
+        if self.kept.state:
+            copy.__dict__[GIVEN] = self._state(module, copy.__dict__[GIVEN] if again else {})
 
-def _drop_caches(module: nn.Module) -> None:
-    """A plain dictionary that holds nothing but tensors is the copy's own and empty: they are of an architecture."""
-    for name, value in module.__dict__.items():
-        if type(value) is not dict or name in ("_parameters", "_buffers", "_modules"):
-            continue
-        if all(isinstance(entry, Tensor) for entry in value.values()):
-            module.__dict__[name] = {}
+    def _replaced(self, own: Mapping[str, Tensor | None], prefix: str) -> dict[str, Tensor | None]:
+        return {name: self.tensors.get(prefix + name, tensor) for name, tensor in own.items()}
 
+    def _copy_of(self, module: nn.Module, path: str) -> nn.Module | None:
+        """The copy of the module at a path; None when it is shared, or inside one that is left out."""
+        return self.memo.get(id(module.get_submodule(path)))
 
-def cut_out(largest: nn.Module, slices: Slices) -> nn.Module:
-    """A plain module that owns copies of the slices: the original classes, no trace of the supernet."""
-    return _cut_out(largest, slices, "", {})
+    def _link(self, module: nn.Module, again: bool) -> None:
+        known: dict[int, Any] = dict(self.memo)
+        for named in (module.named_parameters, module.named_buffers):
+            known |= {
+                id(tensor): self.tensors[name]
+                for name, tensor in named(remove_duplicate=False)
+                if name in self.tensors
+            }
+        replaced = Replacing(known, module=self._unregistered, tensor=lambda tensor: tensor, own=False)
+        for path, attributes in self.kept.links.items():
+            if one := self._copy_of(module, path):
+                original = module.get_submodule(path).__dict__
+                for name in attributes:
+                    if not (again and name.endswith("_hooks")):
+                        one.__dict__[name] = replaced(original[name])
 
+    def _unregistered(self, module: nn.Module) -> nn.Module:
+        """A copy of a module that is only kept in a plain attribute, and holds some of the tree itself."""
+        return Binding(Notes({}, {}, {}, {}), {}, self.training, self.own).copied(module, "")
 
-def _cut_out(module: nn.Module, slices: Slices, prefix: str, memo: dict[int, nn.Module]) -> nn.Module:
-    if id(module) in memo:
-        return memo[id(module)]
-    plain = getattr(module, "plain", type(module))
-    copy: nn.Module = object.__new__(plain)
-    memo[id(module)] = copy
-    state: dict[str, Any] = {
-        name: value.copy() if isinstance(value, dict | set | list) else value
-        for name, value in module.__dict__.items()
-    }
-    children: dict[str, nn.Module | None] = {}
-    for name, child in module._modules.items():
-        if f"{prefix}{name}" not in slices.absent:
-            children[name] = child and _cut_out(child, slices, f"{prefix}{name}.", memo)
-        elif not (isinstance(module, nn.Sequential) or _only_walked(module, child)):
-            children[name] = nn.Identity()
-    if isinstance(module, nn.Sequential | nn.ModuleList):
-        children = {
-            str(i) if name.isdigit() else name: child for i, (name, child) in enumerate(children.items())
-        }
-    state["_modules"] = children
-    state["_parameters"] = {
-        name: value
-        if value is None
-        else nn.Parameter(_own(slices.tensors.get(prefix + name, value)), value.requires_grad)
-        for name, value in module._parameters.items()
-        if prefix + name not in slices.absent
-    }
-    state["_buffers"] = {
-        name: value if value is None else _own(slices.tensors.get(prefix + name, value))
-        for name, value in module._buffers.items()
-        if name != PRESENT
-    }
-    state["_non_persistent_buffers_set"] = state["_non_persistent_buffers_set"] - {PRESENT}
-    copy.__dict__ = state
-    if isinstance(module, Variant):
-        bound = _bind(module, slices.tensors, prefix, None, False, {})
-        for attribute in module.readings:
-            copy.__dict__[attribute] = getattr(bound, attribute)
-        del copy.__dict__["readings"]
-    _drop_caches(copy)
-    _describe(copy)
-    return copy
-
-
-def _only_walked(module: nn.Module, child: nn.Module | None) -> bool:
-    """Whether a block of a list is called with more than its input, which an identity would not take."""
-    if not isinstance(module, nn.ModuleList) or child is None:
-        return False
-    plain = getattr(child, "plain", type(child))
-    return len(signature(plain.forward).parameters) > 2
-
-
-def _own(tensor: Tensor) -> Tensor:
-    return tensor.detach().clone(memory_format=torch.contiguous_format)
-
-
-def _describe(module: nn.Module) -> None:
-    """Set the sizes that PyTorch's own layers keep for printing only to what they now hold."""
-    weight = module._parameters.get("weight")
-    if weight is None:
-        return
-    if isinstance(module, nn.Linear):
-        module.out_features, module.in_features = weight.shape
-    elif isinstance(module, nn.modules.conv._ConvNd) and not module.transposed:
-        module.out_channels, module.in_channels = weight.shape[0], weight.shape[1] * module.groups
-        module.kernel_size = tuple(weight.shape[2:])
-    elif isinstance(module, nn.modules.batchnorm._BatchNorm):
-        module.num_features = weight.shape[0]
+    def _state(self, module: nn.Module, before: dict[str, Given]) -> dict[str, Given]:
+        """What the modules hold of their state, with those they are copies of, by path."""
+        out: dict[str, Given] = {}
+        for path, names in self.kept.state.items():
+            if not (one := self._copy_of(module, path)):
+                continue
+            given = out[path] = Given(one, module.get_submodule(path), {})
+            held, links = given.original.__dict__, self.kept.links.get(path, ())
+            if path in before:
+                old = before[path].values
+                given.own = before[path].own | {n for n in old if one.__dict__.get(n, old[n]) is not old[n]}
+            for name in names:
+                if name in one._buffers:
+                    given.values[name] = one._buffers[name]
+                elif name in held and name not in links:
+                    if name not in given.own:
+                        one.__dict__[name] = held[name]
+                    given.values[name] = one.__dict__[name]
+        return out

@@ -121,8 +121,7 @@ def eager(subnet: Subnet, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> A
     slices = supernet.slices(subnet.arch, subnet.statistics)
     rebind(subnet.network, supernet.largest, slices)
     outputs = reaching_all(subnet.network(*args, **kwargs), supernet.largest)
-    if subnet.training and slices.copies:
-        supernet.carry_back(subnet.arch, slices)
+    supernet.carry_back(subnet.network, subnet.arch, slices)
     return outputs
 
 

@@ -13,11 +13,13 @@ from torch.func import functional_call
 
 from supernet.elastic import storage
 from supernet.elastic.costs import Costs
+from supernet.elastic.cutting import cut_out
 from supernet.elastic.distributed import reaching_all
 from supernet.elastic.inputs import Inputs
+from supernet.elastic.notes import NOTES
 from supernet.elastic.plan import Plan, Sizes, Slices, views
 from supernet.elastic.report import Report, report
-from supernet.elastic.skeleton import bind, cut_out, make_elastic
+from supernet.elastic.skeleton import bind, carry_state, make_elastic
 from supernet.elastic.subnet import Subnet
 from supernet.elastic.trace import Op
 from supernet.errors import ArchitectureError, ConversionError, WeightsError, did_you_mean
@@ -50,6 +52,7 @@ class Supernet(nn.Module):
         conversion: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        largest.__dict__.pop(NOTES, None)
         self.largest = make_elastic(largest, plan)
         self.plan = plan
         self.ops = ops
@@ -106,11 +109,13 @@ class Supernet(nn.Module):
             slices = self.plan.slices_at(self.largest, self._with_kernels(sizes, margins))
             slices = self._with_statistics(slices, statistics) if statistics else slices
             out = functional_call(self.largest, slices.tensors, args, kwargs)
+            if self.training and slices.copies:
+                self._carry_copies(arch, slices)
         else:
             slices = self.slices(arch, statistics)
-            out = bind(self.largest, slices)(*args, **kwargs)
-        if self.training and slices.copies:
-            self.carry_back(arch, slices)
+            network = bind(self.largest, slices)
+            out = network(*args, **kwargs)
+            self.carry_back(network, arch, slices)
         return reaching_all(out, self.largest)
 
     @property
@@ -131,6 +136,7 @@ class Supernet(nn.Module):
         Raises:
             ArchitectureError: when ``arch`` is of another space.
             WeightsError: when the statistics are those of another architecture.
+            ConversionError: when a module keeps something that can not be copied.
         """
         with torch.no_grad():
             return cut_out(self.largest, self.slices(arch, statistics))
@@ -255,9 +261,17 @@ class Supernet(nn.Module):
         copies = tuple(name for name in slices.copies if name not in statistics)
         return Slices(slices.tensors | dict(statistics), slices.absent, copies)
 
+    def carry_back(self, network: nn.Module, arch: Architecture, slices: Slices) -> None:
+        """Bring what a bound network changed of itself while it ran back to the shared one."""
+        if network.training and slices.copies:
+            self._carry_copies(arch, slices)
+        carry_state(
+            network, lambda name, whole, part: self.plan.put(name, whole, part, self.plan.sizes(arch))
+        )
+
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     @torch.no_grad()
-    def carry_back(self, arch: Architecture, slices: Slices) -> None:
+    def _carry_copies(self, arch: Architecture, slices: Slices) -> None:
         """Write statistics that were updated in a copy back to where they belong."""
         sizes, dims = self.plan.sizes(arch), self.plan.dims
         for name in slices.copies:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,10 +18,13 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 from torch.utils._pytree import tree_leaves
 
+from supernet.elastic.cutting import duplicate
 from supernet.elastic.groups import Axis, Unit, compressed, fixed, fresh, resolve, units
 from supernet.elastic.inputs import Inputs
+from supernet.elastic.notes import ties
 from supernet.elastic.plan import Extent, Slices
 from supernet.elastic.skeleton import bind
+from supernet.elastic.trial import training_inputs, without_drops
 from supernet.errors import ConversionError, did_you_mean
 
 Axes = tuple[Axis, ...]
@@ -163,7 +165,7 @@ def _channels(
     return min(counts, default=1)
 
 
-def trace(model: nn.Module, example: Inputs | Tensor | Sequence[int]) -> Trace:
+def trace(model: nn.Module, example: Inputs | Tensor | Sequence[int], *, training: bool = True) -> Trace:
     """Follow one example through the network and find which sizes move together.
 
     The network is copied, put in eval mode and exported for the example's shape; the given one is
@@ -172,6 +174,7 @@ def trace(model: nn.Module, example: Inputs | Tensor | Sequence[int]) -> Trace:
     Args:
         model: the largest network.
         example: inputs as it takes them; a lone tensor, or its shape, for a network of one input.
+        training: whether to follow what only training reads too; the ops are those of evaluation.
 
     Raises:
         ConversionError: when it does not run on the example, answers with no tensor, or `torch.export`
@@ -180,10 +183,33 @@ def trace(model: nn.Module, example: Inputs | Tensor | Sequence[int]) -> Trace:
     from supernet.elastic import rules, rules_shape  # noqa: F401  (its rules register themselves)
 
     inputs = Inputs.of(example)
-    walked = Walk(_export(model, inputs))
+    walked = Walk(_export(model, inputs), ties(model))
     for node in walked.nodes:
         rules.apply(walked, node)
+    if training and walked.unread:
+        _follow_training(walked, model, inputs)
     return _Names(walked, inputs).trace()
+
+
+def _follow_training(walked: Walk, model: nn.Module, inputs: Inputs) -> None:
+    """Let what training runs say which sizes move together, too; what neither reads stays whole."""
+    from supernet.elastic import rules
+
+    trained = without_drops(bind(model, Slices({}, frozenset()), training=True, own=True))
+    batch = training_inputs(inputs)
+    why = "neither evaluation nor training reads it"
+    try:
+        program = torch.export.export(trained, batch.args, dict(batch.kwargs), strict=False)
+    except Exception as error:  # torch.export passes on whatever the traced code raises
+        why = f"evaluation does not read it, and training can not be traced: {_first_line(error)}"
+    else:
+        walk = Walk(program, ties(model), walked)
+        for node in walk.nodes:
+            rules.apply(walk, node)
+    for name, shape in walked.unread.items():
+        if name not in walked.stored:
+            walked.stored[name] = tuple(fresh(size) for size in shape)
+            rules.freeze_all(walked.stored[name], why)
 
 
 def _export(model: nn.Module, example: Inputs) -> ExportedProgram:
@@ -199,7 +225,7 @@ def _export(model: nn.Module, example: Inputs) -> ExportedProgram:
     except Exception as error:  # torch.export passes on whatever the traced code raises
         failed = error
     with does_not_run(model, example), torch.no_grad():
-        outputs = example.call(copy.deepcopy(model).eval())
+        outputs = example.call(duplicate(model).eval())
     if not any(isinstance(leaf, Tensor) for leaf in tree_leaves(outputs)):
         raise ConversionError(
             f"{type(model).__name__} answers with {type(outputs).__name__}, which holds no tensor; "
@@ -236,16 +262,26 @@ class Walk:
 
     Args:
         program: the exported network.
+        ties: further names of parameters and buffers that have several, to the first.
+        before: a walk over another graph of the same network, which this one goes on with.
     """
 
-    def __init__(self, program: ExportedProgram) -> None:
+    def __init__(self, program: ExportedProgram, ties: Mapping[str, str], before: Walk | None = None) -> None:
         signature = program.graph_signature
-        self.names: dict[str, str] = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        self.names: dict[str, str] = {node: ties.get(name, name) for node, name in names.items()}
         self.nodes: list[Node] = _inlined(program)
         self.axes: dict[Node, Axes | list[Axes]] = {}
-        self.stored: dict[str, Axes] = {}
-        self.kernels: dict[str, Unit] = {}
+        self.stored: dict[str, Axes] = before.stored if before else {}
+        self.kernels: dict[str, Unit] = before.kernels if before else {}
+        self.unread: dict[str, tuple[int, ...]] = self._unread()
+        """Parameters and buffers that the graph does not read, with their shapes."""
         self.macs: dict[Node, tuple[tuple[Axis, ...], ...]] = {}
+
+    def _unread(self) -> dict[str, tuple[int, ...]]:
+        found = {self.names[n.name]: shape_of(n) for n in self.nodes if n.name in self.names}
+        read = {self.names[node.name] for node in self.nodes if node.name in self.names and node.users}
+        return {name: shape for name, shape in found.items() if name not in read}
 
     def of(self, node: Node) -> Axes:
         """The axes of a tensor, resolved."""
@@ -264,7 +300,7 @@ class Walk:
         if not isinstance(value, Tensor):
             return ()
         name = self.names.get(node.name)
-        if name is None:
+        if name is None or name in self.unread:
             return tuple(fixed(size) for size in value.shape)
         if name not in self.stored:
             self.stored[name] = tuple(fresh(size) for size in value.shape)

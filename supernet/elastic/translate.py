@@ -47,7 +47,9 @@ def costs_at(
         sizes = plan.full | {dim.name: side for dim in inside}
         network = bind(largest, plan.slices_at(largest, sizes), training=False)
         start = len(ops)
-        for op in in_dims(trace(network, inputs.at_resolution(side) if resized else inputs), plan):
+        for op in in_dims(
+            trace(network, inputs.at_resolution(side) if resized else inputs, training=False), plan
+        ):
             ops.append(replace(op, inputs=tuple(source + start for source in op.inputs)))
         if side:
             by = ("resolution",) if resized else inside[0].by

@@ -11,11 +11,9 @@ network itself is not touched.
 
 from __future__ import annotations
 
-import copy
 import logging
 import re
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain, combinations, takewhile
 from math import gcd, prod
@@ -25,33 +23,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
+from supernet.elastic.decisions import Ask, Tables, undecided
 from supernet.elastic.failing import failing, suspects
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.outline import outline
 from supernet.elastic.plan import Plan, Reading, Sizes, Slices, centre, length, named_tensors, views
 from supernet.elastic.readings import candidates
 from supernet.elastic.skeleton import bind, make_elastic
-from supernet.elastic.trace import Group, Trace, does_not_run
+from supernet.elastic.trace import Group, Trace
+from supernet.elastic.trial import Failed, Said, Trial
+from supernet.elastic.visible import seen
+from supernet.elastic.watching import Question
 
 log = logging.getLogger(__name__)
 
 MANY_MACS = 20_000_000_000
 """A network that takes more multiply-adds for the example is checked in single precision, in half the time."""
-TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
+UNSEEN = "cutting it changes nothing that can be seen"
+SMALL_MAPS = f"{UNSEEN}: the example's maps are smaller than the kernel"
 MOST_CANDIDATES = 4
 """Up to this many kinds of integers every subset of them is tried."""
-FAILURES = (
-    RuntimeError,
-    ValueError,
-    AssertionError,
-    IndexError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    ArithmeticError,
-)
 ABOUT = frozenset(
     (
         *(Tensor.shape.__get__, Tensor.dtype.__get__, Tensor.device.__get__, Tensor.ndim.__get__),  # type: ignore[attr-defined]
@@ -73,16 +65,24 @@ class Verdict:
         live: groups that hold.
         frozen: groups that do not, with the reason.
         readings: integers of modules that have to follow.
+        trained: whether they hold in training too; False where the network does not train as it is
+            called, or is random then.
     """
 
     trace: Trace
     live: tuple[str, ...]
     frozen: dict[str, str]
     readings: tuple[Reading, ...]
+    trained: bool = False
 
 
 def verify(
-    model: nn.Module, trace: Trace, example: Inputs | Tensor, live: Sequence[str], cuts: Cuts
+    model: nn.Module,
+    trace: Trace,
+    example: Inputs | Tensor,
+    live: Sequence[str],
+    cuts: Cuts,
+    tables: Callable[[Trace, Sequence[str]], Tables] | None = None,
 ) -> Verdict:
     """Check all groups together at every cut, and look for those that fail only when they do.
 
@@ -92,6 +92,8 @@ def verify(
         example: inputs as it takes them; one image is enough.
         live: names of the groups to check.
         cuts: from a trace and live groups, tables of the units to keep; e.g. the fewest, and some.
+        tables: from the same, all numbers of units a group can have: so that no comparison of sizes in
+            the network's code goes otherwise in any of them.
     """
     check = Check(model, trace, example)
     names, first = list(live), cuts(trace, live)
@@ -105,12 +107,23 @@ def verify(
         frozen = {name: why for name, why in frozen.items() if name not in together}
         names = [name for name in names if name not in together[1:]]
     names = [name for name in names if name not in frozen]
-    for cut in cuts(check.trace, names):
-        frozen |= check.failing([name for name in names if name not in frozen], cut, readings)
+    last = cuts(check.trace, names)
+    for name in check.unseen(names, last[0]):
+        frozen[name] = SMALL_MAPS if check.trace.groups[name].kind == "kernel" else UNSEEN
+    for cut in last:
+        for training in check.trial.modes:
+            left = [name for name in names if name not in frozen]
+            frozen |= check.failing(left, cut, readings, training)
+    for training in check.trial.modes:
+        if tables is None:
+            break
+        left = [name for name in names if name not in frozen]
+        frozen |= undecided(check.asking(left, readings, training), tables(check.trace, left))
     for name, why in frozen.items():
         log.info("frozen: %s: %s", name, why)
     alive = [name for name in names if name not in frozen]
-    return Verdict(check.trace, tuple(alive), frozen, tuple(check.needed(readings, alive)))
+    needed = tuple(check.needed(readings, alive))
+    return Verdict(check.trace, tuple(alive), frozen, needed, check.trial.trained is not None)
 
 
 def _partners(trace: Trace, frozen: Container[str]) -> Iterator[list[str]]:
@@ -148,65 +161,92 @@ class Check:
 
     def __init__(self, model: nn.Module, trace: Trace, example: Inputs | Tensor) -> None:
         self._follow(trace)
-        dtype = torch.float32 if _macs(trace) > MANY_MACS else torch.float64
-        self.model = informative(copy.deepcopy(model).eval(), dtype)
-        self.example = Inputs.of(example).map(Tensor.detach).to(dtype=dtype)
-        with does_not_run(model, self.example):
-            self.whole = self._run(self.model)
+        self.trial = Trial(model, Inputs.of(example), single=_macs(trace) > MANY_MACS)
+        self.model = self.trial.model
 
     def _follow(self, trace: Trace) -> None:
         """Take the sizes of another trace; what is known about those of the last one is forgotten."""
         self.trace = trace
         self.known: dict[Hashable, str | None] = {}
-        self.last: tuple[Hashable, list[Tensor]] | None = None
+        self.last: tuple[Hashable, Said] | None = None
 
-    @torch.no_grad()
-    def _run(self, model: nn.Module, over: TorchFunctionMode | None = None) -> list[Tensor]:
-        with over or nullcontext():
-            return [leaf for leaf in tree_leaves(self.example.call(model)) if isinstance(leaf, Tensor)]
-
-    def difference(self, names: Sequence[str], cut: Sizes, readings: Sequence[Reading]) -> str | None:
+    def difference(
+        self, names: Sequence[str], cut: Sizes, readings: Sequence[Reading], training: bool = False
+    ) -> str | None:
         """What is wrong when only these groups are cut; None when nothing is."""
         readings = self.needed(readings, names)
         plan = outline(self.model, self.trace, names, readings)
         sizes = {name: cut.get(name, dim.full) for name, dim in plan.dims.items()}
-        key = frozenset(sizes.items()), tuple(readings)
+        key = frozenset(sizes.items()), tuple(readings), training
         if key not in self.known:
-            self.known[key] = self._difference(plan, sizes)
+            self.known[key] = self._difference(plan, sizes, training)
         return self.known[key]
 
-    def _difference(self, plan: Plan, sizes: Sizes) -> str | None:
+    def _difference(self, plan: Plan, sizes: Sizes, training: bool) -> str | None:
+        skeleton = make_elastic(bind(self.model, Slices({}, frozenset())), plan)
+        bound = self.trial.bound(skeleton, plan.slices_at(skeleton, sizes), training)
         try:
-            skeleton = make_elastic(bind(self.model, Slices({}, frozenset())), plan)
-            sliced = self._run(bind(skeleton, plan.slices_at(skeleton, sizes)))
-        except FAILURES as error:
-            return f"the cut network fails: {_first_line(error)}"
-        masked = self.masked(plan, sizes)
-        if any(a.shape != b.shape for a, b in zip(sliced, masked)):
+            sliced = self.trial.run(bound, training)
+        except Failed as error:
+            return f"the cut network fails: {error}"
+        masked = self.masked(plan, sizes, training)
+        if len(sliced.tensors) != len(masked.tensors) or any(
+            a.shape != b.shape for a, b in zip(sliced.tensors, masked.tensors)
+        ):
             return "the cut network answers in another shape"
-        worst = max(_relative(a, b) for a, b in zip(sliced, masked))
-        tolerance = TOLERANCE.get(masked[0].dtype, 1e-3)
-        if not worst <= tolerance:
+        worst = max(map(_relative, sliced.tensors, masked.tensors))
+        if not worst <= self.trial.tolerance:
             return f"sliced differs from masked by {worst:.2g} of its largest answer"
-        if any(size < plan.dims[name].full for name, size in sizes.items()):
-            change = max(_relative(a, b) for a, b in zip(masked, self.whole))
-            if change <= tolerance:
-                return "cutting it changes nothing that can be seen"
-        return None
+        return masked.watched.differs(sliced.watched)
 
-    def masked(self, plan: Plan, sizes: Sizes) -> list[Tensor]:
+    def masked(self, plan: Plan, sizes: Sizes, training: bool = False) -> Said:
         """What the whole network says when everything a cut drops is zero; the last answer is remembered."""
-        key = frozenset(sizes.items())
+        key = frozenset(sizes.items()), training
         if self.last is None or self.last[0] != key:
+            bound = self.trial.bound(self.model, Slices({}, frozenset()), training)
             masks = {
                 id(tensor): mask(tensor, plan, name, sizes)
-                for name, tensor in named_tensors(self.model)
+                for name, tensor in named_tensors(bound)
                 if (name in plan.extents or name in plan.kernels)
                 and tensor.is_floating_point()
                 and not name.endswith("running_var")
             }
-            self.last = key, self._run(bind(self.model, Slices({}, frozenset())), Masked(masks))
+            self.last = key, self.trial.run(bound, training, Masked(masks))
         return self.last[1]
+
+    def asking(self, names: Sequence[str], readings: Sequence[Reading], training: bool) -> Ask:
+        """A function from the units of these groups to what the network compares when it is cut like that."""
+        plan = outline(self.model, self.trace, names, self.needed(readings, names))
+        skeleton = make_elastic(bind(self.model, Slices({}, frozenset())), plan)
+
+        def ask(sizes: Sizes) -> Sequence[Question]:
+            slices = plan.slices_at(skeleton, {**plan.full, **sizes})
+            try:
+                return self.trial.run(
+                    self.trial.bound(skeleton, slices, training), training
+                ).watched.questions
+            except Failed:
+                return ()
+
+        return ask
+
+    def unseen(self, names: Sequence[str], cut: Sizes) -> list[str]:
+        """The groups of which the cut changes nothing in the answer, be it in evaluation or in training."""
+        plan = outline(self.model, self.trace, names)
+        left = [name for name in names if cut.get(name, plan.full[name]) < plan.full[name]]
+        for training in self.trial.modes:
+            visible = seen(self.trial, plan, left, cut, training) if left else set()
+            for name in left:
+                if name not in visible and self._changes(name, cut, training):
+                    visible.add(name)
+            left = [name for name in left if name not in visible]
+        return left
+
+    def _changes(self, name: str, cut: Sizes, training: bool) -> bool:
+        plan = outline(self.model, self.trace, [name])
+        masked = self.masked(plan, {name: cut.get(name, plan.full[name])}, training)
+        whole = self.trial.whole_in(training)
+        return max(map(_relative, masked.tensors, whole.tensors)) > self.trial.tolerance
 
     def tied(self, names: list[str]) -> list[Reading] | None:
         """Make the first group stand for all of them, in proportion, when they hold like that.
@@ -225,11 +265,13 @@ class Check:
         self._follow(before)
         return None
 
-    def failing(self, names: list[str], cut: Sizes, readings: Sequence[Reading]) -> dict[str, str]:
+    def failing(
+        self, names: list[str], cut: Sizes, readings: Sequence[Reading], training: bool = False
+    ) -> dict[str, str]:
         """The groups of ``names`` to freeze so that the rest holds together, with reasons."""
         return failing(
             names,
-            lambda some: self.difference(some, cut, readings),
+            lambda some: self.difference(some, cut, readings, training),
             lambda name: _family(self.trace, self.trace.groups[name]),
         )
 
@@ -280,23 +322,6 @@ class Check:
             (name, axis) for name, axes in plan.extents.items() for axis, extent in enumerate(axes) if extent
         }
         return [r for r in readings if (f"{r.module}.{r.tensor}".lstrip("."), r.axis) in cut]
-
-
-def informative(model: nn.Module, dtype: torch.dtype = torch.float64) -> nn.Module:
-    """The network in that precision with weights that hide nothing: random statistics, no zero gammas."""
-    generator = torch.Generator().manual_seed(0)
-    for name, tensor in named_tensors(model.to(dtype)):
-        if not tensor.is_floating_point():
-            continue
-        value = tensor.data
-        flat = value.numel() == max(value.shape, default=1)
-        if name.endswith(("running_var", "weight", "gamma", "scale")) and flat:
-            value.uniform_(0.5, 1.5, generator=generator)
-        elif isinstance(tensor, nn.Parameter) and (flat or (value == value.flatten()[:1]).all()):
-            value.normal_(0.1, 0.1, generator=generator)
-        elif name.endswith("running_mean"):
-            value.normal_(0, 0.1, generator=generator)
-    return model
 
 
 def mask(tensor: Tensor, plan: Plan, name: str, sizes: Sizes) -> Tensor:
@@ -384,7 +409,3 @@ def _relative(a: Tensor, b: Tensor) -> float:
     if a.numel() == 0:
         return 0.0
     return float((a.double() - b.double()).abs().max() / b.double().abs().max().clamp_min(1e-30))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -67,3 +67,24 @@ def small_vit() -> nn.Module:
 def images(*shape: int, seed: int = 0) -> Tensor:
     """Random numbers of a shape."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+class Auxiliary(nn.Module):
+    """A convolutional network with a second classifier that only training runs, as GoogLeNet has."""
+
+    def __init__(self, unused: bool = True) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU())
+        self.body = nn.Sequential(nn.Conv2d(32, 48, 3, padding=1), nn.BatchNorm2d(48), nn.ReLU())
+        self.side = nn.Sequential(nn.Conv2d(32, 24, 1), nn.BatchNorm2d(24), nn.ReLU())
+        self.second = nn.Linear(24, 10)
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Linear(48, 10)
+        self.mask_token = nn.Parameter(torch.zeros(1, 40)) if unused else None
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        x = self.stem(x)
+        out: Tensor = self.head(self.drop(self.body(x).mean((2, 3))))
+        if not self.training:
+            return out
+        return out, self.second(self.drop(self.side(x).mean((2, 3))))

@@ -104,6 +104,9 @@ def test_folders_without_a_whole_supernet_are_refused(tmp_path: Path) -> None:
     (tmp_path / WEIGHTS).write_bytes(whole.replace(b'\\"schema_version\\": 2', b'\\"schema_version\\": 9', 1))
     with pytest.raises(StateError, match="schema_version 9"):
         Supernet.load(tmp_path, model=supernet.largest)
+    (tmp_path / WEIGHTS).write_bytes(whole.replace(b'\\"schema_version\\": 2', b'\\"schema_version\\": 1', 1))
+    with pytest.raises(StateError, match=r"open it with supernet 0\.1, or convert the network anew"):
+        Supernet.load(tmp_path, model=supernet.largest)
 
 
 def test_calls_survive_json() -> None:

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from supernet.elastic.plan import length
 from supernet.elastic.trace import trace
 from supernet.errors import ConversionError
-from tests.supernet.elastic.nets import Between, Tokens, images, seeded, small_vit
+from tests.supernet.elastic.nets import Auxiliary, Between, Tokens, images, seeded, small_vit
 
 
 def mobile() -> nn.Module:
@@ -87,6 +87,34 @@ def test_a_network_that_asks_its_data_can_not_be_exported() -> None:
 def test_an_unknown_tensor_is_answered_with_the_nearest() -> None:
     with pytest.raises(ConversionError, match=r"no tensor 'first.weihgt'; did you mean 'first.weight'"):
         trace(seeded(lambda: Between(torch.relu)), images(2, 6)).group("first.weihgt")
+
+
+def test_what_only_training_runs_is_followed_too() -> None:
+    traced = trace(seeded(Auxiliary), images(1, 3, 8, 8))
+    stem = traced.group("stem.0.weight")
+    assert {("side.0.weight", 1), ("body.0.weight", 1)} <= set(stem.members)
+    side = traced.group("side.0.weight")
+    assert side.frozen is None
+    assert ("second.weight", 1) in side.members
+    assert traced.group("second.weight").frozen == "it is the output"
+    assert not any("side" in op.module or "second" in op.module for op in traced.ops)
+
+
+def test_what_nothing_reads_stays_whole() -> None:
+    traced = trace(seeded(Auxiliary), images(1, 3, 8, 8))
+    assert traced.group("mask_token", 1).frozen == "neither evaluation nor training reads it"
+
+
+def test_what_training_may_read_stays_whole_where_it_can_not_be_traced() -> None:
+    class Random(Auxiliary):
+        def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+            if self.training and x.sum() > 0:
+                return super().forward(2 * x)
+            return super().forward(x)
+
+    frozen = trace(seeded(Random), images(1, 3, 8, 8)).group("side.0.weight").frozen
+    assert frozen is not None
+    assert "training can not be traced" in frozen
 
 
 def test_what_a_network_caches_while_it_is_traced_does_not_stay_in_it() -> None:
