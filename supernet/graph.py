@@ -16,7 +16,7 @@ from pathlib import Path
 
 import networkx as nx
 
-from supernet.elastic.costs import alias_of, passes_on
+from supernet.elastic.costs import passes_on
 from supernet.elastic.plan import Extent, length
 from supernet.elastic.supernet import Supernet
 from supernet.errors import SupernetError
@@ -52,9 +52,8 @@ def graph(supernet: Supernet, arch: Architecture, shape: Sequence[int] | None = 
             passed = [source for switch, source in passes.get(i, ()) if not sizes[switch]]
             stands_for[i] = stands_for[passed[0]] if passed else None
             continue
-        alias = alias_of(op, costs.ops)
-        if alias is not None and not op.tensors and not op.name.endswith("_"):
-            stands_for[i] = stands_for[alias]
+        if op.alias is not None and op.alias >= 0 and not op.tensors and not op.name.endswith("_"):
+            stands_for[i] = stands_for[op.alias]
             continue
         stands_for[i] = i
         weights = {

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from supernet.elastic.plan import PRESENT, Extent, Plan
 from supernet.elastic.trace import Op
+from supernet.errors import ConversionError
 from supernet.space import Architecture, Genes, SearchSpace
 
 Counts = NDArray[np.int64]
@@ -26,16 +27,6 @@ ENTRIES = 4096
 """Largest table; a term over more combinations is multiplied out for every architecture."""
 ROWS = 2048
 """Architectures at a time: what is worked on stays in the cache."""
-
-VIEWS = frozenset(
-    """
-    view view_as reshape _unsafe_view flatten unflatten squeeze unsqueeze expand expand_as
-    transpose swapaxes permute movedim t numpy_T mT T
-    select slice narrow split split_with_sizes unsafe_split tensor_split chunk unsafe_chunk unbind
-    alias detach identity dropout
-    """.split()  # noqa: SIM905
-)
-"""Calls whose result needs no memory of its own in inference."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +64,9 @@ class Costs:
         largest: the network the plan is about; only names, shapes and types are read.
         batch: how many inputs the calls were traced with.
         conditions: position of a call to a dim that has to be 1 for it, beside those of its module.
+
+    Raises:
+        ConversionError: when a call computes with numbers and nothing says how often it multiplies.
     """
 
     def __init__(
@@ -83,6 +77,12 @@ class Costs:
         batch: int = 1,
         conditions: Mapping[int, str] | None = None,
     ) -> None:
+        unknown = list(dict.fromkeys((op.name, op.module) for op in ops if not op.counted))
+        if unknown:
+            raise ConversionError(
+                f"the costs of this network are not known: nothing says how often {_named(unknown)} multiplies; "
+                f"register a rule for the op that notes its multiply-adds, see supernet.elastic.rules_product"
+            )
         self.space = plan.space
         self.plan = plan
         self.ops = ops
@@ -118,10 +118,10 @@ class Costs:
         """Most bytes of results alive at once in inference of one input, shape ``(architectures,)``.
 
         Calls run one after the other in the order of the trace. A result lives from its call until
-        the last call that reads it; views and calls in place need nothing. Results are float32. The
-        input and the weights are not counted, nor is what a kernel needs inside a call. Where a trace
-        meets candidates side by side, of which an architecture keeps one, their sums are counted too:
-        there the peak is an upper bound.
+        the last call that reads it; views and calls in place need nothing. Results are counted as float32,
+        lone numbers not at all. The input and the weights are not counted, nor is what a kernel needs
+        inside a call. Where a trace meets candidates side by side, of which an architecture keeps one, their
+        sums are counted too: there the peak is an upper bound.
         """
         return self._peak(genes) // self.batch
 
@@ -138,6 +138,11 @@ class Costs:
             int(self.weight_bytes(genes)[0]),
             int(self.peak_activation_bytes(genes)[0]),
         )
+
+
+def _named(unknown: Sequence[tuple[str, str]]) -> str:
+    shown = [f"the op {name!r} in {module or 'the network itself'}" for name, module in unknown[:3]]
+    return ", ".join(shown) + (f" and {len(unknown) - 3} more" if len(unknown) > 3 else "")
 
 
 def _calls(ops: Iterable[Op], switches: Iterable[tuple[str, ...]]) -> Iterator[Term]:
@@ -299,7 +304,6 @@ class _Peak:
         self.ops = ops
         self.switches = switches
         self.passes = passes_on(plan, ops)
-        self.alias = [alias_of(op, ops) for op in ops]
 
     def __call__(self, genes: Genes) -> Counts:
         parts = [genes[start : start + ROWS] for start in range(0, len(genes), ROWS)]
@@ -316,24 +320,19 @@ class _Peak:
             for switch in self.switches[i]:
                 runs &= sizes.of(switch).astype(np.bool_)
             for source in op.inputs:
+                np.maximum(last[source], i, out=last[source], where=runs)
+            if op.alias is not None and op.alias >= 0:
                 # A view keeps what it looks at as long as it is read itself.
-                read = last[i] if self.alias[i] == source else i
-                np.maximum(last[source], read, out=last[source], where=runs)
+                np.maximum(last[op.alias], last[i], out=last[op.alias], where=runs)
             for switch, passed in self.passes.get(i, ()):
                 np.maximum(last[passed], last[i], out=last[passed], where=sizes.of(switch) == 0)
-            if self.alias[i] is None and op.shape:
+            if op.alias is None and op.shape:
                 size = np.where(runs, 4 * prod(sizes.length(extent) for extent in op.shape), 0)
-                change[i] += size
+                # What one call makes several of is there before each is taken out by a `getitem`.
+                change[op.inputs[0] if op.name == "getitem" else i] += size
                 change[last[i] + 1, rows] -= size
         peak: Counts = np.cumsum(change, axis=0).max(axis=0)
         return peak
-
-
-def alias_of(op: Op, ops: Sequence[Op]) -> int | None:
-    """The call whose result is the memory of this one's; None when it has memory of its own."""
-    name = ops[op.inputs[0]].name if op.name == "getitem" and op.inputs else op.name
-    in_place = name.endswith("_") and not name.startswith("_")
-    return op.inputs[0] if op.inputs and (name in VIEWS or in_place) else None
 
 
 def passes_on(plan: Plan, ops: Sequence[Op]) -> dict[int, list[tuple[str, int]]]:

@@ -7,29 +7,49 @@ rule freezes all it reads; the report then says so.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch.fx import Node
 
+from supernet.elastic.counting import is_pointwise
 from supernet.elastic.groups import Axis, Unit, axis_size, fixed, freeze, mark, tie
-from supernet.elastic.trace import Axes, Walk, op_name, shape_of
+from supernet.elastic.walk import Axes, Reduced, Walk, op_name, shape_of, sizes_of
+from supernet.errors import ConversionError
 from supernet.registry import Registry
 
+log = logging.getLogger(__name__)
+
 Rule = Callable[[Walk, Node, dict[str, Any]], Axes | list[Axes]]
-rules = Registry[Rule]("rule", group="supernet.rules")
+rules = Registry[Rule](
+    "rule",
+    modules=("supernet.elastic.rules_product", "supernet.elastic.rules_shape"),
+    group="supernet.rules",
+)
+products: set[str] = set()
+"""Names of the ops whose rules say how often they multiply; those of all others declare that they do not."""
 
 
-def rule(*names: str) -> Callable[[Rule], Rule]:
-    """Register one rule for the ops of these names."""
+def rule(*names: str, multiplies: bool = False) -> Callable[[Rule], Rule]:
+    """Register one rule for the ops of these names.
+
+    Args:
+        multiplies: whether the rule notes multiply-adds in ``walk.macs``.
+    """
 
     def enter(function: Rule) -> Rule:
         for name in names:
             rules.register(name)(function)
+        products.update(names if multiplies else ())
         return function
 
     return enter
+
+
+MISFITS = (LookupError, TypeError, ValueError, AttributeError, AssertionError)
+"""What a rule raises that meets a call it was not written for."""
 
 
 def apply(walk: Walk, node: Node) -> None:
@@ -40,33 +60,65 @@ def apply(walk: Walk, node: Node) -> None:
         for source in walk.tensor_inputs(node):
             freeze_all(walk.of(source), "it is the output")
     elif node.op == "call_function":
-        name = op_name(node)
+        walk.axes[node] = whole(node) if _says_nothing(walk, node) else followed(walk, node)
+    walk.note_origins(node)
+
+
+def _says_nothing(walk: Walk, node: Node) -> bool:
+    """Whether a result is never used and its rule multiplies nothing: it keeps nothing whole either."""
+    return node in walk.idle and not (op_name(node) in rules and op_name(node) in products)
+
+
+def multiplies_nothing(node: Node) -> bool:
+    """Whether the rule of a call declares that it has no multiply-adds."""
+    return any(form in rules and form not in products for form in _forms(op_name(node)))
+
+
+def _forms(name: str) -> tuple[str, ...]:
+    """Names that a rule of an op is looked up by: an op in place has that of its pure form."""
+    return name, name.removesuffix("_")
+
+
+def followed(walk: Walk, node: Node) -> Axes | list[Axes]:
+    """What the rule of a call says about its result; a rule that contradicts the graph counts as none.
+
+    Raises:
+        AssertionError: when it does and the walk is strict; or whatever else the rule raises then.
+    """
+    name = op_name(node)
+    try:
         axes = _rule_of(name, node)(walk, node, arguments(node))
-        walk.axes[node] = axes if isinstance(axes, list) else checked(node, axes)
+        _check(node, axes)
+    except MISFITS as error:
+        if walk.strict or isinstance(error, ConversionError):
+            raise
+        log.warning("the rule of the op %s does not fit the call %s: %r", name, node.name, error)
+        walk.macs.pop(node, None)
+        return keep_whole(walk, node, f"the rule of the op {name} does not fit its call {node.name}")
+    return axes
 
 
 def _rule_of(name: str, node: Node) -> Rule:
-    """The rule of that name; an op in place has that of its pure form; what is pointwise needs none."""
-    for form in (name, name.removesuffix("_")):
+    """The rule of that name; what is pointwise needs none."""
+    for form in _forms(name):
         if form in rules:
             return rules[form]
-        packet = getattr(torch.ops.aten, form, None)
-        overload = getattr(packet, str(getattr(node.target, "_overloadname", "")), None)
-        if overload is None and packet is not None:
-            overload = getattr(packet, "default", None)
-        if torch.Tag.pointwise in getattr(overload, "tags", ()) and isinstance(
-            node.meta.get("val"), torch.Tensor
-        ):
-            return pointwise
+    if is_pointwise(node) and isinstance(node.meta.get("val"), torch.Tensor):
+        return pointwise
     return unknown
 
 
-def checked(node: Node, axes: Axes) -> Axes:
-    """The axes of a result, after making sure that they are those of its shape."""
-    shape = shape_of(node) if isinstance(node.meta.get("val"), torch.Tensor) else ()
-    sizes = tuple(axis_size(axis) for axis in axes)
-    assert sizes == shape, f"the rule of {op_name(node)} at {node.name} says {sizes}, the result is {shape}"
-    return axes
+def _check(node: Node, axes: Axes | list[Axes]) -> None:
+    """Make sure that the axes of a result are those of its shape."""
+    value: Any = node.meta.get("val")
+    results = [v for v in value if isinstance(v, torch.Tensor)] if isinstance(axes, list) else [value]
+    said = axes if isinstance(axes, list) else [axes]
+    for each, result in zip(said, results, strict=True):
+        shape = sizes_of(result, node) if isinstance(result, torch.Tensor) else ()
+        sizes = tuple(axis_size(axis) for axis in each)
+        assert sizes == shape, (
+            f"the rule of {op_name(node)} at {node.name} says {sizes}, the result is {shape}"
+        )
 
 
 def arguments(node: Node) -> dict[str, Any]:
@@ -87,14 +139,25 @@ def freeze_all(axes: Sequence[Axis], why: str) -> None:
 
 def unknown(walk: Walk, node: Node, args: dict[str, Any]) -> Axes | list[Axes]:
     """No rule: whatever is read stays whole."""
-    for source in walk.tensor_inputs(node):
-        axes = walk.axes[source]
+    return keep_whole(walk, node, f"no rule for the op {op_name(node)}")
+
+
+def keep_whole(walk: Walk, node: Node, why: str) -> Axes | list[Axes]:
+    """Freeze all that a call reads; the result never changes."""
+    for source in node.all_input_nodes:
+        axes = walk.axes.get(source, ())
         for each in axes if isinstance(axes, list) else [axes]:
-            freeze_all(each, f"no rule for the op {op_name(node)}")
+            freeze_all(each, why)
+    return whole(node)
+
+
+def whole(node: Node) -> Axes | list[Axes]:
+    """The axes of a result that never changes."""
     value = node.meta.get("val")
     if isinstance(value, tuple | list):
-        return [tuple(fixed(int(n)) for n in v.shape) if isinstance(v, torch.Tensor) else () for v in value]
-    return tuple(fixed(size) for size in shape_of(node)) if isinstance(value, torch.Tensor) else ()
+        shapes = [sizes_of(each, node) for each in value if isinstance(each, torch.Tensor)]
+        return [tuple(fixed(size) for size in shape) for shape in shapes]
+    return tuple(fixed(size) for size in shape_of(node))
 
 
 @rule("_assert_tensor_metadata", "_assert_scalar", "_assert_async", "sym_constrain_range_for_size")
@@ -104,16 +167,21 @@ def assertion(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
 
 
 @rule("getitem")
-def getitem(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+def getitem(walk: Walk, node: Node, args: dict[str, Any]) -> Axes | list[Axes]:
     source, index = node.args
     results = walk.axes[source]  # type: ignore[index]
-    assert isinstance(results, list)
+    value = source.meta["val"]  # type: ignore[union-attr]
+    if not isinstance(results, list) or not all(isinstance(each, torch.Tensor) for each in value):
+        return unknown(walk, node, args)
     return results[index]  # type: ignore[index]
 
 
 @rule(
     *("clone", "contiguous", "dropout", "alias", "_to_copy", "to", "detach", "type_as", "feature_dropout"),
     *("lift_fresh_copy", "hardswish", "hardsigmoid", "hardtanh", "relu6", "silu", "mish", "gelu", "prelu"),
+    *("log_sigmoid", "multiply", "divide", "subtract", "true_divide", "absolute", "negative", "floor_divide"),
+    *("__and__", "__or__", "greater", "less", "not_equal", "special_erf", "special_expit"),
+    *("where", "masked_fill", "maximum", "minimum", "addcmul", "addcdiv", "lerp", "copy"),
 )
 def pointwise(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
     """Entry by entry, with broadcasting: axes that lie over each other become one."""
@@ -124,7 +192,8 @@ def broadcast(walk: Walk, node: Node, sources: Sequence[Node], why: str, ranks: 
     """The axes of a result that inputs are broadcast to; ties what lies over each other."""
     shape = shape_of(node)
     out: list[Axis] = [fixed(size) for size in shape]
-    adding = why in ("add", "add_", "sub") and sum(walk.name_of(source) is None for source in sources) > 1
+    paths = [source for source in sources if walk.name_of(source) is None]
+    adding = why.removesuffix("_") in ("add", "sub", "subtract") and walk.meet(node, paths)
     for source in sources:
         axes = walk.of(source)
         for i, axis in enumerate(axes, start=len(shape) - len(axes)):
@@ -141,136 +210,6 @@ def broadcast(walk: Walk, node: Node, sources: Sequence[Node], why: str, ranks: 
             if adding:
                 mark(out[i], "stream")
     return tuple(out)
-
-
-@rule("conv1d", "conv2d", "conv3d", "convolution")
-def convolution(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
-    """Output channels are made by the weight, input channels consumed; groups move as wholes."""
-    source, kernel, bias = args["input"], args["weight"], args["bias"]
-    if args.get("transposed"):
-        return unknown(walk, node, args)  # type: ignore[return-value]
-    x, weight, groups = walk.of(source), walk.of(kernel), args["groups"]
-    shape = shape_of(node)
-    for axis in weight[2:]:
-        freeze(axis, "it is a side of a kernel")
-        mark(axis, "side")
-    if groups == 1:
-        tie(x[1], weight[1], "conv")
-        out = weight[0]
-    else:
-        out = _grouped(x[1], weight, groups)
-    if isinstance(bias, Node):
-        tie(walk.of(bias)[0], out, "bias")
-    if shape[2:] == (1,) * (len(shape) - 2):
-        mark(out, "pooled")
-    freeze_all(x[2:], "a convolution slides over it")
-    spatial = tuple(fixed(size) for size in shape[2:])
-    name = walk.name_of(kernel)
-    sides: Axes = tuple(fixed(size) for size in shape_of(kernel)[2:])
-    if name is not None and 1 < groups == shape[1] and _croppable(shape_of(kernel)[2:]):
-        unit = walk.kernels.setdefault(name, Unit(shape_of(kernel)[2]))
-        sides = tuple(((unit,),) for _ in sides)
-    walk.macs[node] = ((x[0], out, *spatial, weight[1], *sides),)
-    return (x[0], out, *spatial)
-
-
-def _croppable(sides: tuple[int, ...]) -> bool:
-    return len(sides) == 2 and sides[0] == sides[1] > 3 and sides[0] % 2 == 1
-
-
-def _grouped(channels: Axis, weight: Axes, groups: int) -> Axis:
-    """Channels in groups: a group keeps its channels, and the output comes in as many groups."""
-    wide, into = axis_size(weight[0]), axis_size(weight[1])
-    each = wide // groups
-    if into == 1:
-        parts: Axis = channels
-    else:
-        unit = Unit(groups)
-        freeze(weight[1], "it is inside a group of a convolution")
-        tie(channels, ((unit, into),), "groups of a convolution")
-        parts = ((unit,),)
-    tie(weight[0], tuple((*run, each) for run in parts), "groups of a convolution")
-    return weight[0]
-
-
-@rule("linear")
-def linear(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
-    x, weight, bias = walk.of(args["input"]), walk.of(args["weight"]), args["bias"]
-    tie(x[-1], weight[1], "linear")
-    if isinstance(bias, Node):
-        tie(walk.of(bias)[0], weight[0], "bias")
-    if len(x) == 2:
-        mark(weight[0], "pooled")
-    walk.macs[node] = ((*x[:-1], weight[0], weight[1]),)
-    return (*x[:-1], weight[0])
-
-
-@rule("addmm", "baddbmm")
-def addmm(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
-    first, second = (
-        walk.of(args[key]) for key in (("mat1", "mat2") if "mat1" in args else ("batch1", "batch2"))
-    )
-    out = _product(walk, node, first, second, "addmm")
-    added = walk.of(args["self"])
-    for axis, over in zip(reversed(added), reversed(out)):
-        if axis_size(axis) == axis_size(over):
-            tie(axis, over, "addmm")
-    return out
-
-
-@rule("matmul", "bmm", "mm")
-def matmul(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
-    keys = ("self", "other") if "other" in args else ("self", "mat2")
-    first, second = (args[key] for key in keys)
-    return _product(walk, node, walk.of(first), walk.of(second), "matmul")
-
-
-def _product(walk: Walk, node: Node, first: Axes, second: Axes, why: str) -> Axes:
-    if len(first) < 2 or len(second) < 2:
-        freeze_all((*first, *second), "it meets a vector")
-        return tuple(fixed(size) for size in shape_of(node))
-    tie(first[-1], second[-2], why)
-    shape = shape_of(node)
-    batch: list[Axis] = []
-    for i in range(-len(shape), -2):
-        over = [axes[i] for axes in (first, second) if len(axes) >= -i and axis_size(axes[i]) == shape[i]]
-        if len(over) == 2:
-            tie(over[0], over[1], why)
-        batch.append(over[0] if over else fixed(shape[i]))
-    if len(shape) > 2:
-        mark(first[-1], "head_dim")
-        for axis in batch[1:]:
-            mark(axis, "heads")
-    out = (*batch, first[-2], second[-1])
-    walk.macs[node] = ((*out, first[-1]),)
-    return out
-
-
-@rule("scaled_dot_product_attention")
-def attention(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
-    """Queries, keys and values ``(..., heads, tokens, head_dim)``; the bias lies over heads and tokens."""
-    query, key, value = (walk.of(args[name]) for name in ("query", "key", "value"))
-    shape = shape_of(node)
-    tie(query[-1], key[-1], "attention")
-    tie(key[-2], value[-2], "attention")
-    mark(query[-1], "head_dim")
-    freeze(key[-2], "a softmax runs over it")
-    batch: list[Axis] = []
-    for i in range(-len(shape), -2):
-        over = [axes[i] for axes in (query, key, value) if axis_size(axes[i]) == shape[i]]
-        for other in over[1:]:
-            tie(over[0], other, "attention")
-        batch.append(over[0])
-    for axis in batch[1:]:
-        mark(axis, "heads")
-    out = (*batch, query[-2], value[-1])
-    if isinstance(args.get("attn_mask"), Node):
-        bias, scores = walk.of(args["attn_mask"]), (*batch, query[-2], key[-2])
-        for axis, over_axis in zip(reversed(bias), reversed(scores)):
-            if axis_size(axis) == axis_size(over_axis):
-                tie(axis, over_axis, "attention bias")
-    walk.macs[node] = ((*batch, query[-2], key[-2], query[-1]), (*batch, query[-2], key[-2], value[-1]))
-    return out
 
 
 @rule("batch_norm", "instance_norm")
@@ -338,13 +277,12 @@ def over_one_axis(walk: Walk, node: Node, args: dict[str, Any]) -> Axes | list[A
     return [out] * len(value) if isinstance(value, tuple | list) else out
 
 
+OVER_WHAT_IS_LEFT = frozenset(("mean", "sum", "amax", "amin", "var", "std", "var_mean", "std_mean"))
+"""Reductions that mean the same of fewer entries; `supernet.elastic.verify` takes them over the live ones."""
+
+
 @rule(
-    "mean",
-    "sum",
-    "amax",
-    "amin",
-    "var",
-    "std",
+    *OVER_WHAT_IS_LEFT,
     "prod",
     "logsumexp",
     "linalg_vector_norm",
@@ -355,11 +293,9 @@ def over_one_axis(walk: Walk, node: Node, args: dict[str, Any]) -> Axes | list[A
     "all",
     "argmax",
     "argmin",
-    "var_mean",
-    "std_mean",
 )
 def reduction(walk: Walk, node: Node, args: dict[str, Any]) -> Axes | list[Axes]:
-    """Reduced axes are gone; a sum forgets nothing about entries that are zero, anything else may."""
+    """Reduced axes are gone. What a width is averaged over is a residual path: a norm written by hand."""
     (source, *others) = walk.tensor_inputs(node)
     axes = walk.of(source)
     if others:
@@ -367,11 +303,15 @@ def reduction(walk: Walk, node: Node, args: dict[str, Any]) -> Axes | list[Axes]
     which = args.get("dim")
     which = list(range(len(axes))) if which in (None, []) else which
     dims = {dim % len(axes) for dim in (which if isinstance(which, list | tuple) else [which])}
+    name = op_name(node)
+    if name in OVER_WHAT_IS_LEFT:
+        walk.reduced.append(Reduced(node, axes, tuple(sorted(dims))))
     for dim in dims:
-        if op_name(node) not in ("sum", "linalg_vector_norm"):
-            freeze(axes[dim], f"{op_name(node)} runs over it")
+        if name not in (*OVER_WHAT_IS_LEFT, "linalg_vector_norm"):
+            freeze(axes[dim], f"{name} runs over it")
+        elif name in ("mean", "var", "std", "var_mean", "std_mean"):
+            mark(axes[dim], "stream")
     keep = args.get("keepdim", False)
-    axes = walk.of(source)
     out = tuple(fixed(1) if i in dims else axis for i, axis in enumerate(axes) if keep or i not in dims)
     return [out, out] if isinstance(node.meta["val"], tuple | list) else out
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from string import ascii_letters
 from typing import Any
 
 from torch.fx import Node
@@ -14,14 +13,14 @@ from supernet.elastic.groups import (
     fixed,
     freeze,
     fresh,
-    mark,
+    is_fixed,
     regroup,
     resolve,
     split_axis,
     tie,
 )
 from supernet.elastic.rules import broadcast, freeze_all, rule, unknown
-from supernet.elastic.trace import Axes, Walk, op_name, shape_of
+from supernet.elastic.walk import Axes, Walk, op_name, shape_of, sizes_of
 
 
 def _source(walk: Walk, node: Node) -> Axes:
@@ -76,7 +75,23 @@ def squeeze(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
 
 @rule("expand", "expand_as", "broadcast_to")
 def expand(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
-    return broadcast(walk, node, walk.tensor_inputs(node)[:1], "expand")
+    axes = broadcast(walk, node, walk.tensor_inputs(node)[:1], "expand")
+    if isinstance(args.get("other"), Node):
+        # As often as another tensor has entries, which may be elastic.
+        like = walk.of(args["other"])
+        axes = tuple(b if is_fixed(a) else a for a, b in zip(axes, like))
+    return axes
+
+
+@rule("glu")
+def gate(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    """One half gates the other."""
+    axes, dim = list(_source(walk, node)), args["dim"]
+    half = axis_size(axes[dim]) // 2
+    first, second = _pieces(axes[dim], [half, half])
+    tie(first, second, "glu")
+    axes[dim] = resolve(first)
+    return tuple(axes)
 
 
 @rule("repeat", "tile")
@@ -147,7 +162,7 @@ def _pieces(axis: Axis, sizes: list[int]) -> list[Axis]:
 
 @rule("split", "split_with_sizes", "chunk", "tensor_split", "unsafe_split", "unsafe_chunk")
 def split(walk: Walk, node: Node, args: dict[str, Any]) -> list[Axes]:
-    axes, shapes = _source(walk, node), [tuple(value.shape) for value in node.meta["val"]]
+    axes, shapes = _source(walk, node), [sizes_of(value, node) for value in node.meta["val"]]
     dim = args["dim"] % len(axes)
     sizes = [int(shape[dim]) for shape in shapes]
     pieces = _pieces(axes[dim], sizes)
@@ -227,6 +242,12 @@ def lookup(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
     )
 
 
+@rule("zeros", "ones", "full", "new_zeros", "new_ones", "new_full")
+def filled(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    """Equal entries are as many as the code asks for; that it asks for the right number is verified."""
+    return tuple(fresh(size) for size in shape_of(node))
+
+
 @rule("zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like")
 def like(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
     return _source(walk, node)
@@ -248,29 +269,3 @@ def shuffle_pixels(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
 @rule("unfold", "im2col", "col2im")
 def unfold(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
     return unknown(walk, node, args)  # type: ignore[return-value]
-
-
-@rule("einsum")
-def einsum(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
-    """Every letter is one axis; a letter that is summed over is a head dimension."""
-    read, arrow, made = args["equation"].replace(" ", "").partition("->")
-    operands = [walk.of(tensor) for tensor in args["tensors"]]
-    terms = read.split(",")
-    if not arrow or any(letter not in ascii_letters for term in (*terms, made) for letter in term):
-        return unknown(walk, node, args)  # type: ignore[return-value]
-    known: dict[str, Axis] = {}
-    for term, axes in zip(terms, operands):
-        for letter, axis in zip(term, axes):
-            if axis_size(known.setdefault(letter, axis)) == 1:
-                known[letter] = axis
-            elif axis_size(axis) > 1:
-                tie(known[letter], axis, "einsum")
-    stored = [walk.name_of(tensor) is not None for tensor in args["tensors"]]
-    for letter, axis in known.items():
-        if letter not in made and not any(stored):
-            mark(axis, "head_dim")
-        elif all(letter in term for term in terms) and len(made) > 2 and letter != made[0]:
-            mark(axis, "heads")
-    if len(terms) == 2:
-        walk.macs[node] = (tuple(known.values()),)
-    return tuple(known[letter] for letter in made)

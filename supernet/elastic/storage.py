@@ -151,13 +151,13 @@ def add_transforms(largest: nn.Module, plan: Plan) -> None:
 
 def op_to_json(op: Op) -> list[Any]:
     """A traced call as plain JSON values; `op_from_json` reads it back."""
-    return [op.name, op.module, op.inputs, op.tensors, op.shape, op.macs]
+    return [op.name, op.module, op.inputs, op.tensors, op.shape, op.macs, op.alias, op.counted]
 
 
 def op_from_json(document: list[Any]) -> Op:
     """The call that `op_to_json` wrote."""
-    name, module, inputs, tensors, shape, macs = document
-    return Op(name, module, tuple(inputs), tuple(tensors), _tuples(shape), _tuples(macs))
+    name, module, inputs, tensors, shape, macs, alias, counted = document
+    return Op(name, module, tuple(inputs), tuple(tensors), _tuples(shape), _tuples(macs), alias, counted)
 
 
 def _tuples(value: Any) -> Any:

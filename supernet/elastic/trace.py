@@ -10,24 +10,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import Node
-from torch.utils._pytree import tree_leaves
 
+from supernet.elastic import counting, rules
+from supernet.elastic.answers import answers
 from supernet.elastic.cutting import duplicate
-from supernet.elastic.groups import Axis, Unit, compressed, fixed, fresh, resolve, units
+from supernet.elastic.groups import Axis, Unit, axis_size, compressed, fresh, units
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.notes import ties
 from supernet.elastic.plan import Extent, Slices
 from supernet.elastic.skeleton import bind
 from supernet.elastic.trial import training_inputs, without_drops
+from supernet.elastic.walk import Walk, alias_of, module_of, modules_of, op_name, sequences_of
 from supernet.errors import ConversionError, did_you_mean
-
-Axes = tuple[Axis, ...]
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,9 @@ class Op:
         shape: one extent per axis of its result, batch included; a constant is ``((n,),)``. Empty
             for an op of several results: each is read by a ``getitem`` op of its own.
         macs: products of extents whose sum is its multiply-adds; empty when it has none.
+        alias: position of the op whose result shares its memory, -1 when an input or a parameter does;
+            None when its result has memory of its own.
+        counted: whether its multiply-adds are known: without, costs are not.
     """
 
     name: str
@@ -50,6 +52,25 @@ class Op:
     tensors: tuple[str, ...]
     shape: tuple[Extent, ...]
     macs: tuple[tuple[Extent, ...], ...] = ()
+    alias: int | None = None
+    counted: bool = True
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """A mean, sum or maximum over axes that may be elastic: it is taken over the entries that are left.
+
+    Args:
+        op: the aten op, e.g. ``mean``.
+        shape: of what is reduced, in the largest network.
+        dims: the reduced axes, ascending.
+        extents: one for each of them.
+    """
+
+    op: str
+    shape: tuple[int, ...]
+    dims: tuple[int, ...]
+    extents: tuple[Extent, ...]
 
 
 @dataclass(frozen=True)
@@ -90,6 +111,8 @@ class Trace:
         ops: every call, in the order of the graph.
         calls: path of every called module to the positions of the ops made inside it.
         example: shapes and types of what it was traced with.
+        reductions: those over axes that may be elastic, in the order of the graph.
+        sequences: paths of the called modules that are a `torch.nn.Sequential`.
     """
 
     groups: dict[str, Group]
@@ -98,6 +121,8 @@ class Trace:
     ops: tuple[Op, ...]
     calls: dict[str, tuple[int, ...]]
     example: Inputs
+    reductions: tuple[Reduction, ...] = ()
+    sequences: frozenset[str] = frozenset()
 
     def group(self, tensor: str, axis: int = 0) -> Group:
         """The one group that ``axis`` of a parameter or buffer is made of, times what stays whole.
@@ -140,7 +165,8 @@ class Trace:
         groups = {
             name: one if name == first.name else g for name, g in self.groups.items() if name not in names[1:]
         }
-        return replace(self, groups=groups, extents=extents, ops=ops)
+        reductions = tuple(replace(r, extents=tuple(map(follow, r.extents))) for r in self.reductions)
+        return replace(self, groups=groups, extents=extents, ops=ops, reductions=reductions)
 
 
 def _in_proportion(factor: int | str, inner: Mapping[str, int], name: str) -> tuple[int | str, ...]:
@@ -165,7 +191,13 @@ def _channels(
     return min(counts, default=1)
 
 
-def trace(model: nn.Module, example: Inputs | Tensor | Sequence[int], *, training: bool = True) -> Trace:
+def trace(
+    model: nn.Module,
+    example: Inputs | Tensor | Sequence[int],
+    *,
+    training: bool = True,
+    strict: bool = False,
+) -> Trace:
     """Follow one example through the network and find which sizes move together.
 
     The network is copied, put in eval mode and exported for the example's shape; the given one is
@@ -175,15 +207,15 @@ def trace(model: nn.Module, example: Inputs | Tensor | Sequence[int], *, trainin
         model: the largest network.
         example: inputs as it takes them; a lone tensor, or its shape, for a network of one input.
         training: whether to follow what only training reads too; the ops are those of evaluation.
+        strict: whether a rule that contradicts the graph is an error: for tests of the rules. Otherwise
+            it counts as no rule.
 
     Raises:
         ConversionError: when it does not run on the example, answers with no tensor, or `torch.export`
             can not trace it.
     """
-    from supernet.elastic import rules, rules_shape  # noqa: F401  (its rules register themselves)
-
     inputs = Inputs.of(example)
-    walked = Walk(_export(model, inputs), ties(model))
+    walked = Walk(_export(model, inputs), ties(model), strict=strict)
     for node in walked.nodes:
         rules.apply(walked, node)
     if training and walked.unread:
@@ -193,9 +225,7 @@ def trace(model: nn.Module, example: Inputs | Tensor | Sequence[int], *, trainin
 
 def _follow_training(walked: Walk, model: nn.Module, inputs: Inputs) -> None:
     """Let what training runs say which sizes move together, too; what neither reads stays whole."""
-    from supernet.elastic import rules
-
-    trained = without_drops(bind(model, Slices({}, frozenset()), training=True, own=True))
+    trained = without_drops(_answering(model, training=True))
     batch = training_inputs(inputs)
     why = "neither evaluation nor training reads it"
     try:
@@ -203,7 +233,7 @@ def _follow_training(walked: Walk, model: nn.Module, inputs: Inputs) -> None:
     except Exception as error:  # torch.export passes on whatever the traced code raises
         why = f"evaluation does not read it, and training can not be traced: {_first_line(error)}"
     else:
-        walk = Walk(program, ties(model), walked)
+        walk = Walk(program, ties(model), walked, strict=walked.strict)
         for node in walk.nodes:
             rules.apply(walk, node)
     for name, shape in walked.unread.items():
@@ -212,9 +242,16 @@ def _follow_training(walked: Walk, model: nn.Module, inputs: Inputs) -> None:
             rules.freeze_all(walked.stored[name], why)
 
 
+def _answering(model: nn.Module, training: bool) -> nn.Module:
+    """The network, its weights shared, with nothing but the tensors of its answer."""
+    shared = bind(model, Slices({}, frozenset()), training=training, own=True)
+    shared.register_forward_hook(lambda module, given, outputs: answers(outputs))
+    return shared
+
+
 def _export(model: nn.Module, example: Inputs) -> ExportedProgram:
     """The exported network; its weights are not copied, and it only runs for real to say why that fails."""
-    shared = bind(model, Slices({}, frozenset()), training=False)
+    shared = _answering(model, training=False)
     failed: Exception | None = None
     try:
         program = torch.export.export(shared, example.args, dict(example.kwargs), strict=False)
@@ -226,7 +263,7 @@ def _export(model: nn.Module, example: Inputs) -> ExportedProgram:
         failed = error
     with does_not_run(model, example), torch.no_grad():
         outputs = example.call(duplicate(model).eval())
-    if not any(isinstance(leaf, Tensor) for leaf in tree_leaves(outputs)):
+    if not answers(outputs):
         raise ConversionError(
             f"{type(model).__name__} answers with {type(outputs).__name__}, which holds no tensor; "
             f"wrap it in a module that returns the tensors"
@@ -255,101 +292,6 @@ def does_not_run(model: nn.Module, example: Inputs) -> Iterator[None]:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [""])[0]
-
-
-class Walk:
-    """A walk over an exported graph: the axes of every result so far, which rules read and write.
-
-    Args:
-        program: the exported network.
-        ties: further names of parameters and buffers that have several, to the first.
-        before: a walk over another graph of the same network, which this one goes on with.
-    """
-
-    def __init__(self, program: ExportedProgram, ties: Mapping[str, str], before: Walk | None = None) -> None:
-        signature = program.graph_signature
-        names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-        self.names: dict[str, str] = {node: ties.get(name, name) for node, name in names.items()}
-        self.nodes: list[Node] = _inlined(program)
-        self.axes: dict[Node, Axes | list[Axes]] = {}
-        self.stored: dict[str, Axes] = before.stored if before else {}
-        self.kernels: dict[str, Unit] = before.kernels if before else {}
-        self.unread: dict[str, tuple[int, ...]] = self._unread()
-        """Parameters and buffers that the graph does not read, with their shapes."""
-        self.macs: dict[Node, tuple[tuple[Axis, ...], ...]] = {}
-
-    def _unread(self) -> dict[str, tuple[int, ...]]:
-        found = {self.names[n.name]: shape_of(n) for n in self.nodes if n.name in self.names}
-        read = {self.names[node.name] for node in self.nodes if node.name in self.names and node.users}
-        return {name: shape for name, shape in found.items() if name not in read}
-
-    def of(self, node: Node) -> Axes:
-        """The axes of a tensor, resolved."""
-        axes = self.axes[node]
-        if isinstance(axes, list):
-            raise TypeError(f"{node} has several results")
-        return tuple(resolve(axis) for axis in axes)
-
-    def tensor_inputs(self, node: Node) -> list[Node]:
-        """The tensors a node reads."""
-        return [source for source in node.all_input_nodes if isinstance(source.meta.get("val"), Tensor)]
-
-    def placeholder(self, node: Node) -> Axes:
-        """The axes of an input: nothing is known yet about a stored tensor, and all about the rest."""
-        value = node.meta.get("val")
-        if not isinstance(value, Tensor):
-            return ()
-        name = self.names.get(node.name)
-        if name is None or name in self.unread:
-            return tuple(fixed(size) for size in value.shape)
-        if name not in self.stored:
-            self.stored[name] = tuple(fresh(size) for size in value.shape)
-        return self.stored[name]
-
-    def name_of(self, node: object) -> str | None:
-        """Name of the parameter or buffer behind a node; None when it is neither."""
-        return self.names.get(node.name) if isinstance(node, Node) and node.op == "placeholder" else None
-
-
-def _inlined(program: ExportedProgram) -> list[Node]:
-    """The nodes of the graph, with those of wrapped regions (autocast, no_grad) in their place."""
-    graph = program.graph_module.graph
-    for node in list(graph.nodes):
-        if node.op != "call_function" or not op_name(node).startswith("wrap_with_"):
-            continue
-        at = next(i for i, arg in enumerate(node.args) if isinstance(arg, Node) and arg.op == "get_attr")
-        region = program.graph_module.get_submodule(str(node.args[at].target))
-        values: dict[Node, Any] = {}
-        given = iter(node.args[at + 1 :])
-        with graph.inserting_before(node):
-            for inner in region.graph.nodes:
-                if inner.op == "placeholder":
-                    values[inner] = next(given)
-                elif inner.op != "output":
-                    values[inner] = graph.node_copy(inner, values.__getitem__)
-                else:
-                    results = [values[result] for result in inner.args[0]]
-        for user in list(node.users):
-            user.replace_all_uses_with(results[user.args[1]])
-            graph.erase_node(user)
-        graph.erase_node(node)
-    return list(graph.nodes)
-
-
-def shape_of(node: Node) -> tuple[int, ...]:
-    """The shape of a node's result in the largest network."""
-    return tuple(int(size) for size in node.meta["val"].shape)
-
-
-def module_of(node: Node) -> str:
-    """Path of the innermost module that made the call."""
-    stack = node.meta.get("nn_module_stack") or {"": ("", None)}
-    return str(list(stack.values())[-1][0])
-
-
-def modules_of(node: Node) -> Iterator[str]:
-    """Paths of all modules the call was made in."""
-    yield from (str(path) for path, _ in (node.meta.get("nn_module_stack") or {}).values())
 
 
 @dataclass
@@ -385,7 +327,18 @@ class _Names:
             ops,
             self._calls(),
             self.example.zeros("meta"),
+            self._reductions(),
+            frozenset(path for node in walk.nodes for path in sequences_of(node)),
         )
+
+    def _reductions(self) -> tuple[Reduction, ...]:
+        found = []
+        for reduced in self.walk.reduced:
+            extents = tuple(self._extent(reduced.source[dim]) for dim in reduced.dims)
+            shape = tuple(map(axis_size, reduced.source))
+            if any(isinstance(f, str) for extent in extents for run in extent for f in run):
+                found.append(Reduction(op_name(reduced.node), shape, reduced.dims, extents))
+        return tuple(found)
 
     def _members(self) -> dict[Unit, list[tuple[str, int]]]:
         members: dict[Unit, list[tuple[str, int]]] = {}
@@ -407,6 +360,8 @@ class _Names:
             count += 1
             name = f"{made_by}.{what}{count}".lstrip(".")
         frozen = unit.frozen or ("sets the scale of the attention" if kind == "head_dim" else None)
+        if members and not any(member in self.walk.parameters for member, _ in members):
+            frozen = frozen or "no parameter holds it"
         self.known[unit] = name
         self.groups[name] = Group(name, kind, unit.size, tuple(members), frozen)
 
@@ -452,6 +407,7 @@ class _Names:
                 continue
             position[node] = len(ops)
             axes = walk.axes[node]
+            macs, counted = counting.macs_of(walk, node, rules.multiplies_nothing(node))
             ops.append(
                 Op(
                     name=op_name(node),
@@ -459,9 +415,9 @@ class _Names:
                     inputs=tuple(position[source] for source in node.all_input_nodes if source in position),
                     tensors=tuple(name for source in node.all_input_nodes if (name := walk.name_of(source))),
                     shape=() if isinstance(axes, list) else tuple(self._extent(axis) for axis in axes),
-                    macs=tuple(
-                        tuple(self._extent(axis) for axis in part) for part in walk.macs.get(node, ())
-                    ),
+                    macs=tuple(tuple(self._extent(axis) for axis in part) for part in macs),
+                    alias=alias_of(node, position),
+                    counted=counted,
                 )
             )
         return tuple(ops)
@@ -480,11 +436,3 @@ def _kind(unit: Unit) -> str:
         if kind in unit.roles:
             return kind
     return "hidden"
-
-
-def op_name(node: Node) -> str:
-    """The aten op of a node without its overload, e.g. ``conv2d``."""
-    target = node.target
-    if isinstance(target, torch._ops.OpOverload):
-        return target._schema.name.split("::")[-1]
-    return str(getattr(target, "__name__", target))

@@ -50,7 +50,8 @@ def costs_at(
         for op in in_dims(
             trace(network, inputs.at_resolution(side) if resized else inputs, training=False), plan
         ):
-            ops.append(replace(op, inputs=tuple(source + start for source in op.inputs)))
+            alias = op.alias if op.alias is None or op.alias < 0 else op.alias + start
+            ops.append(replace(op, inputs=tuple(source + start for source in op.inputs), alias=alias))
         if side:
             by = ("resolution",) if resized else inside[0].by
             table = np.array(outside) if resized else inside[0].table

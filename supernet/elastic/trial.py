@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
+from supernet.elastic.answers import answers
 from supernet.elastic.cutting import duplicate
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.plan import Slices, named_tensors
@@ -152,7 +152,7 @@ def answered(network: nn.Module, inputs: Inputs, *, gradient: bool = False, seed
             outputs = inputs.call(network)
         except Exception as error:  # a network may raise anything
             raise Failed((str(error).strip().splitlines() or [type(error).__name__])[0]) from error
-    return [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
+    return answers(outputs)
 
 
 def training_inputs(inputs: Inputs) -> Inputs:

@@ -13,20 +13,18 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations, takewhile
 from math import gcd, prod
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from supernet.elastic.decisions import Ask, Tables, undecided
 from supernet.elastic.failing import failing, suspects
 from supernet.elastic.inputs import Inputs
+from supernet.elastic.live import Masked, reductions
 from supernet.elastic.outline import outline
 from supernet.elastic.plan import Plan, Reading, Sizes, Slices, centre, length, named_tensors, views
 from supernet.elastic.readings import candidates
@@ -44,14 +42,7 @@ UNSEEN = "cutting it changes nothing that can be seen"
 SMALL_MAPS = f"{UNSEEN}: the example's maps are smaller than the kernel"
 MOST_CANDIDATES = 4
 """Up to this many kinds of integers every subset of them is tried."""
-ABOUT = frozenset(
-    (
-        *(Tensor.shape.__get__, Tensor.dtype.__get__, Tensor.device.__get__, Tensor.ndim.__get__),  # type: ignore[attr-defined]
-        *(Tensor.size, Tensor.dim, Tensor.numel, Tensor.stride, Tensor.is_floating_point),
-    )
-)
-"""What is asked about a tensor but for its entries."""
-Kind = tuple[str, str, int | None]
+Kind = tuple[str, str, int | None, str, int]
 Place = tuple[str, str, int | None]
 Cuts = Callable[[Trace, Sequence[str]], Sequence[Sizes]]
 
@@ -100,7 +91,8 @@ def verify(
     readings = check.readings(names, first[0])
     frozen = check.failing(names, first[0], readings)
     for together in _partners(trace, frozen):
-        tied = check.tied(together) if together[0] in frozen else None
+        together = [name for name in together if name in check.trace.groups]
+        tied = check.tied(together) if together and together[0] in frozen else None
         if tied is None:
             continue
         readings = [*readings, *tied]
@@ -168,7 +160,7 @@ class Check:
         """Take the sizes of another trace; what is known about those of the last one is forgotten."""
         self.trace = trace
         self.known: dict[Hashable, str | None] = {}
-        self.last: tuple[Hashable, Said] | None = None
+        self.last: tuple[Hashable, Said | None] | None = None
 
     def difference(
         self, names: Sequence[str], cut: Sizes, readings: Sequence[Reading], training: bool = False
@@ -190,6 +182,8 @@ class Check:
         except Failed as error:
             return f"the cut network fails: {error}"
         masked = self.masked(plan, sizes, training)
+        if masked is None:
+            return "the network takes other means than the traced one"
         if len(sliced.tensors) != len(masked.tensors) or any(
             a.shape != b.shape for a, b in zip(sliced.tensors, masked.tensors)
         ):
@@ -199,8 +193,11 @@ class Check:
             return f"sliced differs from masked by {worst:.2g} of its largest answer"
         return masked.watched.differs(sliced.watched)
 
-    def masked(self, plan: Plan, sizes: Sizes, training: bool = False) -> Said:
-        """What the whole network says when everything a cut drops is zero; the last answer is remembered."""
+    def masked(self, plan: Plan, sizes: Sizes, training: bool = False) -> Said | None:
+        """What the whole network says when everything a cut drops is zero; the last answer is remembered.
+
+        None when it takes means that the trace did not see.
+        """
         key = frozenset(sizes.items()), training
         if self.last is None or self.last[0] != key:
             bound = self.trial.bound(self.model, Slices({}, frozenset()), training)
@@ -211,7 +208,9 @@ class Check:
                 and tensor.is_floating_point()
                 and not name.endswith("running_var")
             }
-            self.last = key, self.trial.run(bound, training, Masked(masks))
+            over = Masked(masks, reductions(self.trace, plan, sizes))
+            said = self.trial.run(bound, training, over)
+            self.last = key, None if over.missed() else said
         return self.last[1]
 
     def asking(self, names: Sequence[str], readings: Sequence[Reading], training: bool) -> Ask:
@@ -246,6 +245,8 @@ class Check:
         plan = outline(self.model, self.trace, [name])
         masked = self.masked(plan, {name: cut.get(name, plan.full[name])}, training)
         whole = self.trial.whole_in(training)
+        if masked is None:
+            return True
         return max(map(_relative, masked.tensors, whole.tensors)) > self.trial.tolerance
 
     def tied(self, names: list[str]) -> list[Reading] | None:
@@ -290,28 +291,50 @@ class Check:
             for reading in found[name]:
                 if self._kind(reading) in known.get(places[name], ()):
                     chosen.setdefault((reading.module, reading.attribute, reading.index), reading)
-        return list(chosen.values())
+        holding = {
+            name: found[name]
+            for name in names
+            if self.trace.groups[name].kind == "heads" and (name not in lacking or known[places[name]])
+        }
+        return [*chosen.values(), *self._counts_of_heads(holding, cut, chosen)]
+
+    def _counts_of_heads(
+        self, found: Mapping[str, list[Reading]], cut: Sizes, chosen: Mapping[Place, Reading]
+    ) -> list[Reading]:
+        """What is called a number of heads and is as many: it follows, even where nothing asks for it."""
+        more: dict[Place, Reading] = {}
+        for name, readings in found.items():
+            for reading in readings:
+                place = reading.module, reading.attribute, reading.index
+                if "head" in reading.attribute and reading.value == self.trace.groups[name].size:
+                    more.setdefault(place, reading)
+        counts = [reading for place, reading in more.items() if place not in chosen]
+        holds = counts and self.difference(list(found), cut, [*chosen.values(), *counts]) is None
+        return counts if holds else []
 
     def _kind(self, reading: Reading) -> Kind:
-        """Integers of one kind are those of one attribute of one class: they follow together."""
-        return type(self.model.get_submodule(reading.module)).__name__, reading.attribute, reading.index
+        """Integers of one kind are those of one attribute of one class about one axis: they follow together."""
+        owner = type(self.model.get_submodule(reading.module)).__name__
+        return owner, reading.attribute, reading.index, reading.tensor, reading.axis
 
     def _smallest_subset(
         self, name: str, cut: Sizes, found: list[Reading], kinds: list[Kind]
     ) -> tuple[Kind, ...]:
         """Kinds of integers under which a group holds: none, all, then subsets by size."""
 
-        def holds(subset: Iterable[Kind]) -> bool:
+        def wrong(subset: Iterable[Kind]) -> str | None:
             followed = [reading for reading in found if self._kind(reading) in subset]
-            return self.difference([name], cut, followed) is None
+            return self.difference([name], cut, followed)
 
-        few = kinds[:MOST_CANDIDATES]
-        ways = chain([(), tuple(kinds)], *(combinations(few, count) for count in range(1, len(few))))
-        for way in ways if kinds else ():
-            if holds(way):
+        if len(kinds) > MOST_CANDIDATES:
+            subsets = _by_progress(kinds, wrong)
+        else:
+            subsets = chain.from_iterable(combinations(kinds, count) for count in range(1, len(kinds)))
+        for way in chain([(), tuple(kinds)], subsets) if kinds else ():
+            if wrong(way) is None:
                 for kind in way:
                     fewer = tuple(other for other in way if other != kind)
-                    way = fewer if holds(fewer) else way
+                    way = fewer if wrong(fewer) is None else way
                 return way
         return ()
 
@@ -322,6 +345,17 @@ class Check:
             (name, axis) for name, axes in plan.extents.items() for axis, extent in enumerate(axes) if extent
         }
         return [r for r in readings if (f"{r.module}.{r.tensor}".lstrip("."), r.axis) in cut]
+
+
+def _by_progress(
+    kinds: Sequence[Kind], wrong: Callable[[Iterable[Kind]], str | None]
+) -> Iterator[tuple[Kind, ...]]:
+    """Subsets of many kinds: larger ones only of those under which something else went wrong than before."""
+    promising: list[tuple[Kind, ...]] = [()]
+    for _ in range(MOST_CANDIDATES):
+        wider = [(*way, kind) for way in promising for kind in kinds if kind not in way]
+        yield from wider
+        promising = [way for way in wider if wrong(way) != wrong(way[:-1])][:2]
 
 
 def mask(tensor: Tensor, plan: Plan, name: str, sizes: Sizes) -> Tensor:
@@ -339,55 +373,6 @@ def mask(tensor: Tensor, plan: Plan, name: str, sizes: Sizes) -> Tensor:
         centre(square, sizes[plan.kernels[name].dim]).fill_(1)
         kept = kept * square
     return kept
-
-
-class Masked(TorchFunctionMode):
-    """Every function sees the stored tensors with zeros where a mask has them, and nothing is copied to stay.
-
-    Norms over an elastic size are taken over the entries that are left.
-
-    Args:
-        masks: by the identity of a stored tensor, ones where an entry is left.
-    """
-
-    def __init__(self, masks: dict[int, Tensor]) -> None:
-        super().__init__()
-        self.masks = masks
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func in ABOUT:
-            return func(*args, **kwargs)
-        last = {F.layer_norm: True, torch.layer_norm: True, F.rms_norm: True, torch.rms_norm: True}
-        if func in last or func in (F.group_norm, torch.group_norm):
-            weight = kwargs.get("weight", args[2] if len(args) > 2 else None)
-            kept = self.masks.get(id(weight))
-            groups = kwargs.get("num_groups", args[1] if len(args) > 1 else 1)
-            if kept is not None and not bool(kept.all()) and (func in last or groups == 1):
-                return _over_live(func, kept.flatten().bool(), -1 if func in last else 1, args, kwargs)
-        return func(*map(self._seen, args), **{name: self._seen(value) for name, value in kwargs.items()})
-
-    def _seen(self, value: Any) -> Any:
-        if isinstance(value, Tensor):
-            kept = self.masks.get(id(value))
-            return value if kept is None else value * kept
-        if type(value) in (tuple, list) and any(isinstance(entry, Tensor) for entry in value):
-            return type(value)(map(self._seen, value))
-        return value
-
-
-def _over_live(func: Any, kept: Tensor, axis: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    where = kept.nonzero().flatten()
-    x = args[0] if args else kwargs["input"]
-
-    def left(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return value.index_select(0, where)
-        return [len(where)] if isinstance(value, tuple | list) else value
-
-    rest = {name: left(value) for name, value in kwargs.items() if name != "input"}
-    out = func(x.index_select(axis, where), *(left(value) for value in args[1:]), **rest)
-    return torch.zeros_like(x).index_copy(axis, where, out)
 
 
 def _macs(trace: Trace) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from supernet.elastic.rules import rule
-from supernet.elastic.trace import Axes, Walk
+from supernet.elastic.walk import Axes, Walk
 
 
 @torch.library.custom_op("supernet_elsewhere::elsewhere", mutates_args=())

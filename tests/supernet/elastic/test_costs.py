@@ -112,8 +112,8 @@ def test_a_peak_counts_views_and_calls_in_place_as_nothing() -> None:
     wide, one = (((1,),), (("w",),)), (((1,),), ((1,),))
     ops = (
         Op("linear", "a", (), (), wide),
-        Op("relu_", "b", (0,), (), wide),
-        Op("view", "", (1,), (), wide),
+        Op("relu_", "b", (0,), (), wide, alias=0),
+        Op("view", "", (1,), (), wide, alias=1),
         Op("linear", "c", (2,), (), one),
         Op("add", "", (3, 3), (), one),
     )

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 import timm
 import torch
 from torch import Tensor, nn
 
+from supernet.elastic import verify as verifying
+from supernet.elastic.elasticise import elasticise
 from supernet.elastic.trace import Trace, trace
 from supernet.elastic.verify import Verdict, verify
 from tests.supernet.elastic.nets import Between, Tokens, images, seeded
@@ -60,3 +63,33 @@ def test_the_network_itself_is_not_touched() -> None:
     assert not verdict(model, images(1, 3, 96, 96)).frozen
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert type(model.blocks[0][0].conv_dw) is nn.Conv2d
+
+
+class Extra(nn.Module):
+    """Attention, and beside it a layer whose width is written in the code."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.extra, self.last = Tokens(), nn.Linear(6, 12), nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.tokens(x) + self.last(self.extra(x).view(2, 5, 12).relu()).mean(1)
+
+
+def test_groups_that_already_move_with_another_one_are_not_tied_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    proposals = [
+        ["tokens.embed.stream", "tokens.blocks.0.heads", "tokens.blocks.1.heads"],
+        ["extra.width", "tokens.blocks.0.heads"],
+    ]
+    monkeypatch.setattr(verifying, "_partners", lambda trace, frozen: iter(proposals))
+    found = verdict(seeded(Extra), images(2, 5, 6))
+    assert list(found.frozen) == ["extra.width"]
+    assert "tokens.blocks.0.heads" not in found.trace.groups
+
+
+@pytest.mark.slow
+def test_a_network_of_mixed_convolutions_is_converted() -> None:
+    supernet = elasticise("mixnet_s", (1, 3, 64, 64))
+    assert supernet.conversion["elastic_parameters"] > 0.9 * supernet.conversion["parameters"]
