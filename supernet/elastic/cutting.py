@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from supernet.elastic.attention import NarrowAttention
 from supernet.elastic.notes import NOTES, notes
 from supernet.elastic.plan import PRESENT, Slices
 from supernet.elastic.references import REGISTERED, Replacing, plain_attributes, reached, storages
@@ -111,7 +112,9 @@ class _Cutting:
         bound = self.binding.memo.get(id(module))
         readings = module.readings if isinstance(module, Variant) else {}
         for name, value in module.__dict__.items():
-            if name in REGISTERED or name in (NOTES, GIVEN) or (readings and name == "readings"):
+            if name in REGISTERED or name in (NOTES, GIVEN):
+                continue
+            if isinstance(module, Variant) and name in ("readings", "passes"):
                 continue
             if name in readings:
                 value = getattr(bound, name)
@@ -175,6 +178,8 @@ def _own(part: Tensor, whole: Tensor) -> Tensor:
 
 def _describe(module: nn.Module) -> None:
     """Set the sizes that PyTorch's own layers keep for printing only to what they now hold."""
+    if type(module) is NarrowAttention and module.fits:
+        module.__class__ = nn.MultiheadAttention  # type: ignore[assignment]
     weight = module._parameters.get("weight")
     if weight is None:
         return

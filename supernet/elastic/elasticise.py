@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from supernet.elastic.caches import empty_caches
 from supernet.elastic.cutting import duplicate
-from supernet.elastic.depth import Stage, stages
+from supernet.elastic.depth import Passed, Stage, candidates, passing, stages
 from supernet.elastic.inputs import Inputs, fitting
 from supernet.elastic.notes import refuse_computed, ties
 from supernet.elastic.outline import plan_of
@@ -144,7 +144,8 @@ class _Conversion:
     ) -> None:
         self.network, self.traced, self.inputs, self.rules = network, traced, inputs, rules
         self.resolutions = resolutions
-        found = stages(traced) if "depth" in rules.dims else []
+        self.passes = self._passes() if "depth" in rules.dims else {}
+        found = stages(traced, self.passes) if self.passes else []
         tied = ties(network)
         self.stages: list[Stage] = [stage for stage in found if not _shares(stage, tied)]
         _check_patterns(rules, traced, self.stages)
@@ -158,6 +159,10 @@ class _Conversion:
 
     def _menu(self) -> Menu:
         return Menu(self.rules, self.traced, self.stages, self.live, self.resolutions)
+
+    def _passes(self) -> dict[str, tuple[Passed, ...] | None]:
+        """Blocks that could be left out, with what they answer then."""
+        return passing(duplicate(self.network).eval(), self.inputs, candidates(self.traced))
 
     def check_resolutions(self) -> None:
         """Make sure that the network takes images of every size it is to choose among."""
@@ -226,6 +231,7 @@ class _Conversion:
             switches=menu.switches,
             transforms=transforms,
             readings=self.verdict.readings,
+            passes=self.passes,
         )
 
     def record(self, verified: bool) -> dict[str, Any]:

@@ -22,6 +22,7 @@ def plan_of(
     switches: Mapping[str, Dim] | None = None,
     transforms: Mapping[str, tuple[tuple[int, str], ...]] | None = None,
     readings: Sequence[Reading] = (),
+    passes: Mapping[str, tuple[int | str | None, ...] | None] | None = None,
 ) -> Plan:
     """The slicing plan in which some groups of a trace follow the choices of a space.
 
@@ -35,6 +36,8 @@ def plan_of(
         switches: path of a module that can be left out to its dim of kind ``present``.
         transforms: name of a weight to the matrices by which its kernel is made smaller.
         readings: integers of modules other than PyTorch's own layers that have to follow.
+        passes: path of a module that can be left out to the inputs that make its answer then, where that
+            is a tuple.
     """
     extents = {
         name: tuple(settled(extent, trace.groups, dims) for extent in axes)
@@ -55,6 +58,7 @@ def plan_of(
         kernels=kernels,
         switches={path: dim.name for path, dim in present.items()},
         readings=(*of_layers(model, cut, kernels), *readings),
+        passes={path: inputs for path, inputs in (passes or {}).items() if inputs and path in present},
     )
 
 

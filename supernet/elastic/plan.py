@@ -148,6 +148,8 @@ class Plan:
         kernels: weight name to how its spatial axes are cropped.
         switches: module path to the ``present`` dim (0 or 1) that says whether it is there.
         readings: integers that follow.
+        passes: for modules among the switches that answer with a tuple: which inputs, by position or name,
+            make it when they are left out.
     """
 
     space: SearchSpace
@@ -156,6 +158,7 @@ class Plan:
     kernels: dict[str, Kernel] = field(default_factory=dict)
     switches: dict[str, str] = field(default_factory=dict)
     readings: tuple[Reading, ...] = ()
+    passes: dict[str, tuple[int | str | None, ...]] = field(default_factory=dict)
     touched: tuple[str, ...] = field(init=False, repr=False, compare=False)
     """Names of the tensors that are cut."""
     matrices: frozenset[str] = field(init=False, repr=False, compare=False)
@@ -345,6 +348,7 @@ class Plan:
             "kernels": {name: [k.dim, [list(t) for t in k.transforms]] for name, k in self.kernels.items()},
             "switches": dict(self.switches),
             "readings": [list(vars(reading).values()) for reading in self.readings],
+            "passes": {path: list(inputs) for path, inputs in self.passes.items()},
         }
 
     @classmethod
@@ -368,6 +372,7 @@ class Plan:
             },
             switches=dict(document["switches"]),
             readings=tuple(Reading(*values) for values in document["readings"]),
+            passes={path: tuple(inputs) for path, inputs in document.get("passes", {}).items()},
         )
 
 

@@ -32,6 +32,8 @@ def of_layers(
 ) -> Iterator[Reading]:
     """The readings of PyTorch's own layers, from which of their tensors are cut."""
     for path, module in model.named_modules():
+        if isinstance(module, nn.MultiheadAttention):
+            yield from _of_attention(path, module, extents)
         name = f"{path}.weight".lstrip(".")
         if name not in extents and name not in kernels:
             continue
@@ -50,6 +52,21 @@ def of_layers(
             yield reading(path, "num_channels", None, module.num_channels, "weight", 0, weight.shape[0])
             if module.num_groups > 1:
                 yield reading(path, "num_groups", None, module.num_groups, "weight", 0, weight.shape[0])
+
+
+def _of_attention(
+    path: str, layer: nn.MultiheadAttention, extents: Mapping[str, tuple[Extent | None, ...]]
+) -> Iterator[Reading]:
+    """Heads follow the rows that make the queries, widths the columns of what makes each of the three."""
+    names = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
+    names = ("in_proj_weight",) * 3 if layer.in_proj_weight is not None else names
+    for name, (attribute, axis) in zip(
+        (names[0], *names), (("num_heads", 0), ("embed_dim", 1), ("kdim", 1), ("vdim", 1))
+    ):
+        cut = extents.get(f"{path}.{name}".lstrip("."))
+        if cut and cut[axis] is not None:
+            size = layer.get_parameter(name).shape[axis]
+            yield reading(path, attribute, None, getattr(layer, attribute), name, axis, size)
 
 
 def _padding(path: str, conv: nn.modules.conv._ConvNd) -> Iterator[Reading]:
@@ -72,9 +89,9 @@ def candidates(model: nn.Module, trace: Trace, group: Group) -> list[Reading]:
         whole = _whole(model, tensor, axis)
         steps = tensor.split(".")
         for level in range(1, LEVELS + 1):
-            path = ".".join(steps[:-level])
-            if not path:
+            if level >= len(steps) + 1:
                 break
+            path = ".".join(steps[:-level])
             module = model.get_submodule(path)
             if type(module).__module__.startswith("torch.nn."):
                 continue

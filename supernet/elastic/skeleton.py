@@ -24,6 +24,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from supernet.elastic.attention import NarrowAttention, narrowed
 from supernet.elastic.notes import Notes, notes
 from supernet.elastic.plan import PRESENT, Plan, Reading, Slices
 from supernet.elastic.references import Replacing
@@ -55,13 +56,18 @@ class Given:
 
 
 class Skippable:
-    """Mixed into the class of a module that can be left out: without it, its first input passes on."""
+    """Mixed into the class of a module that can be left out: without it, inputs pass on.
+
+    Its first one, or a tuple of those that ``passes`` names by position or keyword.
+    """
 
     present: Tensor
+    passes: tuple[int | str | None, ...] | None = None
 
     def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         if self.present.shape[0] == 0:
-            return x
+            given: dict[Any, Any] = {None: None, **kwargs, **dict(enumerate((x, *args)))}
+            return x if self.passes is None else tuple(given[name] for name in self.passes)
         return super().forward(x, *args, **kwargs)  # type: ignore[misc]
 
 
@@ -94,6 +100,9 @@ def _reader(attribute: str) -> property:
             for step in path:
                 owner = getattr(owner, step)
             now = reading.at(getattr(owner, name).shape[reading.axis])
+            if isinstance(self, NarrowAttention) and isinstance(now, int):
+                # PyTorch compares it only to pick a faster way to the same answer: no size to watch.
+                now = int(now)
             stored = (
                 now
                 if reading.index is None
@@ -122,9 +131,12 @@ def make_elastic(largest: nn.Module, plan: Plan) -> nn.Module:
         module = largest.get_submodule(path)
         if path in plan.switches and PRESENT not in module._buffers:
             module.register_buffer(PRESENT, torch.ones(1), persistent=False)
+        if plan.passes.get(path) is not None:
+            module.passes = plan.passes[path]  # type: ignore[assignment]
         attributes = tuple(sorted(readings[path]))
         module.readings = {name: tuple(readings[path][name]) for name in attributes}  # type: ignore[assignment]
-        module.__class__ = _variant(type(module), attributes, path in plan.switches)  # type: ignore[arg-type]
+        plain = narrowed(type(module))
+        module.__class__ = _variant(plain, attributes, path in plan.switches)  # type: ignore[arg-type]
     return largest
 
 
