@@ -30,8 +30,12 @@ How a plain network becomes one (`elasticise` is the road, the others its stages
 - `elasticise`: the road itself
 - `caches`: dictionaries that a network fills as it runs, emptied before it is made elastic
 - `trace`: the exported graph: every call, with its sizes in terms of groups
+- `answers`: what a network promises among all it returns
+- `walk`: what is known about every result while the graph is walked
 - `rules`: what each aten op does to the axes of its inputs
+- `rules_product`: the same for ops that multiply, and how often they do
 - `rules_shape`: the same for ops that only move entries
+- `counting`: which ops multiply nothing, and what is unknown
 - `groups`: which sizes have to change together: a union-find over factored axes
 - `depth`: blocks that can be left out, found in the graph
 - `readings`: integers in modules that a slice would contradict (``groups``, ``num_heads``)
@@ -43,6 +47,8 @@ How a plain network becomes one (`elasticise` is the road, the others its stages
 - `decisions`: comparisons of sizes that would go otherwise in some subnet, and what to fix so that none does
 - `visible`: which groups the answer depends on, from one gradient
 - `failing`: which of many groups fail that check, found with few runs of it
+- `live`: norms and means of the masked network, over the entries that are left
+- `attention`: PyTorch's attention layer with fewer heads than its width is made of
 - `reorder`: important units first, as a prefix is what a narrow subnet keeps
 - `translate`: the traced calls in the sizes of the plan, which is what costs are computed from
 """
