@@ -30,6 +30,7 @@ How a plain network becomes one (`elasticise` is the road, the others its stages
 - `elasticise`: the road itself
 - `caches`: dictionaries that a network fills as it runs, emptied before it is made elastic
 - `trace`: the exported graph: every call, with its sizes in terms of groups
+- `exporting`: the exported graph, or why there is none
 - `answers`: what a network promises among all it returns
 - `walk`: what is known about every result while the graph is walked
 - `rules`: what each aten op does to the axes of its inputs

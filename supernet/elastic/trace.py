@@ -6,24 +6,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 
 import torch
 from torch import Tensor, nn
-from torch.export import ExportedProgram
 from torch.fx import Node
 
 from supernet.elastic import counting, rules
-from supernet.elastic.answers import answers
-from supernet.elastic.cutting import duplicate
+from supernet.elastic.exporting import answering, exported, first_line
 from supernet.elastic.groups import Axis, Unit, axis_size, compressed, fresh, units
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.notes import ties
-from supernet.elastic.plan import Extent, Slices
-from supernet.elastic.skeleton import bind
+from supernet.elastic.plan import Extent
 from supernet.elastic.trial import training_inputs, without_drops
 from supernet.elastic.walk import Walk, alias_of, module_of, modules_of, op_name, sequences_of
 from supernet.errors import ConversionError, did_you_mean
@@ -215,7 +211,7 @@ def trace(
             can not trace it.
     """
     inputs = Inputs.of(example)
-    walked = Walk(_export(model, inputs), ties(model), strict=strict)
+    walked = Walk(exported(model, inputs), ties(model), strict=strict)
     for node in walked.nodes:
         rules.apply(walked, node)
     if training and walked.unread:
@@ -225,13 +221,13 @@ def trace(
 
 def _follow_training(walked: Walk, model: nn.Module, inputs: Inputs) -> None:
     """Let what training runs say which sizes move together, too; what neither reads stays whole."""
-    trained = without_drops(_answering(model, training=True))
+    trained = without_drops(answering(model, training=True))
     batch = training_inputs(inputs)
     why = "neither evaluation nor training reads it"
     try:
         program = torch.export.export(trained, batch.args, dict(batch.kwargs), strict=False)
     except Exception as error:  # torch.export passes on whatever the traced code raises
-        why = f"evaluation does not read it, and training can not be traced: {_first_line(error)}"
+        why = f"evaluation does not read it, and training can not be traced: {first_line(error)}"
     else:
         walk = Walk(program, ties(model), walked, strict=walked.strict)
         for node in walk.nodes:
@@ -240,58 +236,6 @@ def _follow_training(walked: Walk, model: nn.Module, inputs: Inputs) -> None:
         if name not in walked.stored:
             walked.stored[name] = tuple(fresh(size) for size in shape)
             rules.freeze_all(walked.stored[name], why)
-
-
-def _answering(model: nn.Module, training: bool) -> nn.Module:
-    """The network, its weights shared, with nothing but the tensors of its answer."""
-    shared = bind(model, Slices({}, frozenset()), training=training, own=True)
-    shared.register_forward_hook(lambda module, given, outputs: answers(outputs))
-    return shared
-
-
-def _export(model: nn.Module, example: Inputs) -> ExportedProgram:
-    """The exported network; its weights are not copied, and it only runs for real to say why that fails."""
-    shared = _answering(model, training=False)
-    failed: Exception | None = None
-    try:
-        program = torch.export.export(shared, example.args, dict(example.kwargs), strict=False)
-        if any(
-            isinstance(node.meta.get("val"), Tensor) for node in program.graph.output_node().all_input_nodes
-        ):
-            return program
-    except Exception as error:  # torch.export passes on whatever the traced code raises
-        failed = error
-    with does_not_run(model, example), torch.no_grad():
-        outputs = example.call(duplicate(model).eval())
-    if not answers(outputs):
-        raise ConversionError(
-            f"{type(model).__name__} answers with {type(outputs).__name__}, which holds no tensor; "
-            f"wrap it in a module that returns the tensors"
-        )
-    raise ConversionError(
-        f"{type(model).__name__} can not be made elastic: torch.export does not trace it with an example "
-        f"{example}: {type(failed).__name__}: {_first_line(failed) if failed else ''}"
-    ) from failed
-
-
-@contextmanager
-def does_not_run(model: nn.Module, example: Inputs) -> Iterator[None]:
-    """What a network raises when it is run on an example, as an error that says so.
-
-    Raises:
-        ConversionError: instead of what was raised.
-    """
-    try:
-        yield
-    except (RuntimeError, ValueError, AssertionError, TypeError, IndexError) as error:
-        raise ConversionError(
-            f"{type(model).__name__} does not run on the example {example}: {_first_line(error)}; "
-            f"give one it takes, batch first"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0]
 
 
 @dataclass
