@@ -122,13 +122,7 @@ class _Cutting:
                 value = {key: value[key] for key in keys if key in value}
             elif name in self.caches.get(prefix[:-1], {}):
                 value = {}
-            try:
-                copy.__dict__[name] = self.replaced(value)
-            except ConversionError as error:
-                raise ConversionError(
-                    f"{prefix + name!r} can not be cut out: {error}; "
-                    f"keep modules and tensors in registered attributes, e.g. an nn.ModuleList"
-                ) from error
+            copy.__dict__[name] = self.replaced.attribute(prefix + name, value)
         copy.__dict__["_non_persistent_buffers_set"] = copy._non_persistent_buffers_set - {PRESENT}
 
     def _unregistered(self, module: nn.Module) -> nn.Module:

@@ -11,6 +11,7 @@ import copy
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -31,7 +32,7 @@ REGISTERED = frozenset(("_parameters", "_buffers", "_modules"))
 
 def parts(value: Any) -> Iterator[Any]:
     """What a plain value holds directly: entries, attributes, what a function or method closes over."""
-    if isinstance(value, (*ATOMS, Tensor, nn.Module)):
+    if isinstance(value, Tensor | nn.Module) or _is_atom(value):
         return
     if isinstance(value, dict):
         yield from value.values()
@@ -66,7 +67,7 @@ def reached(value: Any, clean: set[int] | None = None) -> list[nn.Module | Tenso
         one = waiting.pop()
         if isinstance(one, Tensor | nn.Module):
             found.append(one)
-        elif not isinstance(one, ATOMS) and id(one) not in seen and id(one) not in clean:
+        elif not _is_atom(one) and id(one) not in seen and id(one) not in clean:
             seen[id(one)] = one
             waiting += parts(one)
     if not found:
@@ -77,7 +78,7 @@ def reached(value: Any, clean: set[int] | None = None) -> list[nn.Module | Tenso
 def plain_attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
     """The attributes of a module other than its parameters, buffers and submodules."""
     for name, value in module.__dict__.items():
-        if name not in REGISTERED and not isinstance(value, ATOMS):
+        if name not in REGISTERED and not _is_atom(value):
             yield name, value
 
 
@@ -109,7 +110,7 @@ class Replacing:
         Raises:
             ConversionError: when it holds a module or tensor and can not be rebuilt.
         """
-        if isinstance(value, ATOMS):
+        if _is_atom(value):
             return value
         if id(value) in self.known:
             return self.known[id(value)]
@@ -120,6 +121,20 @@ class Replacing:
         if not self.own and not reached(value):
             return value
         return self._rebuilt(value)
+
+    def attribute(self, name: str, value: Any) -> Any:
+        """The value of an attribute, replaced.
+
+        Raises:
+            ConversionError: as above, with the name.
+        """
+        try:
+            return self(value)
+        except ConversionError as error:
+            raise ConversionError(
+                f"{name!r} can not follow a copy of the network: {error}; "
+                f"keep modules and tensors in registered attributes, e.g. an nn.ModuleList"
+            ) from error
 
     def _enter(self, value: Any, replacement: Any) -> Any:
         self._alive.append(value)
@@ -207,10 +222,18 @@ def _attributes(value: Any) -> dict[str, Any]:
     out = dict(getattr(value, "__dict__", None) or {})
     for cls in type(value).__mro__:
         slots = cls.__dict__.get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if name not in ("__dict__", "__weakref__") and hasattr(value, name):
-                out[name] = getattr(value, name)
+        for name in {slots} if isinstance(slots, str) else {*slots} - {"__dict__", "__weakref__"}:
+            # Asked of the class: an object may answer to any name.
+            with suppress(AttributeError, KeyError):
+                out[name] = cls.__dict__[name].__get__(value)
     return out
+
+
+def _is_atom(value: Any) -> bool:
+    """Whether a value leads nowhere: a constant, or a part of PyTorch itself."""
+    if isinstance(value, Tensor | nn.Module):
+        return False
+    return isinstance(value, ATOMS) or type(value).__module__.startswith("torch._")
 
 
 def _content(cell: CellType) -> Any:

@@ -292,7 +292,7 @@ class Binding:
                 original = module.get_submodule(path).__dict__
                 for name in attributes:
                     if not (again and name.endswith("_hooks")):
-                        one.__dict__[name] = replaced(original[name])
+                        one.__dict__[name] = replaced.attribute(f"{path}.{name}".lstrip("."), original[name])
 
     def _unregistered(self, module: nn.Module) -> nn.Module:
         """A copy of a module that is only kept in a plain attribute, and holds some of the tree itself."""
