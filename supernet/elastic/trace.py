@@ -275,12 +275,15 @@ class _Names:
             frozenset(path for node in walk.nodes for path in sequences_of(node)),
         )
 
+    def _may_change(self, factor: int | str) -> bool:
+        return isinstance(factor, str) and self.groups[factor].frozen is None
+
     def _reductions(self) -> tuple[Reduction, ...]:
         found = []
         for reduced in self.walk.reduced:
             extents = tuple(self._extent(reduced.source[dim]) for dim in reduced.dims)
             shape = tuple(map(axis_size, reduced.source))
-            if any(isinstance(f, str) for extent in extents for run in extent for f in run):
+            if any(self._may_change(factor) for extent in extents for run in extent for factor in run):
                 found.append(Reduction(op_name(reduced.node), shape, reduced.dims, extents))
         return tuple(found)
 
