@@ -57,8 +57,13 @@ class Masked(TorchFunctionMode):
         self.times: defaultdict[Key, int] = defaultdict(int)
 
     def missed(self) -> list[Key]:
-        """The traced reductions that were not run as often as they were traced."""
-        return [key for key, lines in self.left.items() if self.times[key] != len(lines)]
+        """The traced reductions over something that is cut which were not run as often as they were traced."""
+        return [
+            key
+            for key, calls in self.left.items()
+            if self.times[key] != len(calls)
+            and not all(bool(line.all()) for lines in calls for line in lines)
+        ]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
