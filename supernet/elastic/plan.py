@@ -248,6 +248,7 @@ class Plan:
         steps: dict[tuple[str, ...], list[_Step]] = {}
 
         def note(name: str, step: _Step) -> None:
+            """File a step under the module it is done to."""
             steps.setdefault(tuple(name.split(".")[:-1]), []).append(step)
 
         for name in self._marks(absent):
@@ -275,6 +276,7 @@ class Plan:
         copies: list[str] = []
 
         def stored(name: str) -> Tensor:
+            """The whole parameter or buffer of that name."""
             return largest.get_parameter(name)
 
         for path, steps in recipe.steps:

@@ -188,7 +188,9 @@ class Replacing:
         if not holds and not hasattr(value, "__dict__"):
             return value
         try:
-            out = copy.copy(value)
+            # where a class says itself how it is copied it may forbid the other way, as the ops of torch.ops do
+            own_way = not holds and hasattr(type(value), "__deepcopy__")
+            out = copy.deepcopy(value) if own_way else copy.copy(value)
         except Exception as error:  # whatever a foreign class raises when it is copied
             if not holds:
                 return value
@@ -202,6 +204,8 @@ class Replacing:
                 )
             return value
         self._enter(value, out)
+        if own_way:
+            return out
         for name, entry in _attributes(value).items():
             if (new := self(entry)) is not entry:
                 object.__setattr__(out, name, new)

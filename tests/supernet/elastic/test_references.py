@@ -118,6 +118,22 @@ def test_a_hook_that_holds_its_module_holds_that_of_the_copy() -> None:
     assert alone(x).abs().max() < 50
 
 
+@pytest.mark.parametrize("op", [torch.ops.aten.relu, torch.ops.aten.relu.default, torch.relu])
+def test_an_op_that_a_module_keeps_is_the_same_op_in_every_copy(op: Callable[[Tensor], Tensor]) -> None:
+    class Keeps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last, self.op = nn.Linear(6, 32), nn.Linear(32, 5), op
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(self.op(self.first(x)))
+
+    net, x = elasticise(seeded(Keeps), (2, 6)), images(3, 6)
+    alone = net.extract(net.space.smallest())
+    assert alone.op is op
+    torch.testing.assert_close(net(x, net.space.smallest()), alone(x), rtol=0, atol=0)
+
+
 def test_what_can_not_be_copied_is_named() -> None:
     class Stubborn:
         def __init__(self, module: nn.Module) -> None:
