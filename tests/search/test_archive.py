@@ -87,6 +87,9 @@ def test_an_archive_of_other_objectives_is_refused(tmp_path: Path) -> None:
     in_seconds = Objective("latency", "s", "min", synthetic.latency_ms)
     with pytest.raises(StateError, match="objectives"):
         Archive(_recorded(tmp_path / "a"), SPACE, [TWO[0], in_seconds])
+    slow_is_good = Objective("latency", "ms", "max", synthetic.latency_ms)
+    with pytest.raises(StateError, match="objectives"):
+        Archive(tmp_path / "a", SPACE, [TWO[0], slow_is_good])
 
 
 def test_an_archive_of_other_weights_is_refused(tmp_path: Path) -> None:
