@@ -95,6 +95,10 @@ def test_an_archive_of_other_objectives_is_refused(tmp_path: Path) -> None:
 def test_an_archive_of_other_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="subject"):
         Archive(_recorded(tmp_path / "a"), SPACE, TWO, {"weights": "0123"})
+    with Archive(tmp_path / "b", SPACE, TWO, {"weights": "0123"}):
+        pass
+    with pytest.raises(StateError, match="subject"):
+        Archive(tmp_path / "b", SPACE, TWO, {"weights": "4567"})
 
 
 def test_a_file_that_is_no_archive_is_left_alone(tmp_path: Path) -> None:
