@@ -23,9 +23,9 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -39,10 +39,25 @@ from supernet.errors import ConfigError, SupernetError, did_you_mean
 from supernet.lines import LineFile
 
 ROOT = Path(__file__).resolve().parents[1]
-DECLARED = Path(__file__).with_suffix(".toml")
+DECLARED, WARM = Path(__file__).with_suffix(".toml"), Path(__file__).with_name("warm.py")
 WORKERS = 2
-PATIENCE = 20
-"""Seconds by the clock for each second of processor time a test run may take, before it is given up."""
+LIBRARIES = (
+    *("torch", "torch.onnx", "torch.export", "torch.utils.flop_counter", "torchvision", "timm", "timm.optim"),
+    *(
+        "numpy",
+        "scipy.stats",
+        "sklearn.datasets",
+        "sklearn.linear_model",
+        "networkx",
+        "msgspec",
+        "safetensors.torch",
+    ),
+    *("pymoo.algorithms.moo.nsga2", "pymoo.indicators.hv", "onnx", "onnx_ir", "onnxruntime", "onnxscript"),
+    *("matplotlib.figure", "typer.testing", "rich.table", "PIL.Image"),
+)
+"""What takes seconds to import, and is imported once."""
+BY_THE_CLOCK = 20
+"""Seconds by the clock for each second of processor time that a run of tests may take."""
 
 Outcome = Literal["caught", "survived", "timed_out"]
 
@@ -169,7 +184,8 @@ def tried(
     journal: Path | None = None,
     *,
     everything: bool = True,
-) -> Iterable[Trial]:
+    libraries: Sequence[str] = LIBRARIES,
+) -> Iterator[Trial]:
     """Every fault in turn, as their tests end.
 
     Args:
@@ -178,6 +194,7 @@ def tried(
         cpu_seconds: processor time of one run of tests, at most.
         journal: what an earlier run found out on the same tree, and where this one goes on.
         everything: whether the rest of the package's tests runs where the likeliest find nothing.
+        libraries: to import before the first test; what is not installed is left out.
 
     Raises:
         ConfigError: for a fault that does not fit the code.
@@ -187,32 +204,30 @@ def tried(
     for mutant in mutants.values():
         mutant.applied(root)
     known: dict[str, Trial] = {}
-    with TemporaryDirectory(prefix="mutants-") as place:
-        clean = copied(root, Path(place) / "clean")
-        heading = {"tree": digest(clean)}
-        lines = (
-            LineFile(journal, heading, _reader(mutants, known), what="journal of faults") if journal else None
-        )
-        with lines or nullcontext():
-            yield from known.values()
-            due = {name: mutant for name, mutant in mutants.items() if name not in known}
-            if not due:
-                return
-            _check_clean(
-                clean, sorted({test for mutant in due.values() for test in mutant.tests}), cpu_seconds
+    with TemporaryDirectory(prefix="mutants-") as place, ExitStack() as stack:
+        first = copied(root, Path(place) / "tree0")
+        lines: LineFile | None = None
+        if journal is not None:
+            read = _reader(mutants, known)
+            lines = stack.enter_context(
+                LineFile(journal, {"tree": digest(first)}, read, what="journal of faults")
             )
-            trees = SimpleQueue[Path]()
-            for i in range(WORKERS):
-                trees.put(Path(shutil.copytree(clean, Path(place) / f"tree{i}")))
-            with ThreadPoolExecutor(WORKERS) as pool:
-                jobs = [
-                    pool.submit(_try, *pair, trees, clean, cpu_seconds, everything) for pair in due.items()
-                ]
-                for job in as_completed(jobs):
-                    trial = job.result()
-                    if lines:
-                        lines.append(asdict(trial) | {"fault": _print(mutants[trial.name])})
-                    yield trial
+        yield from known.values()
+        due = {name: mutant for name, mutant in mutants.items() if name not in known}
+        if not due:
+            return
+        others = [shutil.copytree(first, first.with_name(f"tree{i}")) for i in range(1, WORKERS)]
+        free = SimpleQueue[Tree]()
+        for path in (first, *others):
+            free.put(stack.enter_context(Tree(path, cpu_seconds, libraries)))
+        pool = stack.enter_context(ThreadPoolExecutor(WORKERS))
+        _check_likeliest(due.values(), free, pool)
+        jobs = [pool.submit(_try, name, mutant, free, everything) for name, mutant in due.items()]
+        for job in as_completed(jobs):
+            trial = job.result()
+            if lines is not None:
+                lines.append(asdict(trial) | {"fault": _print(mutants[trial.name])})
+            yield trial
 
 
 def _reader(mutants: Mapping[str, Mutant], known: dict[str, Trial]) -> Any:
@@ -255,88 +270,127 @@ def digest(tree: Path) -> str:
     return found.hexdigest()
 
 
-def _try(
-    name: str, mutant: Mutant, trees: SimpleQueue[Path], clean: Path, cpu_seconds: int, everything: bool
-) -> Trial:
-    tree, start = trees.get(), time.monotonic()
-    path = tree / mutant.file
-    before, stamp = path.read_bytes(), path.stat()
+def _check_likeliest(mutants: Iterable[Mutant], free: SimpleQueue[Tree], pool: Executor) -> None:
+    """Make sure that the likeliest tests pass without any fault, or their failing would say nothing."""
+
+    def check(tests: Sequence[str]) -> None:
+        """Run some on a tree that is free."""
+        tree = free.get()
+        try:
+            tree.check(tests)
+        finally:
+            free.put(tree)
+
+    tests = sorted({test for mutant in mutants for test in mutant.tests})
+    # Of a file that is run whole, its single tests are run with it.
+    whole = [test for test in tests if "::" not in test or test.partition("::")[0] not in tests]
+    list(pool.map(check, filter(None, (whole[i::WORKERS] for i in range(WORKERS)))))
+
+
+def _try(name: str, mutant: Mutant, free: SimpleQueue[Tree], everything: bool) -> Trial:
+    tree, start = free.get(), time.monotonic()
     try:
-        path.write_text(mutant.applied(tree), encoding="utf-8")
-        outcome, by = tested(tree, mutant.tests, cpu_seconds)
-        if outcome == "survived" and everything:
-            outcome, by = tested(tree, [mutant.rest], cpu_seconds, without=mutant.tests)
-            if outcome == "caught":
-                _check_clean(clean, [by], cpu_seconds)
+        with tree.broken(mutant):
+            outcome, by = tree.tested(mutant.tests)
+            likely = outcome != "survived"
+            if not likely and everything:
+                outcome, by = tree.tested([mutant.rest], without=mutant.tests)
+        if not likely and outcome == "caught":
+            tree.check([by])
     finally:
-        path.write_bytes(before)
-        # The compiled file beside it is of that moment, and holds again.
-        os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-        trees.put(tree)
+        free.put(tree)
     return Trial(name, outcome, by, round(time.monotonic() - start, 1))
 
 
-def _check_clean(clean: Path, tests: Sequence[str], cpu_seconds: int) -> None:
-    outcome, by = tested(clean, tests, 10 * cpu_seconds)
-    if outcome != "survived":
-        raise SupernetError(f"{by or 'a test'} fails or takes too long without any fault; mend that first")
+class Tree:
+    """A copy of the working tree to put faults into, beside a process that has imported the libraries.
 
+    A context manager, which ends that process.
 
-def tested(
-    tree: Path, tests: Sequence[str], cpu_seconds: int, without: Sequence[str] = ()
-) -> tuple[Outcome, str]:
-    """Run quick tests in a tree until one fails, and say which.
-
-    Raises:
-        SupernetError: when pytest could not run them at all.
+    Args:
+        path: of the copy.
+        cpu_seconds: processor time of one run of tests, at most.
+        libraries: to import.
     """
-    words = [
-        "-x",
-        "-q",
-        "-n",
-        "0",
-        "-m",
-        "not slow",
-        "-p",
-        "no:cacheprovider",
-    ]
-    words += [f"--basetemp={tree}.tests", *(f"--deselect={test}" for test in without), *tests]
-    limited = [
-        "sh",
-        "-c",
-        'ulimit -t "$0"; exec "$@"',
-        str(cpu_seconds),
-        sys.executable,
-        "-m",
-        "pytest",
-        *words,
-    ]
-    settings = {
-        "PYTHONPATH": str(tree),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
-        "COLUMNS": "200",
-    }
-    process = subprocess.Popen(
-        limited, cwd=tree, env=os.environ | settings, text=True, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    try:
-        said, _ = process.communicate(timeout=PATIENCE * cpu_seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return "timed_out", ""
-    if process.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
-        return "timed_out", ""
-    if process.returncode == 0:
-        return "survived", ""
-    failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", said, re.MULTILINE)
-    if process.returncode == 1 and failed:
-        return "caught", failed[0]
-    raise SupernetError(
-        f"pytest cannot run {' '.join(tests)} (it ends with {process.returncode}):\n{said[-2000:]}"
-    )
+
+    def __init__(self, path: Path, cpu_seconds: int, libraries: Sequence[str]) -> None:
+        self.path, self.cpu_seconds = path, cpu_seconds
+        settings = {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+        self._process = subprocess.Popen(
+            [sys.executable, str(WARM), *libraries],
+            cwd=path, env=os.environ | settings, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+
+    def __enter__(self) -> Tree:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.terminate()
+        self._process.wait()
+
+    @contextmanager
+    def broken(self, mutant: Mutant) -> Iterator[None]:
+        """The fault is in the tree for as long as the block lasts."""
+        path = self.path / mutant.file
+        before, stamp = path.read_bytes(), path.stat()
+        try:
+            path.write_text(mutant.applied(self.path), encoding="utf-8")
+            yield
+        finally:
+            path.write_bytes(before)
+            # The compiled file beside it is of that moment, and holds again.
+            os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+
+    def check(self, tests: Sequence[str]) -> None:
+        """Make sure that tests pass.
+
+        Raises:
+            SupernetError: naming the one that fails.
+        """
+        outcome, by = self.tested(tests, patience=10)
+        if outcome != "survived":
+            raise SupernetError(
+                f"{by or 'a test'} fails or takes too long without any fault; mend that first"
+            )
+
+    def tested(
+        self, tests: Sequence[str], *, without: Sequence[str] = (), patience: int = 1
+    ) -> tuple[Outcome, str]:
+        """Run quick tests until one fails, and say which.
+
+        Args:
+            tests: files, folders or single tests.
+            without: those of them that do not run.
+            patience: how many times the usual processor time they may take.
+
+        Raises:
+            SupernetError: when pytest could not run them at all.
+        """
+        said = self.path.with_suffix(".said")
+        words = ["-x", "-q", "-n", "0", "-m", "not slow", "-p", "no:cacheprovider"]
+        words += [f"--basetemp={self.path}.tests", *(f"--deselect={test}" for test in without), *tests]
+        run = {
+            "tree": str(self.path),
+            "words": words,
+            "said": str(said),
+            "cpu_seconds": self.cpu_seconds * patience,
+            "seconds": self.cpu_seconds * patience * BY_THE_CLOCK,
+        }
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps(run) + "\n")
+        self._process.stdin.flush()
+        status = int(self._process.stdout.readline())
+        if status in (-signal.SIGXCPU, -signal.SIGKILL):
+            return "timed_out", ""
+        if status == 0:
+            return "survived", ""
+        text = said.read_text(encoding="utf-8", errors="replace")
+        failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", text, re.MULTILINE)
+        if status == 1 and failed:
+            return "caught", failed[0]
+        raise SupernetError(f"pytest cannot run {' '.join(tests)} (it ends with {status}):\n{text[-2000:]}")
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def outcomes(faults: Mapping[str, Mutant], tree: Path, journal: Path | None = None) -> dict[str, Trial]:
-    return {trial.name: trial for trial in tried(faults, tree, 5, journal)}
+    return {trial.name: trial for trial in tried(faults, tree, 5, journal, libraries=())}
 
 
 def test_a_fault_is_caught_by_a_test_that_fails_and_survives_where_none_does(tree: Path) -> None:
