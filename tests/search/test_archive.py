@@ -35,6 +35,7 @@ def test_a_later_line_replaces_an_earlier_one(tmp_path: Path) -> None:
     path = _recorded(tmp_path / "a")
     with Archive(path, SPACE, TWO) as archive:
         archive.record(GENES, np.array([3.0, 2.0]))
+        assert archive.row(GENES).tolist() == [3.0, 2.0]
     with Archive(path, SPACE, TWO) as archive:
         assert len(archive) == 2
         assert archive.row(GENES).tolist() == [3.0, 2.0]
