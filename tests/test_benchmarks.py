@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 FIGURES = {
+    "mutants": {"tried", "caught", "share"},
     "costs": {"architectures_per_second", "mismatches"},
     "coverage": {"models", "converted", "wrong", "well_covered", "median_seconds"},
     "step_overhead": {

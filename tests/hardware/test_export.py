@@ -36,6 +36,19 @@ def test_onnx_runtime_agrees_with_pytorch_at_three_batch_sizes(subnet: nn.Module
     assert parity.batches == (1, 2, 5)
 
 
+def test_the_difference_is_that_of_the_largest_output_of_any_batch(tmp_path: Path) -> None:
+    two, other = nn.Linear(3, 1, bias=False).eval(), nn.Linear(3, 1, bias=False).eval()
+    nn.init.constant_(two.weight, 2.0)
+    nn.init.constant_(other.weight, 1.5)
+    file = export_onnx(two, torch.zeros(2, 3), tmp_path / "x.onnx").path
+    noise = torch.Generator().manual_seed(0)
+    sums = [torch.randn(batch, 3, generator=noise).sum(1).abs().max().item() for batch in (5, 1)]
+    assert sums[0] > 2 * sums[1]
+    parity = check_onnx(file, other, torch.zeros(2, 3), batches=(5, 1))
+    assert parity.max_abs == pytest.approx(0.5 * max(sums))
+    assert parity.max_relative == pytest.approx(0.5 / 1.5)
+
+
 def test_the_file_holds_the_weights_of_the_subnet_and_no_more(subnet: nn.Module, exported: OnnxFile) -> None:
     # The exporter folds a batch norm into the weight before it, which leaves one bias per channel.
     norms = [module for module in subnet.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -85,6 +98,15 @@ def test_the_weight_hash_sees_every_byte_and_no_order() -> None:
     with torch.no_grad():
         net[1].running_mean[0] += 1e-6
     assert weight_hash(net) != before
+    square = nn.Bilinear(2, 2, 2)
+    renamed = nn.Module()
+    for name, parameter in (("bias", square.bias), ("weights", square.weight)):
+        renamed.register_parameter(name, parameter)
+    assert weight_hash(renamed) != weight_hash(square)
+    flat = nn.Module()
+    flat.register_parameter("weight", nn.Parameter(square.weight.detach().view(4, 2)))
+    flat.register_parameter("bias", square.bias)
+    assert weight_hash(flat) != weight_hash(square)
 
 
 def test_a_network_in_training_mode_is_refused(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from torch import nn
 
-from hardware.bursts import half_width
+from hardware.bursts import _window, half_width, next_window
 from hardware.errors import DeviceError
+from hardware.journal import Burst, Journal, Window
 from hardware.measurement import Profile
 from hardware.options import DeviceOptions, ProfileOptions
 from hardware.profiler import profile
@@ -130,6 +131,54 @@ def test_a_damaged_profile_says_what_to_do(tmp_path: Path) -> None:
         Profile.load(tmp_path / "profile.json")
     with pytest.raises(StateError, match="no profile can be read"):
         Profile.load(tmp_path / "missing.json")
+
+
+class _Scripted:
+    """Calls that take what a script says, in nanoseconds."""
+
+    def __init__(self, *bursts: list[int]) -> None:
+        self.bursts = iter(bursts)
+
+    def burst(self, calls: int) -> list[int]:
+        return next(self.bursts)
+
+
+def test_a_ratio_is_to_the_reference_before_and_after_it() -> None:
+    slower = Window(
+        "first", 0, 0, Burst.of([100] * 4), Burst.of([300] * 4), {"a": Burst.of([400] * 4)}, 1, 0.0, "", 0.0
+    )
+    assert slower.ratio("a") == pytest.approx(2.0)
+    assert slower.drift == pytest.approx(2.0)
+
+
+def test_leading_calls_do_not_count_and_the_calmest_attempt_is_kept() -> None:
+    options = ProfileOptions(burst=4, drop=2, drift=0.05)
+    cold = [9_000_000, 8_000_000]
+    reference = _Scripted(*([*cold, ns, ns] for ns in (100, 200, 100, 110, 100, 150)))
+    network = _Scripted(*([*cold, ns, ns] for ns in (400, 500, 600)))
+    window = _window("first", 0, 0, {"a": network}, reference, options)
+    assert (window.before.p50, window.after.p50) == (100 / 1e6, 110 / 1e6)
+    assert window.bursts["a"] == Burst(*[500 / 1e6] * 4, calls=2)
+    assert window.attempts == 3
+
+
+def test_a_network_is_timed_until_its_interval_is_narrow_or_the_time_is_over(tmp_path: Path) -> None:
+    options = ProfileOptions(window=2, rounds=2, spread=0.05)
+    known = Burst.of([1000])
+
+    def due(second: int, seconds: float) -> list[str] | None:
+        """Who is measured after two rounds of a second each, in which a restless network took 1,000 and ``second``."""
+        with Journal(tmp_path / f"{second}", {"space": "s"}) as journal:
+            for number, restless in enumerate((1000, second)):
+                bursts = {"calm": Burst.of([1000 + number]), "restless": Burst.of([restless])}
+                if len(journal.windows) == number:
+                    journal.add(Window("first", number, 0, known, known, bursts, 1, 1.0, "", 0.0))
+            found = next_window(journal, "first", ["calm", "restless"], options, seconds)
+        return None if found is None else found[2]
+
+    assert due(2000, seconds=3.0) == ["restless"]
+    assert due(2000, seconds=1.5) is None
+    assert due(1001, seconds=3.0) is None
 
 
 def test_one_disturbed_burst_does_not_widen_the_interval() -> None:

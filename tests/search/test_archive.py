@@ -35,6 +35,7 @@ def test_a_later_line_replaces_an_earlier_one(tmp_path: Path) -> None:
     path = _recorded(tmp_path / "a")
     with Archive(path, SPACE, TWO) as archive:
         archive.record(GENES, np.array([3.0, 2.0]))
+        assert archive.row(GENES).tolist() == [3.0, 2.0]
     with Archive(path, SPACE, TWO) as archive:
         assert len(archive) == 2
         assert archive.row(GENES).tolist() == [3.0, 2.0]
@@ -87,11 +88,18 @@ def test_an_archive_of_other_objectives_is_refused(tmp_path: Path) -> None:
     in_seconds = Objective("latency", "s", "min", synthetic.latency_ms)
     with pytest.raises(StateError, match="objectives"):
         Archive(_recorded(tmp_path / "a"), SPACE, [TWO[0], in_seconds])
+    slow_is_good = Objective("latency", "ms", "max", synthetic.latency_ms)
+    with pytest.raises(StateError, match="objectives"):
+        Archive(tmp_path / "a", SPACE, [TWO[0], slow_is_good])
 
 
 def test_an_archive_of_other_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="subject"):
         Archive(_recorded(tmp_path / "a"), SPACE, TWO, {"weights": "0123"})
+    with Archive(tmp_path / "b", SPACE, TWO, {"weights": "0123"}):
+        pass
+    with pytest.raises(StateError, match="subject"):
+        Archive(tmp_path / "b", SPACE, TWO, {"weights": "4567"})
 
 
 def test_a_file_that_is_no_archive_is_left_alone(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from supernet.calibrate import Calibrator, calibrate
+from supernet.elastic.elasticise import elasticise
 from supernet.errors import DataError, WeightsError
 from tests.tiny import tiny_images, tiny_supernet
 
@@ -86,6 +87,16 @@ def test_the_supernet_is_left_as_it_was_even_in_training_mode_with_dropout() -> 
     supernet.eval()
     for name, value in calibrate(supernet.subnet(arch), BATCHES).items():
         torch.testing.assert_close(value, in_training[name], rtol=0, atol=0)
+
+
+def test_nothing_is_dropped_while_statistics_are_measured() -> None:
+    layers = nn.Conv2d(3, 8, 3), nn.Dropout(0.5), nn.Conv2d(8, 4, 1), nn.BatchNorm2d(4)
+    supernet = elasticise(nn.Sequential(*layers), (1, 3, 8, 8), verify=False).train()
+    arch = supernet.space.largest()
+    x = torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = layers[2](layers[0](x)).mean((0, 2, 3))
+    torch.testing.assert_close(calibrate(supernet.subnet(arch), [x])["3.running_mean"], expected)
 
 
 def test_blocks_that_are_left_out_have_no_statistics() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from supernet import data
 from supernet.data import ImageDataset, augment
@@ -77,12 +79,74 @@ def test_a_batch_is_the_same_whenever_it_is_asked_for() -> None:
     assert not torch.equal(late[0], digits.batch(40, 64, seed=1)[0])
 
 
-def test_an_epoch_shows_every_image_at_most_once() -> None:
+def seen(dataset: ImageDataset, *batches: tuple[torch.Tensor, torch.Tensor]) -> Counter[tuple[bytes, int]]:
+    """Bytes and label of every image of some batches, as the file had them."""
+    return Counter(
+        (image.numpy().tobytes(), label)
+        for images, labels in batches
+        for image, label in zip(
+            ((images * dataset.std + dataset.mean) * 255).round().byte(), labels.tolist(), strict=True
+        )
+    )
+
+
+def published_digits() -> Counter[tuple[bytes, int]]:
+    """The digits as scikit-learn brings them, from 0 to 16."""
+    bunch = load_digits()
+    images = np.round(bunch.images * (255 / 16)).astype(np.uint8)
+    return Counter((image.tobytes(), int(label)) for image, label in zip(images, bunch.target))
+
+
+def test_every_digit_is_shown_once_and_with_its_own_label() -> None:
+    digits = load(DataOptions(resolution=8))
+    shown = seen(digits, *(batch for split in data.SPLITS for batch in digits.batches(split, 100)))
+    assert shown == published_digits()
+    assert seen(digits, *digits.calibration_batches(1000)) <= published_digits()
+
+
+def test_an_epoch_shows_every_image_at_most_once_and_the_next_in_another_order() -> None:
     digits = load(DataOptions(resolution=8, shift=0.0))
     steps = digits.epoch_steps(64)
-    shown = torch.cat([digits.batch(step, 64, seed=0)[1] for step in range(steps)])
-    assert len(shown) == steps * 64 <= len(digits.train)
-    assert (shown.bincount() <= digits.train.labels.bincount()).all()
+    first, second = ([digits.batch(step + e * steps, 64, seed=0) for step in range(steps)] for e in (0, 1))
+    for epoch in (first, second):
+        shown = seen(digits, *epoch)
+        assert sum(shown.values()) == steps * 64 <= len(digits.train)
+        assert shown <= seen(digits, *digits.batches("train", 100))
+    assert seen(digits, first[0]) != seen(digits, second[0])
+
+
+def test_splits_hold_their_shares_of_every_class() -> None:
+    digits = load(DataOptions(resolution=8, test_share=0.2, search_share=0.1))
+    whole = np.bincount(load_digits().target)
+    assert (abs(digits.test.labels.bincount().numpy() - 0.2 * whole) <= 0.5).all()
+    # of what is left, an eighth is a tenth of the whole
+    assert (abs(digits.search.labels.bincount().numpy() - 0.1 * whole) <= 1).all()
+
+
+@pytest.mark.parametrize("memory", [data.MEMORY_BYTES, 0])
+def test_the_images_of_a_folder_keep_their_class_and_their_splits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: int
+) -> None:
+    monkeypatch.setattr(data, "MEMORY_BYTES", memory)
+    for grey in range(60):
+        place = tmp_path / "train" / "abc"[grey % 3]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), grey, dtype=np.uint8)).save(place / f"{grey}.png")
+    found = load(DataOptions(source=f"folder:{tmp_path}"))
+    greys: list[int] = []
+    for split in data.SPLITS:
+        for images, labels in found.batches(split, 7):
+            shown = ((images * found.std + found.mean) * 255).round()[:, 0, 0, 0].int()
+            assert (shown % 3 == labels).all()
+            greys += shown.tolist()
+    assert sorted(greys) == list(range(60))
+
+
+def test_part_of_a_sorted_split_mixes_its_classes(tmp_path: Path) -> None:
+    root = image_folder(tmp_path, {"train": {"a": 60, "b": 60, "c": 60}})
+    found = load(DataOptions(source=f"folder:{root}", resolution=8))
+    (batch,) = found.batches("train", 100, most=60)
+    assert batch[1].bincount(minlength=3).min() >= 10
 
 
 def test_calibration_batches_mix_the_classes_of_a_sorted_data_set(tmp_path: Path) -> None:
@@ -108,6 +172,36 @@ def test_augmentation_moves_and_mirrors_within_its_bounds() -> None:
     assert rows.min() == 2 and rows.max() == 6 and columns.min() == 1 and columns.max() == 7
     assert torch.equal(augment(images, 0, False, generator(0)), images)
     assert torch.equal(augment(images, 2, True, generator(1)), augment(images, 2, True, generator(1)))
+
+
+def test_an_image_that_moves_repeats_its_edge() -> None:
+    ramp = torch.arange(5, dtype=torch.uint8).expand(32, 1, 5, 5).contiguous()
+    for row in augment(ramp, 2, False, generator(0))[:, 0, 0].tolist():
+        shift = row[2] - 2
+        assert row == [min(max(column + shift, 0), 4) for column in range(5)]
+
+
+def test_images_move_apart_from_each_other_and_anew_at_every_step() -> None:
+    dot = torch.zeros(32, 1, 9, 9, dtype=torch.uint8)
+    dot[:, :, 4, 4] = 255
+    split = data.Split(dot, torch.zeros(32, dtype=torch.long))
+    nothing, one = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
+    alike = ImageDataset("dots", ("dot",), split, split, split, nothing, one, shift=2, flip=False)
+
+    def places(step: int, seed: int) -> list[int]:
+        return alike.batch(step, 32, seed)[0].flatten(1).argmax(1).tolist()
+
+    assert len(set(places(0, 0))) > 10
+    assert len({tuple(places(step, seed)) for step in range(3) for seed in range(2)}) == 6
+
+
+@pytest.mark.parametrize(("width", "height"), [(12, 8), (8, 12)])
+def test_an_image_that_is_no_square_keeps_its_centre(tmp_path: Path, width: int, height: int) -> None:
+    pixels = np.arange(width * height, dtype=np.uint8).reshape(height, width)
+    Image.fromarray(pixels).save(tmp_path / "long.png")
+    top, left = (height - 8) // 2, (width - 8) // 2
+    decoded = decode_square(tmp_path / "long.png", 8, 1)
+    np.testing.assert_array_equal(decoded[0], pixels[top : top + 8, left : left + 8])
 
 
 def test_a_folder_brings_its_own_splits(tmp_path: Path) -> None:

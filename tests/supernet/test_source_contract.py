@@ -91,6 +91,7 @@ def test_no_example_is_in_two_splits(data: Dataset) -> None:
 def test_a_split_is_shown_whole_and_in_one_order(split: SplitName, data: Dataset) -> None:
     whole = examples(data.batches(split, 7))
     assert len(whole) == data.count(split) > 0
+    assert len(set(whole)) > 0.9 * len(whole)
     assert whole == examples(data.batches(split, 64))
 
 
@@ -104,6 +105,7 @@ def test_a_part_of_a_split_is_always_the_same_part(data: Dataset) -> None:
 
 def test_a_batch_follows_its_step_and_seed_alone(data: Dataset) -> None:
     late = data.batch(11, 8, seed=3)
+    assert len(set(examples([late]))) == len(examples([late])) == 8
     data.batch(2, 8, seed=3)
     assert same(data.batch(11, 8, seed=3), late)
     assert not same(data.batch(12, 8, seed=3), late)

@@ -7,15 +7,19 @@ import subprocess
 import sys
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import cos, pi
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.nn import functional as F
 
+import supernet.evaluate as evaluating
 from supernet.checkpoint import read_checkpoint, write_checkpoint
 from supernet.data import ImageDataset
 from supernet.elastic.supernet import Supernet
@@ -23,9 +27,11 @@ from supernet.errors import ConfigError, StateError, SupernetError
 from supernet.evaluate import Evaluator
 from supernet.options import DataOptions, TrainOptions
 from supernet.presets.mobile import Mobile
-from supernet.record import LOG
+from supernet.record import LOG, Epoch, Record
+from supernet.seeds import rng
 from supernet.sources import load_data
-from supernet.strategies import Alone
+from supernet.space import SearchSpace
+from supernet.strategies import Alone, Lesson
 from supernet.trainer import CHECKPOINT, Trainer
 
 OPTIONS = TrainOptions(epochs=3, batch_size=256, distil_after=0.4)
@@ -143,6 +149,112 @@ def test_alone_trains_the_very_network_that_is_cut_out(digits: ImageDataset) -> 
         torch.testing.assert_close(value, plain.get_parameter(name), atol=1e-4, rtol=1e-3)
 
 
+@dataclass(frozen=True)
+class _Unlike:
+    """Lessons of unlike weights; the last two are taught, and not by the one before them."""
+
+    def lessons(self, space: SearchSpace, step: int, rng: Random) -> list[Lesson]:
+        return [
+            Lesson(space.largest(), weight=0.5),
+            Lesson(space.sample(rng), weight=2.0),
+            Lesson(space.sample(rng), teacher=0, weight=1.5),
+            Lesson(space.smallest(), teacher=0),
+        ]
+
+
+def _rate(step: int, options: TrainOptions, steps: int) -> float:
+    """Cosine after a linear warm-up from a hundredth."""
+    warm = round(options.warmup * steps)
+    if step < warm:
+        return options.lr * (0.01 + 0.99 * step / warm)
+    return options.lr * (1 + cos(pi * step / steps)) / 2
+
+
+def test_a_run_is_that_of_a_loop_written_by_hand(digits: ImageDataset) -> None:
+    few = replace(digits, train=digits.train.take(torch.arange(128)))
+    options = TrainOptions(
+        epochs=2, batch_size=32, lr=0.05, warmup=0.25, weight_decay=0.1, distil_after=0.5, distil_weight=0.75,
+        evaluate_every=2, evaluate_examples=16, calibration_examples=16,
+    )  # fmt: skip
+    trained, net, steps = small_supernet(), small_supernet().train(), 8
+    history = Trainer(trained, few, options, strategy=_Unlike()).run()
+    groups = [
+        {"params": [p for p in net.parameters() if p.dim() > 1], "weight_decay": options.weight_decay},
+        {"params": [p for p in net.parameters() if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.SGD(groups, lr=options.lr, momentum=options.momentum, nesterov=True)
+    largest: list[float] = []
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = _rate(step, options, steps)
+        x, labels = few.batch(step, options.batch_size, options.seed)
+        lessons = _Unlike().lessons(net.space, step, rng(options.seed, "lessons", step))
+        answers, total = [net(x, lesson.arch) for lesson in lessons], torch.zeros(())
+        teacher = answers[0].detach().log_softmax(1)
+        for lesson, answer in zip(lessons, answers):
+            loss = F.cross_entropy(answer, labels, label_smoothing=options.label_smoothing)
+            if lesson.teacher is not None and step >= 4:
+                far = (teacher.exp() * (teacher - answer.log_softmax(1))).sum(1).mean()
+                loss = 0.25 * loss + 0.75 * far
+            total = total + lesson.weight * loss
+        largest.append(F.cross_entropy(answers[0], labels, label_smoothing=options.label_smoothing).item())
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+    for (name, ours), theirs in zip(trained.named_parameters(), net.parameters()):
+        # Channels last adds up in another order; eight steps of SGD carry the difference on.
+        torch.testing.assert_close(
+            ours, theirs, atol=3e-4, rtol=3e-3, msg=lambda why, name=name: f"{name}: {why}"
+        )
+    assert [epoch.losses["largest"] for epoch in history] == pytest.approx(
+        [sum(largest[:4]) / 4, sum(largest[4:]) / 4], rel=1e-3
+    )
+    assert [epoch.lr for epoch in history] == pytest.approx([_rate(step, options, steps) for step in (3, 7)])
+
+
+def test_layers_draw_anew_at_every_step_and_alike_in_every_run(digits: ImageDataset) -> None:
+    def drawn() -> list[float]:
+        net, found = small_supernet(), []
+        net.largest.register_forward_pre_hook(lambda module, args: found.append(torch.rand(()).item()))
+        with pytest.raises(KeyboardInterrupt):
+            Trainer(net, digits, OPTIONS, strategy=Alone()).run(interrupt(3))
+        return found
+
+    first = drawn()
+    assert len(set(first)) == len(first) == 3
+    assert drawn() == first
+
+
+class _Watched:
+    """A data set that notes which splits are looked at."""
+
+    def __init__(self, dataset: ImageDataset) -> None:
+        self.dataset, self.looked = dataset, set[str]()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.dataset, name)
+
+    def batches(self, split: Any, *args: Any) -> Any:
+        self.looked.add(split)
+        return self.dataset.batches(split, *args)
+
+
+def test_training_looks_at_the_search_split_and_never_at_the_test_split(digits: ImageDataset) -> None:
+    watched, net = _Watched(digits), small_supernet()
+    (epoch,) = Trainer(net, watched, replace(OPTIONS, epochs=1)).run()
+    assert watched.looked == {"search"}
+    evaluate = Evaluator(net, digits, "search", calibration_examples=OPTIONS.calibration_examples)
+    assert epoch.largest == evaluate(net.space.largest()).value
+    assert epoch.smallest == evaluate(net.space.smallest()).value
+    assert Evaluator(net, digits)(net.space.largest()).examples == len(digits.search)
+
+
+def test_the_last_look_is_what_is_told() -> None:
+    epochs = [Epoch(1, 4, 0.1, {}, 10.0, 9.0), Epoch(2, 8, 0.1, {}, 20.0, 19.0), Epoch(3, 12, 0.1, {})]
+    assert Record(history=epochs).last_seen == (20.0, 19.0)
+    assert Record(history=epochs[2:]).last_seen is None
+
+
 def test_the_seed_decides_the_run(digits: ImageDataset) -> None:
     options = replace(OPTIONS, epochs=1)
     first, again, other = (
@@ -170,6 +282,10 @@ def test_the_checkpoint_of_another_run_is_refused(tmp_path: Path, digits: ImageD
         Trainer(small_supernet(), other, replace(OPTIONS, epochs=1), tmp_path)
     with pytest.raises(StateError, match=r"of another training: its space is"):
         Trainer(Mobile(resolution=8).supernet(), digits, replace(OPTIONS, epochs=1), tmp_path)
+    for key, value in {"seed": 1, "lr": 0.2, "distil_weight": 0.1, "label_smoothing": 0.0}.items():
+        with pytest.raises(StateError, match=rf"of another training: its {key} is"):
+            Trainer(small_supernet(), digits, replace(OPTIONS, epochs=1, **{key: value}), tmp_path)
+    Trainer(small_supernet(), digits, replace(OPTIONS, epochs=1, checkpoint_seconds=1.0), tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00" * 100, b"{}"])
@@ -215,6 +331,15 @@ def test_evaluation_leaves_the_supernet_as_it_is_and_repeats_itself(digits: Imag
     assert evaluate.of(shared.extract(arch, evaluate.statistics(arch)).eval()) == accuracy
     assert Evaluator(shared, digits, "test", batch_size=50)(arch).value == accuracy.value
     assert all(torch.equal(before[name], tensor) for name, tensor in shared.state_dict().items())
+
+
+def test_a_split_too_large_to_keep_is_judged_whole(
+    digits: ImageDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = small_supernet()
+    kept = Evaluator(shared, digits, batch_size=100)(shared.space.largest())
+    monkeypatch.setattr(evaluating, "PREPARED_BYTES", 1)
+    assert Evaluator(shared, digits, batch_size=100)(shared.space.largest()) == kept
 
 
 @pytest.mark.slow

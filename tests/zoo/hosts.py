@@ -13,9 +13,10 @@ from zoo.store import WebStore, open_store
 
 
 class Server(ThreadingHTTPServer):
-    """Notes down who asked for what, and may cut transfers short."""
+    """Notes down who asked for what, and may cut transfers short or begin elsewhere than asked."""
 
     ranges = True
+    begins_at: int | None = None
     cut_after: int | None = None
     cuts = 0
     asked: list[tuple[str, str | None]]
@@ -32,10 +33,11 @@ class Handler(SimpleHTTPRequestHandler):
             self.send_error(404)
             return
         content = path.read_bytes()
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.server.ranges else 0
-        self.send_response(206 if start else 200)
+        asked = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.server.ranges else 0
+        start = asked if self.server.begins_at is None else self.server.begins_at
+        self.send_response(206 if asked else 200)
         self.send_header("Content-Length", str(len(content) - start))
-        if start:
+        if asked:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         self.end_headers()
         body = content[start:]

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from search.objective import InfeasibleError
 from supernet.errors import StateError
 from tests.zoo import made
 from zoo.store.fetch import Cache, default_home
 from zoo.store.load import load_onnx
-from zoo.store.manifest import describe_file, hash_file
+from zoo.store.manifest import Manifest, describe_file, hash_file
 from zoo.store.pull import best, manifests, pull
 
 ENTRIES = [
@@ -50,6 +51,12 @@ def test_a_file_of_another_architecture_is_not_run(tmp_path: Path, cache: Cache)
     publish(store, ENTRIES[0], {"model.onnx": made.onnx_file(tmp_path / "other.onnx", genes=(1, 2))})
     with pytest.raises(StateError, match=r"its architecture is \[1, 2\], the manifest says \[0, 0\]"):
         load_onnx(pull(store, "digits-fast", cache=cache))
+
+
+def test_a_file_of_other_weights_is_not_run(tmp_path: Path, cache: Cache) -> None:
+    retrained = replace(ENTRIES[0], weights_sha256="ef" * 32)
+    with pytest.raises(StateError, match=rf"its weights_sha256 is {made.WEIGHTS}, the manifest says efef"):
+        load_onnx(pull(made.store(tmp_path, retrained), "digits-fast", cache=cache))
 
 
 def test_a_flipped_byte_is_refused_and_nothing_is_kept(tmp_path: Path, cache: Cache) -> None:
@@ -101,6 +108,24 @@ def test_the_most_accurate_entry_within_the_limits_is_the_best(
     limits: dict[str, float], expected: str, tmp_path: Path, cache: Cache
 ) -> None:
     assert best(manifests(made.store(tmp_path, *ENTRIES), cache), **limits).id == expected  # type: ignore[arg-type]
+
+
+def test_where_less_is_better_the_least_is_the_best() -> None:
+    def judged(entry: str, bits: float) -> Manifest:
+        plain = made.manifest(entry, accuracy=bits)
+        (metric,) = plain.metrics
+        return replace(plain, metrics=(replace(metric, metric="bits per byte", unit="bits", sense="min"),))
+
+    texts = [judged("text-a", 2.5), judged("text-b", 1.5), judged("text-c", 3.5)]
+    assert best(texts).id == "text-b"
+    with pytest.raises(StateError, match="judged by accuracy, bits per byte; say by which to choose"):
+        best([*texts, *ENTRIES])
+    assert best([*texts, *ENTRIES], metric="bits per byte").id == "text-b"
+
+
+def test_of_equally_good_entries_the_faster_is_the_best() -> None:
+    equal = [made.manifest(f"digits-{i}", accuracy=98.0, ms=ms) for i, ms in enumerate((3.0, 1.0, 2.0))]
+    assert best(equal, device="desk").id == "digits-1"
 
 
 def test_limits_that_nothing_meets_name_the_nearest_entry() -> None:

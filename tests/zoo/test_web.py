@@ -71,6 +71,14 @@ def test_a_server_without_ranges_begins_anew(local: LocalStore, tmp_path: Path) 
     assert pulled.path(".safetensors").read_bytes() == _big(local).read_bytes()
 
 
+def test_a_server_that_begins_elsewhere_than_asked_is_not_believed(local: LocalStore, tmp_path: Path) -> None:
+    with served(local.folder) as (server, store):
+        server.begins_at, server.cut_after, server.cuts = 0, 1_000_000, 1
+        pulled = pull(store, "digits-a", cache=Cache(tmp_path / "home"))
+        assert _requests(server) == [None, "bytes=1000000-"]
+    assert pulled.path(".safetensors").read_bytes() == _big(local).read_bytes()
+
+
 def test_a_server_that_always_hangs_up_is_an_error_and_the_next_call_goes_on(
     local: LocalStore, tmp_path: Path
 ) -> None:

@@ -36,6 +36,12 @@ def test_a_width_written_in_the_code_freezes_it() -> None:
     assert "the cut network fails" in found.frozen["first.width"]
 
 
+def test_a_cut_network_that_does_otherwise_is_noticed_though_it_answers_alike() -> None:
+    once_or_twice = Between(lambda x: x.relu().relu() if x.shape[-1] > 16 else x.relu())
+    found = verdict(seeded(lambda: once_or_twice), images(2, 6))
+    assert "the network compares sizes" in found.frozen["first.width"]
+
+
 def test_what_the_answer_does_not_depend_on_is_not_taken_for_verified() -> None:
     found = verdict(seeded(lambda: Between(lambda x: x * 0)), images(2, 6))
     assert found.frozen == {"first.width": "cutting it changes nothing that can be seen"}

@@ -13,6 +13,7 @@ from supernet.errors import DataError, SupernetError
 from supernet.evaluate import Evaluator
 from supernet.options import DataOptions, SupernetOptions, TrainOptions
 from supernet.sources import load_data
+from supernet.tasks import segmentation
 from supernet.tasks.classification import ImageClassification
 from supernet.tasks.language import LanguageModelling
 from supernet.tasks.segmentation import Segmentation
@@ -35,6 +36,26 @@ def test_uniform_answers_need_eight_bits_per_byte() -> None:
     task = LanguageModelling(4)
     bits, _ = task.metrics(torch.zeros(2, 4, 256), torch.randint(256, (2, 5)))
     assert bits.value == pytest.approx(8.0)
+
+
+def test_canvases_and_their_masks_move_together() -> None:
+    data = load_data(DataOptions("scattered"))
+    for images, masks in (data.batch(3, 64, seed=0), *data.batches("test", 50)):
+        # Ink is what is brighter than 64 of 255, and all that a mask names is ink.
+        assert ((images[:, 0] > 64 / 127.5 - 1) == (masks > 0)).all()
+        assert images.flatten(1).unique(dim=0).shape[0] == len(images)
+
+
+def test_no_digit_is_drawn_in_two_splits(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[set[bytes]] = []
+
+    def canvases(digits: torch.Tensor, *rest: object) -> segmentation.Canvases:
+        drawn.append({digit.numpy().tobytes() for digit in digits})
+        return segmentation.Canvases(torch.zeros(1, 1, 24, 24), torch.zeros(1, 24, 24))
+
+    monkeypatch.setattr(segmentation, "_canvases", canvases)
+    load_data(DataOptions("scattered"))
+    assert len(drawn) == 3 and sum(map(len, drawn)) == len(set().union(*drawn)) == 1797
 
 
 def test_a_language_model_learns_the_next_token() -> None:

@@ -1,0 +1,68 @@
+"""Optimisers and schedules are those their names promise."""
+
+from __future__ import annotations
+
+from math import cos, pi
+
+import pytest
+import torch
+from torch import nn
+
+from supernet.errors import ConfigError
+from supernet.options import TrainOptions
+from supernet.recipe import SCHEDULES, optimizer_of, schedule_of
+
+STEPS, WARM = 20, 5
+OPTIONS = TrainOptions(lr=0.4, warmup=WARM / STEPS)
+
+
+def network() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+
+
+def rates(schedule: str) -> list[float]:
+    """The learning rate of every step."""
+    options = TrainOptions(lr=OPTIONS.lr, warmup=OPTIONS.warmup, schedule=schedule)
+    optimizer = optimizer_of(network(), options)
+    planned, found = schedule_of(optimizer, options, STEPS), []
+    for step in range(STEPS):
+        planned.step_update(step)
+        found.append(optimizer.param_groups[0]["lr"])
+    return found
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_every_schedule_warms_up_in_a_line_from_a_hundredth(schedule: str) -> None:
+    line = [OPTIONS.lr * (0.01 + 0.99 * step / WARM) for step in range(WARM)]
+    # timm's hyperbolic tangent begins a hair below its learning rate.
+    assert rates(schedule)[:WARM] == pytest.approx(line, rel=1e-3)
+
+
+def test_after_the_warm_up_a_cosine_falls_to_zero_and_a_constant_stays() -> None:
+    falling = [OPTIONS.lr * (1 + cos(pi * step / STEPS)) / 2 for step in range(WARM, STEPS)]
+    assert rates("cosine")[WARM:] == pytest.approx(falling)
+    assert rates("constant")[WARM:] == pytest.approx([OPTIONS.lr] * (STEPS - WARM))
+
+
+@pytest.mark.parametrize("schedule", [name for name in SCHEDULES if name != "constant"])
+def test_every_other_schedule_falls_from_step_to_step(schedule: str) -> None:
+    after = rates(schedule)[WARM:]
+    assert after == sorted(after, reverse=True) and len(set(after)) == len(after)
+    assert 0 <= after[-1] < after[0] <= OPTIONS.lr
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd_has_nesterov_momentum_and_decays_neither_norms_nor_biases(momentum: float) -> None:
+    net = network()
+    optimizer = optimizer_of(net, TrainOptions(momentum=momentum, weight_decay=0.3))
+    assert isinstance(optimizer, torch.optim.SGD)
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert [decay[id(p)] for p in net.parameters()] == [0.3, 0.0, 0.0, 0.0]
+    assert {(g["momentum"], g["nesterov"]) for g in optimizer.param_groups} == {(momentum, momentum > 0)}
+
+
+def test_what_timm_does_not_know_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="no optimiser 'adamm'; did you mean 'adam"):
+        optimizer_of(network(), TrainOptions(optimizer="adamm"))
+    with pytest.raises(ConfigError, match="no schedule is called 'cosin'; did you mean 'cosine'"):
+        schedule_of(optimizer_of(network(), OPTIONS), TrainOptions(schedule="cosin"), STEPS)
