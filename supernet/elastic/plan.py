@@ -118,6 +118,10 @@ class Slices:
     copies: tuple[str, ...] = ()
 
 
+Views = dict[str, tuple[Tensor, int, Tensor]]
+"""Name of a tensor to the whole one, where its memory lies, and a view of it."""
+
+
 @dataclass(frozen=True)
 class _Step:
     """How one tensor is cut: simple axes keep their start, joined ones are laid together from several runs."""
@@ -127,6 +131,11 @@ class _Step:
     simple: tuple[tuple[int, int], ...]
     joined: tuple[tuple[int, Extent], ...]
     kernel: Kernel | None
+
+    @property
+    def is_view(self) -> bool:
+        """Whether the slice shares its memory with the whole tensor, whatever becomes of that."""
+        return not self.joined and (self.kernel is None or not self.kernel.transforms)
 
 
 @dataclass(frozen=True)
@@ -195,8 +204,14 @@ class Plan:
         where: dict[str, tuple[int, ...]] = self._genes  # type: ignore[attr-defined]
         return {name: int(dim.table[tuple(genes[i] for i in where[name])]) for name, dim in self.dims.items()}
 
-    def slices(self, largest: nn.Module, arch: Architecture) -> Slices:
+    def slices(self, largest: nn.Module, arch: Architecture, views: Views | None = None) -> Slices:
         """The slices of one architecture, as views into ``largest`` wherever a view exists.
+
+        Args:
+            largest: whose tensors.
+            arch: a point of the space.
+            views: of an earlier call for the same architecture; those that no gradient is asked of, and
+                whose memory is still the same, are taken again. Filled here.
 
         Raises:
             ArchitectureError: when it is of another space.
@@ -209,7 +224,7 @@ class Plan:
             if len(known) >= MOST_RECIPES:
                 known.clear()
             recipe = known[genes] = self._recipe(self.sizes(arch))
-        return self._cut(largest, recipe)
+        return self._cut(largest, recipe, views)
 
     def slices_at(self, largest: nn.Module, sizes: Sizes) -> Slices:
         """`slices` for the sizes of all dims, which may be symbolic: this runs inside compiled graphs too."""
@@ -271,7 +286,9 @@ class Plan:
                 note(name, _Step(name, key, tuple(simple), tuple(joined), kernel))
         return _Recipe(sizes, absent | self.matrices, tuple((path, tuple(of)) for path, of in steps.items()))
 
-    def _cut(self, largest: nn.Module, recipe: _Recipe) -> Slices:
+    def _cut(self, largest: nn.Module, recipe: _Recipe, views: Views | None = None) -> Slices:
+        if torch.is_grad_enabled():
+            views = None
         tensors: dict[str, Tensor] = {}
         copies: list[str] = []
 
@@ -288,6 +305,10 @@ class Plan:
                 whole = parameters.get(step.key)
                 is_buffer = whole is None
                 part = whole = module._buffers[step.key] if is_buffer else whole
+                known = None if views is None else views.get(step.name)
+                if known is not None and known[0] is whole and known[1] == whole.data_ptr():
+                    tensors[step.name] = known[2]
+                    continue
                 for axis, keep in step.simple:
                     if keep > part.shape[axis]:
                         raise WidthError(f"width {keep} asked of an axis that holds 1 to {part.shape[axis]}")
@@ -300,6 +321,8 @@ class Plan:
                     tensors[step.name] = part
                     if is_buffer and part._base is not whole:
                         copies.append(step.name)
+                    elif views is not None and step.is_view:
+                        views[step.name] = whole, whole.data_ptr(), part
         return Slices(tensors, recipe.absent, tuple(copies))
 
     def _is_joined(self, name: str) -> bool:

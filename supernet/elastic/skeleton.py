@@ -31,6 +31,10 @@ from supernet.elastic.references import Replacing
 
 GIVEN = "_supernet_given"
 """Name of the attribute of a bound network that holds what its modules were given of their state."""
+PLACES = "_supernet_places"
+"""Name of the attribute of a bound network that says where its tensors lie."""
+Place = tuple[dict[str, Any], dict[str, Any], tuple[tuple[str, str], ...]]
+"""A dictionary of tensors of a copy, that of the original, and the keys with their whole names."""
 HOOKS = (
     *("_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called"),
     *("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs"),
@@ -164,10 +168,42 @@ def bind(
 
 
 def rebind(copy: nn.Module, module: nn.Module, slices: Slices) -> None:
-    """Hang other slices of the same architecture into a copy that `bind` made, in place."""
+    """Hang other slices of the same architecture into a copy that `bind` made, in place.
+
+    Args:
+        copy: made with ``own``.
+        module: what it is a copy of.
+        slices: what it is to hold.
+    """
     binding = Binding(notes(module), slices.tensors, None, True)
-    binding.hang(copy, module, "")
+    binding.memo, places = copy.__dict__.get(PLACES) or _places(copy, module)
+    tensors = binding.tensors
+    for ours, theirs, names in places:
+        for key, name in names:
+            ours[key] = tensors.get(name, theirs[key])
     binding.settle(copy, module, again=True)
+
+
+def _places(copy: nn.Module, module: nn.Module) -> tuple[dict[int, nn.Module], list[Place]]:
+    """Where the tensors of a copy lie beside those of the original, found once."""
+    memo: dict[int, nn.Module] = {}
+    places: list[Place] = []
+
+    def walk(copy: nn.Module, module: nn.Module, prefix: str) -> None:
+        """One module, and those below it."""
+        if copy is module or id(module) in memo:
+            return
+        memo[id(module)] = copy
+        for ours, theirs in ((copy._parameters, module._parameters), (copy._buffers, module._buffers)):
+            if ours:
+                places.append((ours, theirs, tuple((key, prefix + key) for key in ours)))
+        for name, child in copy._modules.items():
+            if child is not None and (original := module._modules[name]) is not None:
+                walk(child, original, f"{prefix}{name}.")
+
+    walk(copy, module, "")
+    found = copy.__dict__[PLACES] = memo, places
+    return found
 
 
 def carry_state(copy: nn.Module, put: Callable[[str, Tensor, Tensor], Tensor]) -> None:
@@ -224,7 +260,7 @@ class Binding:
         copy = self.memo[id(module)] = object.__new__(type(module))
         buffers = self._replaced(module._buffers, prefix)
         gone = PRESENT in buffers and buffers[PRESENT] is not module._buffers[PRESENT]
-        copy.__dict__ = module.__dict__ | {
+        own = module.__dict__ | {
             "_parameters": self._replaced(module._parameters, prefix),
             "_buffers": buffers,
             # What a module that is left out holds will not be asked for.
@@ -236,24 +272,14 @@ class Binding:
             },
         }
         if self.training is not None:
-            copy.__dict__["training"] = self.training
+            own["training"] = self.training
         # Some networks register hooks as they run: on the copy, which is thrown away with them.
         for name in HOOKS:
-            if (hooks := module.__dict__.get(name)) is not None:
-                copy.__dict__[name] = hooks.copy() if hooks else type(hooks)()
+            if (hooks := own.get(name)) is not None:
+                own[name] = hooks.copy() if hooks else type(hooks)()
+        # Not through nn.Module, which would look at every attribute.
+        object.__setattr__(copy, "__dict__", own)
         return copy
-
-    def hang(self, copy: nn.Module, module: nn.Module, prefix: str) -> None:
-        """Replace the tensors of a copy that is there already."""
-        if copy is module or id(module) in self.memo:
-            return
-        self.memo[id(module)] = copy
-        copy.__dict__["_parameters"] = self._replaced(module._parameters, prefix)
-        copy.__dict__["_buffers"] = self._replaced(module._buffers, prefix)
-        for name, child in copy._modules.items():
-            original = module._modules[name]
-            if child is not None and original is not None:
-                self.hang(child, original, f"{prefix}{name}.")
 
     def settle(self, copy: nn.Module, module: nn.Module, again: bool = False) -> None:
         """Links lead into the copy, caches are as they were from the start, state is the original's.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from supernet.elastic.distributed import reaching_all
+from supernet.elastic.plan import Views
 from supernet.elastic.skeleton import bind, rebind
 from supernet.errors import SupernetError
 from supernet.registry import Registry
@@ -66,6 +67,7 @@ class Subnet(nn.Module):
         self.__dict__["supernet"] = supernet
         self.arch, self.statistics, self.execution = arch, statistics, execution
         self.network = bind(supernet.largest, supernet.slices(arch, statistics), own=True)
+        self.views: Views = {}
         self.training = supernet.training
 
     @property
@@ -118,7 +120,7 @@ def _restored(
 def eager(subnet: Subnet, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """One operator after the other."""
     supernet = subnet.supernet
-    slices = supernet.slices(subnet.arch, subnet.statistics)
+    slices = supernet.slices(subnet.arch, subnet.statistics, subnet.views)
     rebind(subnet.network, supernet.largest, slices)
     outputs = reaching_all(subnet.network(*args, **kwargs), supernet.largest)
     supernet.carry_back(subnet.network, subnet.arch, slices)

@@ -17,7 +17,7 @@ from supernet.elastic.cutting import cut_out
 from supernet.elastic.distributed import reaching_all
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.notes import NOTES
-from supernet.elastic.plan import Plan, Sizes, Slices, views
+from supernet.elastic.plan import Plan, Sizes, Slices, Views, views
 from supernet.elastic.report import Report, report
 from supernet.elastic.skeleton import bind, carry_state, make_elastic
 from supernet.elastic.subnet import Subnet
@@ -242,9 +242,20 @@ class Supernet(nn.Module):
     def _with_kernels(self, sizes: Sizes, margins: Mapping[str, int]) -> Sizes:
         return {**sizes, **{name: self.plan.dims[name].full - 2 * (m - 2) for name, m in margins.items()}}
 
-    def slices(self, arch: Architecture, statistics: Mapping[str, Tensor] | None = None) -> Slices:
-        """What one architecture uses of each tensor; statistics take the place of the shared ones."""
-        slices = self.plan.slices(self.largest, arch)
+    def slices(
+        self,
+        arch: Architecture,
+        statistics: Mapping[str, Tensor] | None = None,
+        views: Views | None = None,
+    ) -> Slices:
+        """What one architecture uses of each tensor; statistics take the place of the shared ones.
+
+        Args:
+            arch: a point of the space.
+            statistics: batch-norm statistics of this subnet.
+            views: of an earlier call for the same architecture, see `Plan.slices`.
+        """
+        slices = self.plan.slices(self.largest, arch, views)
         return self._with_statistics(slices, statistics) if statistics else slices
 
     def _with_statistics(self, slices: Slices, statistics: Mapping[str, Tensor]) -> Slices:
