@@ -40,6 +40,7 @@ def rule(*names: str, multiplies: bool = False) -> Callable[[Rule], Rule]:
     """
 
     def enter(function: Rule) -> Rule:
+        """The rule itself, registered under each of the names."""
         for name in names:
             rules.register(name)(function)
         products.update(names if multiplies else ())
@@ -168,6 +169,7 @@ def assertion(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
 
 @rule("getitem")
 def getitem(walk: Walk, node: Node, args: dict[str, Any]) -> Axes | list[Axes]:
+    """One of several results."""
     source, index = node.args
     results = walk.axes[source]  # type: ignore[index]
     value = source.meta["val"]  # type: ignore[union-attr]
@@ -226,6 +228,7 @@ def batch_norm(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
 
 @rule("layer_norm", "rms_norm")
 def layer_norm(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    """What is normalised over is a residual path; its weights move with it, and without any it stays whole."""
     axes = walk.of(args["input"])
     last = axes[len(axes) - len(args["normalized_shape"]) :]
     affine = [walk.of(args[name]) for name in ("weight", "bias") if isinstance(args.get(name), Node)]
@@ -241,6 +244,7 @@ def layer_norm(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
 
 @rule("group_norm")
 def group_norm(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    """Channels move as whole groups; the maps themselves stay whole."""
     axes, groups = walk.of(args["input"]), args["num_groups"]
     size = axis_size(axes[1])
     for name in ("weight", "bias"):
@@ -320,6 +324,7 @@ def spatial(rank: int) -> Rule:
     """A map is resized or pooled over its last ``rank`` axes."""
 
     def resized(walk: Walk, node: Node, args: dict[str, Any]) -> Axes | list[Axes]:
+        """Channels pass, the last axes are slid over and stay whole."""
         axes = walk.of(walk.tensor_inputs(node)[0])
         freeze_all(axes[-rank:], f"{op_name(node)} slides over it")
         several = isinstance(node.meta["val"], tuple | list)

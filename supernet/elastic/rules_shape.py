@@ -29,17 +29,20 @@ def _source(walk: Walk, node: Node) -> Axes:
 
 @rule("view", "reshape", "_unsafe_view", "flatten", "unflatten", "reshape_as", "view_as")
 def reshape(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    """Axes are split and joined where sizes say how."""
     return tuple(regroup(_source(walk, node), shape_of(node)))
 
 
 @rule("permute")
 def permute(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    """The same axes in another order."""
     axes = _source(walk, node)
     return tuple(axes[dim] for dim in args["dims"])
 
 
 @rule("movedim")
 def movedim(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    """One axis goes to another place; of several nothing is known."""
     axes = list(_source(walk, node))
     start, end = args["source"], args["destination"]
     if isinstance(start, list | tuple) and len(start) > 1:
@@ -52,6 +55,7 @@ def movedim(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
 
 @rule("transpose", "transpose_", "swapaxes", "t", "numpy_T")
 def transpose(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    """Two axes change places."""
     axes = list(_source(walk, node))
     a, b = args.get("dim0", args.get("axis0", 0)), args.get("dim1", args.get("axis1", -1))
     axes[a], axes[b] = axes[b], axes[a]
@@ -60,6 +64,7 @@ def transpose(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
 
 @rule("unsqueeze")
 def unsqueeze(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    """An axis of one entry is put in."""
     axes = list(_source(walk, node))
     axes.insert(args["dim"] % (len(axes) + 1), fixed(1))
     return tuple(axes)
@@ -67,6 +72,7 @@ def unsqueeze(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
 
 @rule("squeeze")
 def squeeze(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    """Axes of one entry go."""
     axes = _source(walk, node)
     which = args.get("dim", range(len(axes)))
     dims = {dim % len(axes) for dim in ([which] if isinstance(which, int) else which)}
@@ -75,6 +81,7 @@ def squeeze(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
 
 @rule("expand", "expand_as", "broadcast_to")
 def expand(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    """Axes of one entry become longer, all others pass."""
     axes = broadcast(walk, node, walk.tensor_inputs(node)[:1], "expand")
     if isinstance(args.get("other"), Node):
         # As often as another tensor has entries, which may be elastic.
@@ -96,6 +103,7 @@ def gate(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
 
 @rule("repeat", "tile")
 def repeat(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    """The entries of an axis several times over, end to end."""
     axes, shape = _source(walk, node), shape_of(node)
     axes = (*(fixed(1) for _ in range(len(shape) - len(axes))), *axes)
     return tuple(
@@ -106,6 +114,7 @@ def repeat(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
 
 @rule("repeat_interleave")
 def repeat_interleave(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    """Every entry of an axis several times in a row."""
     axes, shape = _source(walk, node), shape_of(node)
     if len(axes) != len(shape):
         return unknown(walk, node, args)  # type: ignore[return-value]
@@ -117,6 +126,7 @@ def repeat_interleave(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
 
 @rule("select")
 def select(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    """One entry of an axis, which therefore stays whole and is gone."""
     axes = _source(walk, node)
     dim = args["dim"] % len(axes)
     freeze(axes[dim], "one entry of it is picked")
@@ -125,6 +135,7 @@ def select(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
 
 @rule("unbind")
 def unbind(walk: Walk, node: Node, args: dict[str, Any]) -> list[Axes]:
+    """Every entry of an axis by itself; it stays whole and is gone."""
     axes = _source(walk, node)
     dim = args["dim"] % len(axes)
     freeze(axes[dim], "its entries are taken apart")
@@ -133,6 +144,7 @@ def unbind(walk: Walk, node: Node, args: dict[str, Any]) -> list[Axes]:
 
 @rule("slice")
 def narrow(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    """Consecutive entries of an axis, as one of the pieces it is cut into."""
     axes, shape = _source(walk, node), shape_of(node)
     dim = args["dim"] % len(axes)
     whole = axis_size(axes[dim])
@@ -162,6 +174,7 @@ def _pieces(axis: Axis, sizes: list[int]) -> list[Axis]:
 
 @rule("split", "split_with_sizes", "chunk", "tensor_split", "unsafe_split", "unsafe_chunk")
 def split(walk: Walk, node: Node, args: dict[str, Any]) -> list[Axes]:
+    """An axis in pieces; equal ones stay equal."""
     axes, shapes = _source(walk, node), [sizes_of(value, node) for value in node.meta["val"]]
     dim = args["dim"] % len(axes)
     sizes = [int(shape[dim]) for shape in shapes]
@@ -191,6 +204,7 @@ def cat(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
 
 @rule("stack")
 def stack(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    """Equal tensors along an axis that is new and fixed."""
     dim = args["dim"] % len(shape_of(node))
     first = walk.of(args["tensors"][0])
     for part in args["tensors"][1:]:
@@ -201,6 +215,7 @@ def stack(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
 
 @rule("pad", "constant_pad_nd", "reflection_pad2d", "replication_pad2d")
 def pad(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    """A padded axis stays whole, all others pass."""
     axes, shape, widths = _source(walk, node), shape_of(node), args.get("pad", args.get("padding"))
     padded = {len(axes) - 1 - i // 2 for i, width in enumerate(widths or ()) if width}
     for i in padded:
@@ -228,6 +243,7 @@ def index(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
 
 @rule("index_select", "gather", "embedding", "take_along_dim")
 def lookup(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    """Entries are picked along one axis, which stays whole."""
     if op_name(node) == "embedding":
         weight, where = walk.of(args["weight"]), walk.of(args["indices"])
         freeze(weight[0], "entries of it are looked up")
@@ -250,6 +266,7 @@ def filled(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
 
 @rule("zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like")
 def like(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    """Another tensor with the same axes."""
     return _source(walk, node)
 
 
@@ -268,4 +285,5 @@ def shuffle_pixels(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
 
 @rule("unfold", "im2col", "col2im")
 def unfold(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
+    """Windows over a map; what they are laid out to is not followed."""
     return unknown(walk, node, args)  # type: ignore[return-value]

@@ -69,6 +69,7 @@ class Skippable:
     passes: tuple[int | str | None, ...] | None = None
 
     def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """The module's answer, or what is passed on where it is left out."""
         if self.present.shape[0] == 0:
             given: dict[Any, Any] = {None: None, **kwargs, **dict(enumerate((x, *args)))}
             return x if self.passes is None else tuple(given[name] for name in self.passes)
@@ -97,6 +98,7 @@ def _revived(plain: type[nn.Module], attributes: tuple[str, ...], skippable: boo
 
 def _reader(attribute: str) -> property:
     def read(self: Any) -> Any:
+        """The integer as the slices in the module have it."""
         stored = self.__dict__[attribute]
         for reading in self.readings[attribute]:
             owner = self

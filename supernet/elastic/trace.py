@@ -141,6 +141,7 @@ class Trace:
         inner = {name: self.groups[name].size // units for name in names}
 
         def follow(extent: Extent) -> Extent:
+            """An axis with each of the groups in proportion to the first."""
             return tuple(
                 tuple(g for f in run for g in _in_proportion(f, inner, first.name)) for run in extent
             )
@@ -248,6 +249,7 @@ class _Names:
     known: dict[Unit, str] = field(default_factory=dict)
 
     def trace(self) -> Trace:
+        """The trace of the walk."""
         walk = self.walk
         members = self._members()
         for unit, places in members.items():

@@ -67,6 +67,7 @@ def in_dims(trace: Trace, plan: Plan) -> tuple[Op, ...]:
     sizes = {name: group.size for name, group in trace.groups.items()}
 
     def written(extent: Extent) -> Extent:
+        """An axis in dims of the plan."""
         return tuple(run for old in extent for run in _product(old, meaning, sizes))
 
     return tuple(

@@ -219,6 +219,7 @@ class Check:
         skeleton = make_elastic(bind(self.model, Slices({}, frozenset())), plan)
 
         def ask(sizes: Sizes) -> Sequence[Question]:
+            """What the network compares, cut to these sizes."""
             slices = plan.slices_at(skeleton, {**plan.full, **sizes})
             try:
                 return self.trial.run(
@@ -323,6 +324,7 @@ class Check:
         """Kinds of integers under which a group holds: none, all, then subsets by size."""
 
         def wrong(subset: Iterable[Kind]) -> str | None:
+            """What is wrong when these kinds of integers follow; None when nothing is."""
             followed = [reading for reading in found if self._kind(reading) in subset]
             return self.difference([name], cut, followed)
 

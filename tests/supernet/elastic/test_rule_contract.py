@@ -30,7 +30,7 @@ def test_a_rule_is_of_an_op_that_there_is(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in rules if name in EXAMPLES])
 def test_what_a_rule_says_is_what_a_cut_network_does(name: str) -> None:
     net, x = example(name)
-    assert name in {op.name for op in trace(net, x).ops}
+    assert name in {op.name for op in trace(net, x, strict=True).ops}
     with torch.no_grad():
         whole = net(x)
     supernet = elasticise(net, x, divisor=1)
