@@ -37,7 +37,7 @@ def test_a_width_written_in_the_code_freezes_it() -> None:
 
 
 def test_a_cut_network_that_does_otherwise_is_noticed_though_it_answers_alike() -> None:
-    once_or_twice = Between(lambda x: x.relu().relu() if x.shape[-1] > 16 else x.relu())
+    once_or_twice = Between(lambda x: x.relu().relu() if x.shape[-1] > 16 else x.relu(), wide=24)
     found = verdict(seeded(lambda: once_or_twice), images(2, 6))
     assert "the network compares sizes" in found.frozen["first.width"]
 
