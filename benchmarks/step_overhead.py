@@ -7,7 +7,9 @@ turn by turn in one process; a ratio is that of the two steps of one turn, a fig
 turns. ``extract_ms``: the median of cutting a random network out. ``difference``: the largest between
 the outputs of the two in evaluation mode. ``call_ms_smallest``: what one call of the smallest subnet, bound
 once (``net.subnet(arch)``), takes longer than the cut-out network on one image without gradients;
-``short_call_ms_smallest``: the same for ``net(x, arch)``, which binds it anew. The peer is once-for-all: 1.020 / 1.035 / 1.050, 21 to 68 ms.
+``short_call_ms_smallest``: the same for ``net(x, arch)``, which binds it anew.
+
+The peer is once-for-all: 1.020 / 1.035 / 1.050, 21 to 68 ms.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class _Cutting:
         if id(module) in self.known:
             copy: nn.Module = self.known[id(module)]
             return copy
-        copy = self.known[id(module)] = object.__new__(getattr(module, "plain", type(module)))
+        copy = self.known[id(module)] = object.__new__(_plain(type(module)))
         self.waiting.append((module, copy, prefix))
         children: dict[str, nn.Module | None] = {}
         for name, child in module._modules.items():
@@ -135,6 +135,12 @@ class _Cutting:
         return own.requires_grad_(tensor.is_leaf and tensor.requires_grad)
 
 
+def _plain(cls: type[nn.Module]) -> type[nn.Module]:
+    """The original of a class that was swapped; asked of the class, since a module answers slowly for what it lacks."""
+    found: type[nn.Module] = getattr(cls, "plain", cls)
+    return found
+
+
 def _check_owned(copy: nn.Module, original: nn.Module) -> None:
     """Make sure that no tensor and no module of one network is kept by the other."""
     clean: set[int] = set()
@@ -156,7 +162,7 @@ def _only_walked(module: nn.Module, child: nn.Module | None) -> bool:
     """Whether a block of a list is called with more than its input, which an identity would not take."""
     if not isinstance(module, nn.ModuleList) or child is None:
         return False
-    plain = getattr(child, "plain", type(child))
+    plain = _plain(type(child))
     return len(signature(plain.forward).parameters) > 2
 
 

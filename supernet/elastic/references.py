@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -26,6 +26,8 @@ ATOMS = (
     *(torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format),
 )
 """Values that lead nowhere."""
+PLAINEST = frozenset((str, int, float, bool, type(None)))
+"""The most common of them."""
 REGISTERED = frozenset(("_parameters", "_buffers", "_modules"))
 """Where a module keeps what PyTorch knows of."""
 
@@ -78,7 +80,7 @@ def reached(value: Any, clean: set[int] | None = None) -> list[nn.Module | Tenso
 def plain_attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
     """The attributes of a module other than its parameters, buffers and submodules."""
     for name, value in module.__dict__.items():
-        if name not in REGISTERED and not _is_atom(value):
+        if name not in REGISTERED and not _is_empty(value) and not _is_atom(value):
             yield name, value
 
 
@@ -112,6 +114,8 @@ class Replacing:
         """
         if _is_atom(value):
             return value
+        if _is_empty(value) and id(value) not in self.known:
+            return self._enter(value, type(value)()) if self.own else value
         if id(value) in self.known:
             return self.known[id(value)]
         if isinstance(value, nn.Module):
@@ -233,8 +237,15 @@ def _attributes(value: Any) -> dict[str, Any]:
     return out
 
 
+def _is_empty(value: Any) -> bool:
+    """Whether a value is a container without entries, as most of what a module keeps is."""
+    return type(value) in (dict, OrderedDict, list, set) and not value
+
+
 def _is_atom(value: Any) -> bool:
     """Whether a value leads nowhere: a constant, or a part of PyTorch itself."""
+    if type(value) in PLAINEST:
+        return True
     if isinstance(value, Tensor | nn.Module):
         return False
     return isinstance(value, ATOMS) or type(value).__module__.startswith("torch._")
