@@ -125,7 +125,7 @@ def found(supernet: Supernet) -> dict[str, Any]:
     return {
         "choices": len(supernet.space),
         "live": sum(group["live"] for group in record["groups"]),
-        "frozen": sum(group["reason"] is not None for group in record["groups"]),
+        "fixed": sum(group["reason"] is not None for group in record["groups"]),
         "share": record["elastic_parameters"] / record["parameters"],
         "log10": supernet.space.log10_size,
         "kinds": " ".join(sorted(kinds)),

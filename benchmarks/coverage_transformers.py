@@ -10,7 +10,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from benchmarks.coverage_sets import BATCH, Built
+from benchmarks.coverage_sets import BATCH, PlannedPreset
 from supernet.elastic.inputs import Inputs
 
 WORDS, TOKENS = 512, 16
@@ -28,29 +28,29 @@ def _masked() -> dict[str, Tensor]:
     return {"input_ids": _tokens(), "attention_mask": mask}
 
 
-def _made(model: Any, config: Any, inputs: Mapping[str, Tensor]) -> Built:
+def _made(model: Any, config: Any, inputs: Mapping[str, Tensor]) -> PlannedPreset:
     return model(config), Inputs((), dict(inputs))
 
 
-def _encoder(model: Any, config: Any, **more: Any) -> Built:
+def _encoder(model: Any, config: Any, **more: Any) -> PlannedPreset:
     return _made(model, config(**SIZES, intermediate_size=512, **more), _masked())
 
 
-def _decoder(model: Any, config: Any, **more: Any) -> Built:
+def _decoder(model: Any, config: Any, **more: Any) -> PlannedPreset:
     return _made(model, config(**SIZES, intermediate_size=384, use_cache=False, **more), _masked())
 
 
-def _distilbert() -> Built:
+def _distilbert() -> PlannedPreset:
     config = transformers.DistilBertConfig(vocab_size=WORDS, dim=128, n_heads=8, n_layers=6, hidden_dim=512)
     return _made(transformers.DistilBertForSequenceClassification, config, _masked())
 
 
-def _gpt2() -> Built:
+def _gpt2() -> PlannedPreset:
     config = transformers.GPT2Config(vocab_size=WORDS, n_embd=128, n_head=8, n_layer=12, use_cache=False)
     return _made(transformers.GPT2LMHeadModel, config, _masked())
 
 
-def _t5() -> Built:
+def _t5() -> PlannedPreset:
     config = transformers.T5Config(
         vocab_size=WORDS,
         d_model=128,
@@ -66,7 +66,7 @@ def _t5() -> Built:
     return _made(transformers.T5ForConditionalGeneration, config, inputs)
 
 
-def _whisper() -> Built:
+def _whisper() -> PlannedPreset:
     sizes = {"encoder_layers": 4, "decoder_layers": 4, "encoder_ffn_dim": 256, "decoder_ffn_dim": 256}
     config = transformers.WhisperConfig(
         vocab_size=WORDS,
@@ -87,20 +87,20 @@ def _whisper() -> Built:
     return _made(transformers.WhisperForConditionalGeneration, config, inputs)
 
 
-def _vit() -> Built:
+def _vit() -> PlannedPreset:
     sizes = {key: value for key, value in SIZES.items() if key != "vocab_size"}
     config = transformers.ViTConfig(**sizes, intermediate_size=512, image_size=64, patch_size=16)
     images = {"pixel_values": torch.randn(BATCH, 3, 64, 64)}
     return _made(transformers.ViTForImageClassification, config, images)
 
 
-def _segformer() -> Built:
+def _segformer() -> PlannedPreset:
     config = transformers.SegformerConfig(num_labels=8)
     images = {"pixel_values": torch.randn(BATCH, 3, 64, 64)}
     return _made(transformers.SegformerForSemanticSegmentation, config, images)
 
 
-def _clip() -> Built:
+def _clip() -> PlannedPreset:
     shared = {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4}
     text = {**shared, "vocab_size": WORDS, "max_position_embeddings": 32, "eos_token_id": 2}
     config = transformers.CLIPConfig(
@@ -110,7 +110,7 @@ def _clip() -> Built:
     return _made(transformers.CLIPModel, config, inputs)
 
 
-NETWORKS: Mapping[str, Callable[[], Built]] = {
+NETWORKS: Mapping[str, Callable[[], PlannedPreset]] = {
     "bert": partial(_encoder, transformers.BertForSequenceClassification, transformers.BertConfig),
     "distilbert": _distilbert,
     "roberta": partial(_encoder, transformers.RobertaForMaskedLM, transformers.RobertaConfig),
@@ -135,4 +135,4 @@ NETWORKS: Mapping[str, Callable[[], Built]] = {
     "clip": _clip,
 }
 FULLY_ELASTIC = ("bert", "gpt2", "llama", "qwen2", "t5")
-"""Where hidden sizes, heads, residual stream and depth have to be elastic."""
+"""Where hidden sizes, heads, the residual and depth have to be elastic."""

@@ -25,7 +25,7 @@ from supernet.evaluate import Evaluator
 from supernet.options import SupernetOptions, TrainOptions
 from supernet.sources import load_data
 from supernet.space import Architecture
-from supernet.strategies import Alone, Strategy
+from supernet.strategies import Standalone, Strategy
 from supernet.tasks.task import Dataset
 from supernet.trainer import Trainer
 from zoo.cli.narrator import Narrator
@@ -71,7 +71,7 @@ def compare(
     together, seconds = trained(data, model, options)
     rows: list[dict[str, float | str | int]] = []
     for role, arch in (("largest", together.space.largest()), ("smallest", together.space.smallest())):
-        alone, alone_seconds = trained(data, model, options, Alone(arch.genes))
+        alone, alone_seconds = trained(data, model, options, Standalone(arch.genes))
         rows.append(
             {
                 "seed": options.seed,

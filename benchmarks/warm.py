@@ -36,8 +36,8 @@ def _test(tree: str, words: Sequence[str], said: str, cpu_seconds: int) -> None:
     """Run pytest in a tree, in this process, and end it."""
     os.setsid()
     output = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    for stream, descriptor in enumerate((os.open(os.devnull, os.O_RDONLY), output, output)):
-        os.dup2(descriptor, stream)
+    for residual, descriptor in enumerate((os.open(os.devnull, os.O_RDONLY), output, output)):
+        os.dup2(descriptor, residual)
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
     os.chdir(tree)
     os.environ["PYTHONPATH"] = sys.path[0] = tree

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from search.archive import Archive, Evaluation
-from search.evaluate import Evaluator, Progress
+from search.evaluate import Scorer, Progress
 from search.feasible import feasible_start, why_infeasible
 from search.front import front
 from search.objective import InfeasibleError, Objective, check_objectives
@@ -98,7 +98,7 @@ def _run(
     checked, make = check_objectives(objectives), searchers[options.searcher]
     start = feasible_start(space, checked, options.population, np.random.default_rng([options.seed, 1]))
     with Archive(archive_path, space, checked, subject) as archive:
-        evaluator = Evaluator(
+        evaluator = Scorer(
             space, checked, archive, budget=options.evaluations, batch=options.batch, progress=progress
         )
         _walk(make(Terrain(space, checked, options, start, evaluator.unseen)), evaluator, options.patience)
@@ -109,7 +109,7 @@ def _run(
     return SearchResult(seen, best, checked, evaluator.paid, evaluator.scored)
 
 
-def _walk(searcher: Searcher, evaluator: Evaluator, patience: int) -> None:
+def _walk(searcher: Searcher, evaluator: Scorer, patience: int) -> None:
     """Ask, score and tell until the budget is spent, nothing is proposed, or nothing proposed is worth it."""
     idle = 0
     while evaluator.left > 0 and idle < patience:

@@ -15,7 +15,7 @@ Progress = Callable[[int, int], None]
 """Called with the networks evaluated so far and the most there will be."""
 
 
-class Evaluator:
+class Scorer:
     """Answers with the values of genomes: from the archive where it knows them, else by scoring.
 
     What this run has seen is kept apart from what the archive holds, because a resumed run must walk

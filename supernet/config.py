@@ -1,4 +1,4 @@
-"""Configuration files: a TOML file is a plain picture of frozen dataclasses, read strictly.
+"""Configuration files: a TOML file is a plain picture of fixed dataclasses, read strictly.
 
 An unknown key is an error that names the nearest known one, and a value of the wrong kind is an error
 that names the key, the value and what is accepted. A default is written down once, in its dataclass.

@@ -8,7 +8,7 @@ from timm.models._efficientnet_builder import decode_arch_def
 from timm.models.mobilenetv3 import MobileNetV3
 from torch import Tensor, nn
 
-from supernet.elastic.plan import Dim, Extent, Kernel, Plan, Reading, named_tensors
+from supernet.elastic.plan import AxisLayout, Dim, Kernel, Plan, SizeAttribute, named_tensors
 from supernet.elastic.supernet import Supernet
 from supernet.space import Choice, SearchSpace
 
@@ -41,10 +41,10 @@ def tiny_plan(largest: nn.Module) -> Plan:
     """Of every inverted residual: expand width in three sizes, kernel 3 or 5, and whether it is there."""
     choices: list[Choice] = []
     dims: dict[str, Dim] = {}
-    extents: dict[str, tuple[Extent | None, ...]] = {}
+    layouts: dict[str, tuple[AxisLayout | None, ...]] = {}
     kernels: dict[str, Kernel] = {}
     switches: dict[str, str] = {}
-    readings: list[Reading] = []
+    size_attributes: list[SizeAttribute] = []
 
     def add(name: str, values: tuple[int, ...], kind: str, needs: tuple[str, tuple[int, ...]] | None) -> None:
         choices.append(Choice(name, values, needs))
@@ -61,18 +61,20 @@ def tiny_plan(largest: nn.Module) -> Plan:
         width = f"{path}.width"
         add(width, (wide // 2, wide * 3 // 4, wide), "hidden", needs)
         add(f"{path}.kernel", (3, kernel), "kernel", needs)
-        extent = ((width,),)
-        extents |= {f"{path}.{name}.weight": (extent,) for name in ("conv_pw", "conv_dw")}
+        layout = ((width,),)
+        layouts |= {f"{path}.{name}.weight": (layout,) for name in ("conv_pw", "conv_dw")}
         for norm in (f"{path}.bn1", f"{path}.bn2"):
-            extents |= {f"{norm}.{x}": (extent,) for x in ("weight", "bias", "running_mean", "running_var")}
-        extents[f"{path}.conv_pwl.weight"] = (None, extent)
+            layouts |= {f"{norm}.{x}": (layout,) for x in ("weight", "bias", "running_mean", "running_var")}
+        layouts[f"{path}.conv_pwl.weight"] = (None, layout)
         if hasattr(block.se, "conv_reduce"):
-            extents[f"{path}.se.conv_reduce.weight"] = (None, extent)
-            extents |= {f"{path}.se.conv_expand.{x}": (extent,) for x in ("weight", "bias")}
+            layouts[f"{path}.se.conv_reduce.weight"] = (None, layout)
+            layouts |= {f"{path}.se.conv_expand.{x}": (layout,) for x in ("weight", "bias")}
         kernels[f"{path}.conv_dw.weight"] = Kernel(f"{path}.kernel")
-        readings.append(Reading(f"{path}.conv_dw", "groups", None, "weight", 0, wide, wide, 1, 1))
-        readings += [
-            Reading(f"{path}.conv_dw", "padding", i, "weight", 2 + i, kernel, kernel // 2, 1, 2)
+        size_attributes.append(
+            SizeAttribute(f"{path}.conv_dw", "groups", None, "weight", 0, wide, wide, 1, 1)
+        )
+        size_attributes += [
+            SizeAttribute(f"{path}.conv_dw", "padding", i, "weight", 2 + i, kernel, kernel // 2, 1, 2)
             for i in (0, 1)
         ]
-    return Plan(SearchSpace(tuple(choices)), dims, extents, kernels, switches, tuple(readings))
+    return Plan(SearchSpace(tuple(choices)), dims, layouts, kernels, switches, tuple(size_attributes))

@@ -39,9 +39,9 @@ How a plain network becomes one (`elasticise` is the road, the others its stages
 - `counting`: which ops multiply nothing, and what is unknown
 - `groups`: which sizes have to change together: a union-find over factored axes
 - `depth`: blocks that can be left out, found in the graph
-- `readings`: integers in modules that a slice would contradict (``groups``, ``num_heads``)
+- `size_attributes`: integers in modules that a slice would contradict (``groups``, ``num_heads``)
 - `sizes`: which sizes a group may take, and the choices of the space
-- `outline`: from a trace to a plan
+- `planning`: from a trace to a plan
 - `verify`: every group is checked before it may be elastic: cut network against masked one
 - `trial`: how that check runs a network: as exactly as it can, in evaluation and in training
 - `watching`: what a network does as it runs: its calls, and the sizes it compares

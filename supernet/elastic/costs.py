@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from supernet.elastic.plan import PRESENT, Extent, Plan
+from supernet.elastic.plan import PRESENT, AxisLayout, Plan
 from supernet.elastic.trace import Op
 from supernet.errors import ConversionError
 from supernet.space import Architecture, Genes, SearchSpace
@@ -48,10 +48,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class Term:
-    """A constant times a product of extents, zero where one of its switches is off."""
+    """A constant times a product of layouts, zero where one of its switches is off."""
 
     constant: int
-    extents: tuple[Extent, ...]
+    layouts: tuple[AxisLayout, ...]
     switches: tuple[str, ...] = ()
 
 
@@ -147,8 +147,8 @@ def _named(unknown: Sequence[tuple[str, str]]) -> str:
 
 def _calls(ops: Iterable[Op], switches: Iterable[tuple[str, ...]]) -> Iterator[Term]:
     for op, present in zip(ops, switches):
-        for extents in op.macs:
-            yield Term(1, extents, present)
+        for layouts in op.macs:
+            yield Term(1, layouts, present)
 
 
 def _tensors(
@@ -157,15 +157,15 @@ def _tensors(
     for name, tensor in named:
         if name in plan.matrices or name.rpartition(".")[2] == PRESENT:
             continue
-        axes = plan.extents.get(name, ())
-        extents = [extent for extent in axes if extent is not None]
+        axes = plan.layouts.get(name, ())
+        layouts = [layout for layout in axes if layout is not None]
         whole = [size for axis, size in enumerate(tensor.shape) if axis >= len(axes) or axes[axis] is None]
         if name in plan.kernels:
-            extents += [((plan.kernels[name].dim,),)] * (tensor.dim() - 2)
+            layouts += [((plan.kernels[name].dim,),)] * (tensor.dim() - 2)
             whole = [
                 size for axis, size in enumerate(tensor.shape[:2]) if axis >= len(axes) or axes[axis] is None
             ]
-        yield Term(of_entry(tensor) * prod(whole), tuple(extents), _switches(plan, name))
+        yield Term(of_entry(tensor) * prod(whole), tuple(layouts), _switches(plan, name))
 
 
 def _switches(plan: Plan, name: str) -> tuple[str, ...]:
@@ -211,7 +211,7 @@ class _Sum:
 
 def _choices(plan: Plan, term: Term) -> tuple[int, ...]:
     """The genes a term depends on, and those that say whether these matter."""
-    dims = {factor for extent in term.extents for run in extent for factor in run if isinstance(factor, str)}
+    dims = {factor for layout in term.layouts for run in layout for factor in run if isinstance(factor, str)}
     found: set[int] = set()
     waiting = [name for dim in dims | set(term.switches) for name in plan.dims[dim].by]
     while waiting:
@@ -261,8 +261,8 @@ def _total(plan: Plan, terms: Iterable[Term], genes: Genes) -> Counts:
     total = np.zeros(len(genes), dtype=np.int64)
     for term in terms:
         product = np.full(len(genes), term.constant, dtype=np.int64)
-        for extent in term.extents:
-            product *= sizes.length(extent)
+        for layout in term.layouts:
+            product *= sizes.length(layout)
         for switch in term.switches:
             product *= sizes.of(switch)
         total += product
@@ -285,10 +285,10 @@ class _Sizes:
             self._known[name] = dim.table[columns] if columns else np.full(len(self.genes), int(dim.table))
         return self._known[name]
 
-    def length(self, extent: Extent) -> Counts | int:
-        """Entries of an axis of this extent, ``(architectures,)``."""
+    def length(self, layout: AxisLayout) -> Counts | int:
+        """Entries of an axis of this layout, ``(architectures,)``."""
         total: Counts | int = 0
-        for run in extent:
+        for run in layout:
             product: Counts | int = 1
             for factor in run:
                 product = product * (factor if isinstance(factor, int) else self.of(factor))
@@ -327,7 +327,7 @@ class _Peak:
             for switch, passed in self.passes.get(i, ()):
                 np.maximum(last[passed], last[i], out=last[passed], where=sizes.of(switch) == 0)
             if op.alias is None and op.shape:
-                size = np.where(runs, 4 * prod(sizes.length(extent) for extent in op.shape), 0)
+                size = np.where(runs, 4 * prod(sizes.length(layout) for layout in op.shape), 0)
                 # What one call makes several of is there before each is taken out by a `getitem`.
                 change[op.inputs[0] if op.name == "getitem" else i] += size
                 change[last[i] + 1, rows] -= size

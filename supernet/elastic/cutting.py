@@ -110,13 +110,13 @@ class _Cutting:
     def _attributes(self, module: nn.Module, copy: nn.Module, prefix: str) -> None:
         """Everything else a module keeps."""
         bound = self.binding.memo.get(id(module))
-        readings = module.readings if isinstance(module, Variant) else {}
+        size_attributes = module.size_attributes if isinstance(module, Variant) else {}
         for name, value in module.__dict__.items():
             if name in REGISTERED or name in (NOTES, GIVEN):
                 continue
-            if isinstance(module, Variant) and name in ("readings", "passes"):
+            if isinstance(module, Variant) and name in ("size_attributes", "passes"):
                 continue
-            if name in readings:
+            if name in size_attributes:
                 value = getattr(bound, name)
             elif keys := self.caches.get(prefix[:-1], {}).get(name):
                 value = {key: value[key] for key in keys if key in value}

@@ -186,8 +186,8 @@ def _first_read(trace: Trace, ops: tuple[int, ...]) -> int | None:
 
 def _full(trace: Trace, op: int) -> int:
     sizes = (
-        sum(prod(trace.groups[f].size if isinstance(f, str) else f for f in run) for run in extent)
-        for extent in trace.ops[op].shape
+        sum(prod(trace.groups[f].size if isinstance(f, str) else f for f in run) for run in layout)
+        for layout in trace.ops[op].shape
     )
     return prod(sizes)
 
@@ -220,7 +220,7 @@ def _kinds(trace: Trace, blocks: Iterable[_Block]) -> int:
     kinds: list[frozenset[str]] = []
     for block in blocks:
         prefix = f"{block.path}."
-        names = frozenset(name.removeprefix(prefix) for name in trace.extents if name.startswith(prefix))
+        names = frozenset(name.removeprefix(prefix) for name in trace.layouts if name.startswith(prefix))
         if not any(2 * len(names & other) > len(names | other) for other in kinds):
             kinds.append(names)
     return len(kinds)

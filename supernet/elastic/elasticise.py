@@ -18,16 +18,16 @@ from supernet.elastic.cutting import duplicate
 from supernet.elastic.depth import Passed, Stage, candidates, passing, stages
 from supernet.elastic.inputs import Inputs, fitting
 from supernet.elastic.notes import refuse_computed, ties
-from supernet.elastic.outline import plan_of
 from supernet.elastic.plan import Plan
-from supernet.elastic.sizes import DIMS, MANY_GROUPS, SMALLEST, Menu, Rules
+from supernet.elastic.planning import plan_of
+from supernet.elastic.sizes import DIMS, MANY_GROUPS, SMALLEST, Rules, SpaceBuilder
 from supernet.elastic.skeleton import bind
 from supernet.elastic.storage import add_transforms
 from supernet.elastic.supernet import Supernet
 from supernet.elastic.trace import Trace, trace
 from supernet.elastic.translate import in_dims
 from supernet.elastic.trial import Failed, answered, training_inputs, without_drops
-from supernet.elastic.verify import Verdict, verify as verify_groups
+from supernet.elastic.verify import Verification, verify as verify_groups
 from supernet.errors import ConversionError, did_you_mean
 
 log = logging.getLogger(__name__)
@@ -41,14 +41,14 @@ class Record:
 
     Args:
         name: of the group, as in `supernet.elastic.trace.Group`.
-        kind: ``hidden``, ``squeeze``, ``heads``, ``head_dim``, ``stream`` or ``kernel``.
+        kind: ``hidden``, ``squeeze``, ``heads``, ``head_dim``, ``residual`` or ``kernel``.
         units: in the largest network.
-        choices: sizes it can have; empty when it is frozen or was not asked to be elastic.
+        choices: sizes it can have; empty when it is fixed or was not asked to be elastic.
         by: names of the choices that set it.
         members: ``[tensor, axis]`` pairs that hold it.
         parameters: entries of the parameters among the members, each counted once.
         live: whether it was verified (or, without verification, nothing speaks against it).
-        reason: why it is frozen; None for a live one.
+        reason: why it is fixed; None for a live one.
     """
 
     name: str
@@ -93,7 +93,7 @@ def elasticise(
             and dictionaries of tensors.
         kwargs: keyword arguments, likewise.
         batch_axis: axis of the inputs along which the examples of a batch lie.
-        dims: what may be elastic, of ``hidden``, ``heads``, ``stream``, ``depth`` and ``kernel``.
+        dims: what may be elastic, of ``hidden``, ``heads``, ``residual``, ``depth`` and ``kernel``.
         choices: by kind, or by a pattern of names of groups and stages (``"blocks.2.*"``): ratios
             (floats up to 1.0) of the largest size, or sizes (integers). The largest is always kept.
         divisor: channel counts picked by ratio are multiples of it.
@@ -124,7 +124,7 @@ def elasticise(
         job.check_resolutions()
         job.verify(Random(seed))
     traced = job.traced
-    plan = job.plan(_transforms(traced, job.menu) if kernel_transform else {})
+    plan = job.plan(_transforms(traced, job.builder) if kernel_transform else {})
     add_transforms(network, plan)
     return Supernet(
         network,
@@ -150,15 +150,15 @@ class _Conversion:
         self.stages: list[Stage] = [stage for stage in found if not _shares(stage, tied)]
         _check_patterns(rules, traced, self.stages)
         self.live = [
-            g.name for g in traced.groups.values() if g.frozen is None and _is_asked(g.kind, rules.dims)
+            g.name for g in traced.groups.values() if g.fixed is None and _is_asked(g.kind, rules.dims)
         ]
         few = sum(traced.groups[name].kind in SMALLEST for name in self.live) < MANY_GROUPS
         self.rules = replace(rules, step=1 if few else 2)
-        self.menu = self._menu()
-        self.verdict = Verdict(traced, tuple(self.menu.dims), {}, ())
+        self.builder = self._menu()
+        self.verification = Verification(traced, tuple(self.builder.dims), {}, ())
 
-    def _menu(self) -> Menu:
-        return Menu(self.rules, self.traced, self.stages, self.live, self.resolutions)
+    def _menu(self) -> SpaceBuilder:
+        return SpaceBuilder(self.rules, self.traced, self.stages, self.live, self.resolutions)
 
     def _passes(self) -> dict[str, tuple[Passed, ...] | None]:
         """Blocks that could be left out, with what they answer then."""
@@ -178,32 +178,32 @@ class _Conversion:
 
         def cuts(traced: Trace, live: Sequence[str]) -> list[dict[str, int]]:
             """The sizes to check at: the smallest, and a random cut."""
-            menu = Menu(self.rules, traced, (), live)
-            return [_cut(menu, None), _cut(menu, rng)]
+            builder = SpaceBuilder(self.rules, traced, (), live)
+            return [_cut(builder, None), _cut(builder, rng)]
 
         def tables(traced: Trace, live: Sequence[str]) -> dict[str, list[int]]:
             """All units that a group can have."""
-            menu = Menu(self.rules, traced, (), live)
-            return {name: [int(size) for size in dim.table.flat] for name, dim in menu.dims.items()}
+            builder = SpaceBuilder(self.rules, traced, (), live)
+            return {name: [int(size) for size in dim.table.flat] for name, dim in builder.dims.items()}
 
-        asked = list(self.menu.dims)
-        self.verdict = verify_groups(self.network, self.traced, self.inputs, asked, cuts, tables)
-        self.traced = self.verdict.trace
-        self.live = list(self.verdict.live)
-        self.menu = self._menu()
+        asked = list(self.builder.dims)
+        self.verification = verify_groups(self.network, self.traced, self.inputs, asked, cuts, tables)
+        self.traced = self.verification.trace
+        self.live = list(self.verification.live)
+        self.builder = self._menu()
         while self.stages and not self._agrees(rng):
             guilty = [stage for stage in self.stages if not self._agrees(rng, stage)] or self.stages
             for stage in guilty:
                 log.info("the depth of %s is fixed: the network does not run without its blocks", stage.name)
             self.stages = [stage for stage in self.stages if stage not in guilty]
-            self.menu = self._menu()
+            self.builder = self._menu()
 
     def _agrees(self, rng: Random, stage: Stage | None = None) -> bool:
         """Whether subnet and cut-out network agree when blocks (of one stage, or of all) are left out."""
-        menu = Menu(self.rules, self.traced, self.stages if stage is None else [stage], self.live)
-        plan = self._plan_of(menu, {})
+        builder = SpaceBuilder(self.rules, self.traced, self.stages if stage is None else [stage], self.live)
+        plan = self._plan_of(builder, {})
         supernet = Supernet(without_drops(duplicate(self.network)), plan)
-        for training in (False, True) if self.verdict.trained else (False,):
+        for training in (False, True) if self.verification.trained else (False,):
             inputs = training_inputs(self.inputs) if training else self.inputs
             supernet.train(training)
             for arch in (plan.space.smallest(), plan.space.sample(rng)):
@@ -220,17 +220,17 @@ class _Conversion:
 
     def plan(self, transforms: Mapping[str, tuple[tuple[int, str], ...]]) -> Plan:
         """The plan of all that held."""
-        return self._plan_of(self.menu, transforms)
+        return self._plan_of(self.builder, transforms)
 
-    def _plan_of(self, menu: Menu, transforms: Mapping[str, tuple[tuple[int, str], ...]]) -> Plan:
+    def _plan_of(self, builder: SpaceBuilder, transforms: Mapping[str, tuple[tuple[int, str], ...]]) -> Plan:
         return plan_of(
             self.network,
             self.traced,
-            menu.space,
-            menu.dims,
-            switches=menu.switches,
+            builder.space,
+            builder.dims,
+            switches=builder.switches,
             transforms=transforms,
-            readings=self.verdict.readings,
+            size_attributes=self.verification.size_attributes,
             passes=self.passes,
         )
 
@@ -239,8 +239,8 @@ class _Conversion:
         sizes = {name: p.numel() for name, p in self.network.named_parameters()}
         records = []
         for group in self.traced.groups.values():
-            dim = self.menu.dims.get(group.name)
-            reason = group.frozen or self.verdict.frozen.get(group.name)
+            dim = self.builder.dims.get(group.name)
+            reason = group.fixed or self.verification.fixed.get(group.name)
             tensors = dict.fromkeys(tensor for tensor, _ in group.members)
             own = sum(sizes.get(tensor, 0) for tensor in tensors)
             values = sorted(int(size) for size in set(dim.table.flat)) if dim is not None else []
@@ -253,7 +253,7 @@ class _Conversion:
         live = {tensor for r in records if r["live"] for tensor, _ in r["members"]}
         return {
             "verified": verified,
-            "verified_in_training": verified and self.verdict.trained,
+            "verified_in_training": verified and self.verification.trained,
             "example": self.traced.example.to_json(),
             "parameters": sum(sizes.values()),
             "elastic_parameters": sum(count for name, count in sizes.items() if name in live),
@@ -279,7 +279,7 @@ def _check_patterns(rules: Rules, traced: Trace, found: Sequence[Stage]) -> None
     names = [*traced.groups, *(stage.name for stage in found)]
     for pattern in rules.choices:
         if pattern not in DIMS and not any(fnmatchcase(name, pattern) for name in names):
-            known = [g.name for g in traced.groups.values() if g.frozen is None] + [
+            known = [g.name for g in traced.groups.values() if g.fixed is None] + [
                 stage.name for stage in found
             ]
             raise ConversionError(
@@ -343,20 +343,20 @@ def _inputs(
     return found.to(weight.device, weight.dtype)
 
 
-def _cut(menu: Menu, rng: Random | None) -> dict[str, int]:
+def _cut(builder: SpaceBuilder, rng: Random | None) -> dict[str, int]:
     """Units to keep of every group: the fewest, or some of its sizes at random."""
     return {
         name: int(dim.table.min()) if rng is None else int(rng.choice(dim.table.flatten().tolist()))
-        for name, dim in menu.dims.items()
+        for name, dim in builder.dims.items()
     }
 
 
-def _transforms(traced: Trace, menu: Menu) -> dict[str, tuple[tuple[int, str], ...]]:
+def _transforms(traced: Trace, builder: SpaceBuilder) -> dict[str, tuple[tuple[int, str], ...]]:
     """Matrices from every kernel size to the next smaller one, named as their layers will hold them."""
     out = {}
     for weight, name in traced.kernels.items():
-        if name in menu.dims:
-            sides = sorted({int(size) for size in menu.dims[name].table.flat}, reverse=True)
+        if name in builder.dims:
+            sides = sorted({int(size) for size in builder.dims[name].table.flat}, reverse=True)
             owner = weight.rpartition(".")[0]
             out[weight] = tuple(
                 (small, f"{owner}.transform_{large}to{small}") for large, small in pairwise(sides)

@@ -4,7 +4,7 @@ While a network is traced every axis of every tensor is an `Axis`: runs laid end
 product of factors, outermost first; a factor is a constant or a `Unit`, a size that might become
 elastic. An operation that lines two axes up *ties* them: two units become one, or a unit turns out
 to be made of others (768 channels become 12 heads of 64). What meets something that cannot change
-is *frozen*, with the reason.
+is *fixed*, with the reason.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class Unit:
         size: how many there are in the largest network.
     """
 
-    __slots__ = ("becomes", "frozen", "parent", "roles", "size")
+    __slots__ = ("becomes", "fixed", "parent", "roles", "size")
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.parent: Unit | None = None
         self.becomes: Axis | None = None
-        self.frozen: str | None = None
+        self.fixed: str | None = None
         self.roles: set[str] = set()
 
 
@@ -101,7 +101,7 @@ def _expand(run: Run) -> Axis:
         outer = run[:i]
         repeats = prod(extent_of(factor) for factor in outer)
         if any(isinstance(factor, Unit) for factor in outer) or repeats * len(inner) > MOST_RUNS:
-            freeze(inner, "is only a part of a unit that moves as a whole")
+            fix(inner, "is only a part of a unit that moves as a whole")
             return _expand((*outer, unit.size, *rest))
         return tuple(piece for part in inner for piece in _expand((*part, *rest))) * repeats
     return (_simple(root(factor) if isinstance(factor, Unit) else factor for factor in run),)
@@ -146,11 +146,11 @@ def compressed(axis: Axis) -> Axis:
     return tuple(_simple((count, *run)) for count, run in out)
 
 
-def freeze(axis: Axis, why: str) -> None:
+def fix(axis: Axis, why: str) -> None:
     """Keep every unit of an axis whole, and remember the first reason."""
     for unit in units(axis):
-        if unit.frozen is None:
-            unit.frozen = why
+        if unit.fixed is None:
+            unit.fixed = why
 
 
 def mark(axis: Axis, role: str) -> None:
@@ -160,13 +160,13 @@ def mark(axis: Axis, role: str) -> None:
 
 
 def tie(a: Axis, b: Axis, why: str) -> None:
-    """Make two axes of one size the same axis; what cannot follow is frozen with ``why``."""
+    """Make two axes of one size the same axis; what cannot follow is fixed with ``why``."""
     a, b = resolve(a), resolve(b)
     if a == b:
         return
     if axis_size(a) != axis_size(b):
-        freeze(a, f"{why}: sizes {axis_size(a)} and {axis_size(b)} meet")
-        freeze(b, f"{why}: sizes {axis_size(a)} and {axis_size(b)} meet")
+        fix(a, f"{why}: sizes {axis_size(a)} and {axis_size(b)} meet")
+        fix(b, f"{why}: sizes {axis_size(a)} and {axis_size(b)} meet")
     elif (unit := _lone(a)) is not None:
         _assign(unit, b, why)
     elif (unit := _lone(b)) is not None:
@@ -186,17 +186,17 @@ def _assign(unit: Unit, axis: Axis, why: str) -> None:
     if other is not None:
         unit.parent = other
         other.roles |= unit.roles
-        other.frozen = other.frozen or unit.frozen
+        other.fixed = other.fixed or unit.fixed
         return
     if is_fixed(axis):
-        unit.frozen = unit.frozen or f"{why}: meets a fixed size of {unit.size}"
+        unit.fixed = unit.fixed or f"{why}: meets a fixed size of {unit.size}"
         return
     if unit in set(units(axis)):
-        freeze(axis, f"{why}: meets a part of itself")
+        fix(axis, f"{why}: meets a part of itself")
         return
     for part in units(axis):
         part.roles |= unit.roles
-        part.frozen = part.frozen or unit.frozen
+        part.fixed = part.fixed or unit.fixed
     unit.becomes = axis
 
 
@@ -211,8 +211,8 @@ def _tie_runs(a: Axis, b: Axis, why: str) -> None:
             continue
         cut = split_axis(left, min(p, q)), split_axis(right, min(p, q))
         if cut[0] is None or cut[1] is None:
-            freeze(a, f"{why}: two divisions of one size meet")
-            freeze(b, f"{why}: two divisions of one size meet")
+            fix(a, f"{why}: two divisions of one size meet")
+            fix(b, f"{why}: two divisions of one size meet")
             return
         tie(cut[0][0], cut[1][0], why)
         left, right = resolve(cut[0][1]) if cut[0][1] else (), resolve(cut[1][1]) if cut[1][1] else ()
@@ -249,8 +249,8 @@ def _give_up(left: Sequence[Factor], right: Sequence[Factor], why: str) -> None:
         reason = f"{why}: meets a fixed size of {run_size(tuple(left))}"
     else:
         reason = f"{why}: two divisions of one size meet"
-    freeze((tuple(left),), reason)
-    freeze((tuple(right),), reason)
+    fix((tuple(left),), reason)
+    fix((tuple(right),), reason)
 
 
 def split_factor(factor: Factor, outer: int) -> list[Factor]:
@@ -375,5 +375,5 @@ def _deal(factors: list[Factor], sources: list[Axis], shape: list[int]) -> list[
 
 def _abandon(sources: Iterable[Axis], shape: Iterable[int], why: str) -> list[Axis]:
     for axis in sources:
-        freeze(axis, why)
+        fix(axis, why)
     return [fixed(size) for size in shape]

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from supernet.elastic.outline import settled
 from supernet.elastic.plan import Plan, Sizes, views
+from supernet.elastic.planning import with_constants
 from supernet.elastic.rules import OVER_WHAT_IS_LEFT
 from supernet.elastic.trace import Trace
 
@@ -109,9 +109,9 @@ def reductions(trace: Trace, plan: Plan, sizes: Sizes) -> Iterator[tuple[Key, li
     """The traced reductions, with ones where the sizes of a plan leave an entry of a reduced axis."""
     for each in trace.reductions:
         lines = []
-        for dim, extent in zip(each.dims, each.extents):
+        for dim, layout in zip(each.dims, each.layouts):
             line = torch.zeros(each.shape[dim])
-            for view in views(line, 0, settled(extent, trace.groups, plan.dims), sizes, plan.dims):
+            for view in views(line, 0, with_constants(layout, trace.groups, plan.dims), sizes, plan.dims):
                 view.fill_(1)
             lines.append(line)
         sizes_there = tuple(each.shape[dim] for dim in each.dims)

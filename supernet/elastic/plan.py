@@ -5,10 +5,10 @@ buffer are made of them, which modules can be left out, and which integers of wh
 to follow. It has two readers: running the subnet inside the supernet and cutting it out. They
 get the same slices, so both are the same network by construction.
 
-An axis is described by an `Extent`: runs laid end to end, each run a product of factors, outermost
+An axis is described by an `AxisLayout`: runs laid end to end, each run a product of factors, outermost
 first; a factor is a constant or the name of a dim. ``(("h", 64),)`` is h heads of 64 channels,
 ``((3, "h", 64),)`` the same for queries, keys and values in blocks, ``(("a",), ("b",))`` the
-concatenation of two streams. A dim always keeps its first units.
+concatenation of two residuals. A dim always keeps its first units.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from supernet.errors import WidthError
 from supernet.space import Architecture, SearchSpace
 
 Factor = int | str
-Extent = tuple[tuple[Factor, ...], ...]
+AxisLayout = tuple[tuple[Factor, ...], ...]
 Sizes = Mapping[str, int]
 PRESENT = "present"
 """Name of the buffer of shape (1,), cut to (0,) where its module is left out."""
@@ -44,7 +44,7 @@ class Dim:
         full: units in the largest network; what the stored tensors hold.
         by: names of the choices that set it; none makes it a constant.
         table: sizes, shape ``(values of by[0], values of by[1], ...)``.
-        kind: what it is: ``hidden``, ``squeeze``, ``heads``, ``stream``, ``kernel``, ``present``, ...
+        kind: what it is: ``hidden``, ``squeeze``, ``heads``, ``residual``, ``kernel``, ``present``, ...
     """
 
     name: str
@@ -71,7 +71,7 @@ class Kernel:
 
 
 @dataclass(frozen=True)
-class Reading:
+class SizeAttribute:
     """An integer attribute of a module that follows the shape of one of its tensors.
 
     Its value is ``value + (size - full) * numerator // denominator``: a count of heads is
@@ -128,7 +128,7 @@ class _Step:
     name: str
     key: str
     simple: tuple[tuple[int, int], ...]
-    joined: tuple[tuple[int, Extent], ...]
+    joined: tuple[tuple[int, AxisLayout], ...]
     kernel: Kernel | None
 
     @property
@@ -152,20 +152,20 @@ class Plan:
 
     Args:
         dims: by name.
-        extents: tensor name to one `Extent` per axis; None for an axis that is always whole.
+        layouts: tensor name to one `AxisLayout` per axis; None for an axis that is always whole.
         kernels: weight name to how its spatial axes are cropped.
         switches: module path to the ``present`` dim (0 or 1) that says whether it is there.
-        readings: integers that follow.
+        size_attributes: integers that follow.
         passes: for modules among the switches that answer with a tuple: which inputs, by position or name,
             make it when they are left out.
     """
 
     space: SearchSpace
     dims: dict[str, Dim]
-    extents: dict[str, tuple[Extent | None, ...]]
+    layouts: dict[str, tuple[AxisLayout | None, ...]]
     kernels: dict[str, Kernel] = field(default_factory=dict)
     switches: dict[str, str] = field(default_factory=dict)
-    readings: tuple[Reading, ...] = ()
+    size_attributes: tuple[SizeAttribute, ...] = ()
     passes: dict[str, tuple[int | str | None, ...]] = field(default_factory=dict)
     touched: tuple[str, ...] = field(init=False, repr=False, compare=False)
     """Names of the tensors that are cut."""
@@ -180,13 +180,13 @@ class Plan:
         matrices = {matrix for kernel in self.kernels.values() for _, matrix in kernel.transforms}
         object.__setattr__(self, "matrices", frozenset(matrices))
         object.__setattr__(self, "full", {dim.name: dim.full for dim in self.dims.values()})
-        object.__setattr__(self, "touched", tuple(sorted(self.extents.keys() | self.kernels.keys())))
+        object.__setattr__(self, "touched", tuple(sorted(self.layouts.keys() | self.kernels.keys())))
 
         cuts = {
             name: tuple(
-                (axis, *_simple(extent), extent)
-                for axis, extent in enumerate(self.extents.get(name, ()))
-                if extent is not None
+                (axis, *_simple(layout), layout)
+                for axis, layout in enumerate(self.layouts.get(name, ()))
+                if layout is not None
             )
             for name in self.touched
         }
@@ -237,9 +237,9 @@ class Plan:
             if not self.present(name, absent):
                 continue
             whole = part = stored[name]
-            for axis, extent in enumerate(self.extents.get(name, ())):
-                if extent is not None:
-                    part = cut(part, axis, extent, sizes, self.dims)
+            for axis, layout in enumerate(self.layouts.get(name, ())):
+                if layout is not None:
+                    part = cut(part, axis, layout, sizes, self.dims)
             if name in self.kernels:
                 part = self._crop(part, self.kernels[name], sizes, stored.__getitem__)
             if part is not whole:
@@ -272,9 +272,9 @@ class Plan:
             if gone and name.startswith(gone):
                 continue
             simple, joined = [], []
-            for axis, dim, times, extent in self._cuts[name]:  # type: ignore[attr-defined]
+            for axis, dim, times, layout in self._cuts[name]:  # type: ignore[attr-defined]
                 if dim is None:
-                    joined.append((axis, extent))
+                    joined.append((axis, layout))
                 elif sizes[dim] != self.full[dim]:
                     simple.append((axis, times * sizes[dim]))
             kernel = self.kernels.get(name)
@@ -314,8 +314,8 @@ class Plan:
                     if keep > part.shape[axis]:
                         raise WidthError(f"width {keep} asked of an axis that holds 1 to {part.shape[axis]}")
                     part = part.narrow(axis, 0, keep)
-                for axis, extent in step.joined:
-                    part = cut(part, axis, extent, recipe.sizes, self.dims)
+                for axis, layout in step.joined:
+                    part = cut(part, axis, layout, recipe.sizes, self.dims)
                 if step.kernel is not None:
                     part = self._crop(part, step.kernel, recipe.sizes, stored)
                 if part is not whole:
@@ -328,8 +328,8 @@ class Plan:
 
     def _is_joined(self, name: str) -> bool:
         """Whether the slice of a tensor is no view, as far as its layout tells."""
-        extents = [extent for extent in self.extents[name] if extent is not None]
-        return not all(len(extent) == 1 and isinstance(extent[0][0], str) for extent in extents)
+        layouts = [layout for layout in self.layouts[name] if layout is not None]
+        return not all(len(layout) == 1 and isinstance(layout[0][0], str) for layout in layouts)
 
     def _crop(self, weight: Tensor, kernel: Kernel, sizes: Sizes, stored: Callable[[str], Tensor]) -> Tensor:
         keep = sizes[kernel.dim]
@@ -348,9 +348,9 @@ class Plan:
             WidthError: when the value is not of the shape of the slice.
         """
         places = torch.arange(whole.numel(), device=whole.device).view(whole.shape)
-        for axis, extent in enumerate(self.extents.get(name, ())):
-            if extent is not None:
-                places = cut(places, axis, extent, sizes, self.dims)
+        for axis, layout in enumerate(self.layouts.get(name, ())):
+            if layout is not None:
+                places = cut(places, axis, layout, sizes, self.dims)
         if part.shape != places.shape:
             raise WidthError(
                 f"{name!r} was given shape {tuple(part.shape)}; its slice is {tuple(places.shape)}"
@@ -369,12 +369,14 @@ class Plan:
                 {"name": d.name, "full": d.full, "by": list(d.by), "table": d.table.tolist(), "kind": d.kind}
                 for d in self.dims.values()
             ],
-            "extents": {
-                name: [e and [list(run) for run in e] for e in axes] for name, axes in self.extents.items()
+            "layouts": {
+                name: [e and [list(run) for run in e] for e in axes] for name, axes in self.layouts.items()
             },
             "kernels": {name: [k.dim, [list(t) for t in k.transforms]] for name, k in self.kernels.items()},
             "switches": dict(self.switches),
-            "readings": [list(vars(reading).values()) for reading in self.readings],
+            "size_attributes": [
+                list(vars(size_attribute).values()) for size_attribute in self.size_attributes
+            ],
             "passes": {path: list(inputs) for path, inputs in self.passes.items()},
         }
 
@@ -389,16 +391,16 @@ class Plan:
                 )
                 for d in document["dims"]
             },
-            extents={
+            layouts={
                 name: tuple(e and tuple(tuple(run) for run in e) for e in axes)
-                for name, axes in document["extents"].items()
+                for name, axes in document["layouts"].items()
             },
             kernels={
                 name: Kernel(dim, tuple((size, matrix) for size, matrix in transforms))
                 for name, (dim, transforms) in document["kernels"].items()
             },
             switches=dict(document["switches"]),
-            readings=tuple(Reading(*values) for values in document["readings"]),
+            size_attributes=tuple(SizeAttribute(*values) for values in document["size_attributes"]),
             passes={path: tuple(inputs) for path, inputs in document.get("passes", {}).items()},
         )
 
@@ -409,10 +411,10 @@ def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from module.named_buffers()
 
 
-def length(extent: Extent, sizes: Sizes) -> int:
-    """How many entries an axis of this extent holds at these sizes."""
+def length(layout: AxisLayout, sizes: Sizes) -> int:
+    """How many entries an axis of this layout holds at these sizes."""
     total = 0
-    for run in extent:
+    for run in layout:
         entries = 1
         for factor in run:
             entries *= sizes[factor] if isinstance(factor, str) else factor
@@ -452,24 +454,24 @@ def _taken(tensor: Tensor, axis: int, start: int, keep: int) -> Tensor:
     return tensor.index_select(axis, torch.arange(start, start + keep, device=tensor.device))
 
 
-def cut(tensor: Tensor, axis: int, extent: Extent, sizes: Sizes, dims: Mapping[str, Dim]) -> Tensor:
-    """The part of ``tensor`` that an extent keeps of one axis: a view unless runs have to be joined."""
+def cut(tensor: Tensor, axis: int, layout: AxisLayout, sizes: Sizes, dims: Mapping[str, Dim]) -> Tensor:
+    """The part of ``tensor`` that an layout keeps of one axis: a view unless runs have to be joined."""
     # One graph serves every width as long as nothing asks whether a width is the full one.
     if not torch.compiler.is_compiling() and all(
-        sizes[f] == dims[f].full for run in extent for f in run if isinstance(f, str)
+        sizes[f] == dims[f].full for run in layout for f in run if isinstance(f, str)
     ):
         return tensor
     parts = [
         view.flatten(axis, axis + view.dim() - tensor.dim())
-        for view in views(tensor, axis, extent, sizes, dims)
+        for view in views(tensor, axis, layout, sizes, dims)
     ]
     return parts[0] if len(parts) == 1 else torch.cat(parts, axis)
 
 
-def _simple(extent: Extent) -> tuple[str | None, int]:
-    """The dim, and how often it is repeated, of an extent that is cut by keeping its start; None for others."""
-    (dim, *others), *more = extent
-    if more or not isinstance(dim, str) or not _leads(extent[0]):
+def _simple(layout: AxisLayout) -> tuple[str | None, int]:
+    """The dim, and how often it is repeated, of an layout that is cut by keeping its start; None for others."""
+    (dim, *others), *more = layout
+    if more or not isinstance(dim, str) or not _leads(layout[0]):
         return None, 1
     return dim, prod(factor for factor in others if isinstance(factor, int))
 
@@ -480,13 +482,13 @@ def _leads(run: tuple[Factor, ...]) -> bool:
 
 
 def views(
-    tensor: Tensor, axis: int, extent: Extent, sizes: Sizes, dims: Mapping[str, Dim]
+    tensor: Tensor, axis: int, layout: AxisLayout, sizes: Sizes, dims: Mapping[str, Dim]
 ) -> Iterator[Tensor]:
-    """What an extent keeps of one axis, run by run, as views; each factor of a run has an axis there."""
+    """What an layout keeps of one axis, run by run, as views; each factor of a run has an axis there."""
     full = {name: dim.full for name, dim in dims.items()}
     start = 0
-    for run in extent:
-        part = tensor if len(extent) == 1 else tensor.narrow(axis, start, length((run,), full))
+    for run in layout:
+        part = tensor if len(layout) == 1 else tensor.narrow(axis, start, length((run,), full))
         start += length((run,), full)
         if _leads(run):
             yield leading(part, axis, length((run,), sizes))

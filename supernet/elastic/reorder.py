@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from supernet.elastic.plan import Extent, Plan
+from supernet.elastic.plan import AxisLayout, Plan
 from supernet.elastic.skeleton import bind
 from supernet.elastic.supernet import Supernet
 from supernet.errors import SupernetError, did_you_mean
@@ -26,7 +26,7 @@ def reorder(
     *,
     batch: tuple[Tensor, Tensor] | None = None,
     loss: Loss = nn.functional.cross_entropy,
-    kinds: tuple[str, ...] = ("hidden", "squeeze", "heads", "stream"),
+    kinds: tuple[str, ...] = ("hidden", "squeeze", "heads", "residual"),
 ) -> None:
     """Sort the units of every group from the most to the least important, in place.
 
@@ -58,20 +58,20 @@ def reorder(
 def permute(supernet: Supernet, dim: str, order: Tensor) -> None:
     """Put the units of a dim in another order, in every tensor that holds them."""
     stored = {**dict(supernet.largest.named_parameters()), **dict(supernet.largest.named_buffers())}
-    for tensor, axis, extent in _holders(supernet.plan, dim):
-        where = torch.cat(list(_positions(supernet.plan, extent, dim, order)))
+    for tensor, axis, layout in _holders(supernet.plan, dim):
+        where = torch.cat(list(_positions(supernet.plan, layout, dim, order)))
         stored[tensor].data.copy_(stored[tensor].data.index_select(axis, where.to(stored[tensor].device)))
 
 
 def importance(plan: Plan, dim: str, saliency: dict[str, Tensor]) -> Tensor:
     """How much each unit of a dim counts, shape ``(units,)``: the saliency of all weights it has a part in."""
     total = torch.zeros(plan.dims[dim].full)
-    for tensor, axis, extent in _holders(plan, dim):
+    for tensor, axis, layout in _holders(plan, dim):
         if tensor not in saliency or saliency[tensor].dim() < 2:
             continue
         entries = saliency[tensor].movedim(axis, 0).flatten(1).sum(1)
         start = 0
-        for run in extent:
+        for run in layout:
             shape = [plan.dims[factor].full if isinstance(factor, str) else factor for factor in run]
             size = torch.Size(shape).numel()
             if dim in run:
@@ -104,18 +104,18 @@ def _saliency(
     }
 
 
-def _holders(plan: Plan, dim: str) -> Iterator[tuple[str, int, Extent]]:
-    """Where the units of a dim lie: tensor, axis and the extent of that axis."""
-    for tensor, axes in plan.extents.items():
-        for axis, extent in enumerate(axes):
-            if extent is not None and any(dim in run for run in extent):
-                yield tensor, axis, extent
+def _holders(plan: Plan, dim: str) -> Iterator[tuple[str, int, AxisLayout]]:
+    """Where the units of a dim lie: tensor, axis and the layout of that axis."""
+    for tensor, axes in plan.layouts.items():
+        for axis, layout in enumerate(axes):
+            if layout is not None and any(dim in run for run in layout):
+                yield tensor, axis, layout
 
 
-def _positions(plan: Plan, extent: Extent, dim: str, order: Tensor) -> Iterator[Tensor]:
+def _positions(plan: Plan, layout: AxisLayout, dim: str, order: Tensor) -> Iterator[Tensor]:
     """Run by run, which old entry comes to each new place of an axis."""
     start = 0
-    for run in extent:
+    for run in layout:
         shape = [plan.dims[factor].full if isinstance(factor, str) else factor for factor in run]
         entries = torch.arange(start, start + torch.Size(shape).numel()).view(shape)
         start += entries.numel()

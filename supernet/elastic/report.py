@@ -1,4 +1,4 @@
-"""What is elastic in a supernet, in a table a person can read: groups, choices, and what is frozen and why."""
+"""What is elastic in a supernet, in a table a person can read: groups, choices, and what is fixed and why."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ class Row:
 
     Args:
         name: of the group or choice.
-        kind: ``hidden``, ``heads``, ``stream``, ``kernel``, ``depth``, ...
+        kind: ``hidden``, ``heads``, ``residual``, ``kernel``, ``depth``, ...
         sizes: what it can be, ascending; of a depth, how many blocks the stage keeps.
         share: of the network's parameters that lie in its tensors, 0 to 1. A tensor with two elastic
             axes counts for both.
-        frozen: why it can not change; None for a live one.
+        fixed: why it can not change; None for a live one.
     """
 
     name: str
     kind: str
     sizes: tuple[int, ...]
     share: float
-    frozen: str | None = None
+    fixed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Report:
         elastic_share: of the parameters that lie in a tensor some architecture uses less of, 0 to 1.
         verified: whether the groups were checked by running them; None when it is not recorded.
         trained: whether they were in training, too.
-        rows: live sizes, then frozen ones, each in the order of the network.
+        rows: live sizes, then fixed ones, each in the order of the network.
     """
 
     network: str
@@ -60,12 +60,12 @@ class Report:
     @property
     def live(self) -> tuple[Row, ...]:
         """What can change."""
-        return tuple(row for row in self.rows if row.frozen is None)
+        return tuple(row for row in self.rows if row.fixed is None)
 
     @property
-    def frozen(self) -> tuple[Row, ...]:
+    def fixed(self) -> tuple[Row, ...]:
         """What can not, each with the reason."""
-        return tuple(row for row in self.rows if row.frozen is not None)
+        return tuple(row for row in self.rows if row.fixed is not None)
 
     def __str__(self) -> str:
         low, high = self.params
@@ -73,7 +73,7 @@ class Report:
             f"{self.network}: 10^{self.log10_size:.1f} subnets from {self.choices} choices, "
             f"{low:,} to {high:,} parameters",
             f"{len(self.live)} sizes are elastic and hold {self.elastic_share:.1%} of the parameters; "
-            f"{len(self.frozen)} are frozen"
+            f"{len(self.fixed)} are fixed"
             + _verified(self.verified)
             + ("" if self.trained else ", in evaluation only"),
             "",
@@ -81,8 +81,8 @@ class Report:
         table = [("size", "kind", "can be", "parameters")]
         table += [(row.name, row.kind, _few(row.sizes), f"{row.share:.1%}") for row in self.live]
         lines += _aligned(table)
-        if self.frozen:
-            table = [("frozen because", "sizes", "for example", "parameters")]
+        if self.fixed:
+            table = [("fixed because", "sizes", "for example", "parameters")]
             table += [
                 (reason, str(len(rows)), rows[0].name, f"{sum(row.share for row in rows):.1%}")
                 for reason, rows in self._reasons().items()
@@ -92,8 +92,8 @@ class Report:
 
     def _reasons(self) -> dict[str, list[Row]]:
         reasons: dict[str, list[Row]] = {}
-        for row in self.frozen:
-            reasons.setdefault(row.frozen or "", []).append(row)
+        for row in self.fixed:
+            reasons.setdefault(row.fixed or "", []).append(row)
         return reasons
 
 
@@ -110,7 +110,7 @@ def report(largest: nn.Module, plan: Plan, conversion: Mapping[str, Any] | None 
     costs = Costs(plan, (), largest)
     ends = costs.params(plan.space.matrix([plan.space.smallest(), plan.space.largest()]))
     record = conversion or {}
-    frozen = [
+    fixed = [
         Row(
             g["name"],
             g["kind"],
@@ -130,7 +130,7 @@ def report(largest: nn.Module, plan: Plan, conversion: Mapping[str, Any] | None 
         elastic_share=sum(counts[name] for name in elastic) / total,
         verified=record.get("verified"),
         trained=not record.get("verified") or record["verified_in_training"],
-        rows=(*_sizes(plan, counts, total), *_depths(plan, counts, total), *frozen),
+        rows=(*_sizes(plan, counts, total), *_depths(plan, counts, total), *fixed),
     )
 
 
@@ -141,7 +141,7 @@ def _is_elastic(plan: Plan, name: str) -> bool:
 def _sizes(plan: Plan, counts: dict[str, int], total: int) -> Iterator[Row]:
     held: dict[str, set[str]] = {}
     for name in plan.touched:
-        factors = {f for extent in plan.extents.get(name, ()) for run in extent or () for f in run}
+        factors = {f for layout in plan.layouts.get(name, ()) for run in layout or () for f in run}
         kernel = {plan.kernels[name].dim} if name in plan.kernels else set()
         for factor in {*factors, *kernel}:
             if isinstance(factor, str):

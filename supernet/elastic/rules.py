@@ -1,8 +1,8 @@
 """What each aten op does to the axes of its inputs: one rule per op.
 
 A rule gets the walk and the node and returns the axes of the result (a list of them for an op of
-several results). It ties what the op lines up and freezes what it cannot follow. An op without a
-rule freezes all it reads; the report then says so.
+several results). It ties what the op lines up and fixes what it cannot follow. An op without a
+rule fixes all it reads; the report then says so.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch.fx import Node
 
 from supernet.elastic.counting import is_pointwise
-from supernet.elastic.groups import Axis, Unit, axis_size, fixed, freeze, mark, tie
+from supernet.elastic.groups import Axis, Unit, axis_size, fix, fixed, mark, tie
 from supernet.elastic.walk import Axes, Reduced, Walk, op_name, shape_of, sizes_of
 from supernet.errors import ConversionError
 from supernet.registry import Registry
@@ -59,7 +59,7 @@ def apply(walk: Walk, node: Node) -> None:
         walk.axes[node] = walk.placeholder(node)
     elif node.op == "output":
         for source in walk.tensor_inputs(node):
-            freeze_all(walk.of(source), "it is the output")
+            fix_all(walk.of(source), "it is the output")
     elif node.op == "call_function":
         walk.axes[node] = whole(node) if _says_nothing(walk, node) else followed(walk, node)
     walk.note_origins(node)
@@ -132,10 +132,10 @@ def arguments(node: Node) -> dict[str, Any]:
     return given | dict(node.kwargs)
 
 
-def freeze_all(axes: Sequence[Axis], why: str) -> None:
+def fix_all(axes: Sequence[Axis], why: str) -> None:
     """Freeze every axis of a tensor."""
     for axis in axes:
-        freeze(axis, why)
+        fix(axis, why)
 
 
 def unknown(walk: Walk, node: Node, args: dict[str, Any]) -> Axes | list[Axes]:
@@ -148,7 +148,7 @@ def keep_whole(walk: Walk, node: Node, why: str) -> Axes | list[Axes]:
     for source in node.all_input_nodes:
         axes = walk.axes.get(source, ())
         for each in axes if isinstance(axes, list) else [axes]:
-            freeze_all(each, why)
+            fix_all(each, why)
     return whole(node)
 
 
@@ -210,7 +210,7 @@ def broadcast(walk: Walk, node: Node, sources: Sequence[Node], why: str, ranks: 
                 continue
             tie(out[i], axis, why)
             if adding:
-                mark(out[i], "stream")
+                mark(out[i], "residual")
     return tuple(out)
 
 
@@ -219,7 +219,7 @@ def batch_norm(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
     """Statistics of the batch, as weight standardisation takes them, are about every entry of a channel."""
     axes = walk.of(args["input"])
     if args.get("training"):
-        freeze_all((*axes[:1], *axes[2:]), "weights are standardised over it")
+        fix_all((*axes[:1], *axes[2:]), "weights are standardised over it")
     for name in ("weight", "bias", "running_mean", "running_var"):
         if isinstance(args.get(name), Node):
             tie(walk.of(args[name])[0], axes[1], "batch norm")
@@ -236,9 +236,9 @@ def layer_norm(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
         for axis, over in zip(stored, last):
             tie(axis, over, "layer norm")
     for axis in last:
-        mark(axis, "stream")
+        mark(axis, "residual")
         if not affine:
-            freeze(axis, "a norm without weights keeps its size")
+            fix(axis, "a norm without weights keeps its size")
     return walk.of(args["input"])
 
 
@@ -251,10 +251,10 @@ def group_norm(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
         if isinstance(args.get(name), Node):
             tie(walk.of(args[name])[0], axes[1], "group norm")
     if groups == 1:
-        mark(axes[1], "stream")
+        mark(axes[1], "residual")
     else:
         tie(axes[1], ((Unit(groups), size // groups),), "groups of a norm")
-    freeze_all(axes[2:], "a norm runs over it")
+    fix_all(axes[2:], "a norm runs over it")
     return walk.of(args["input"])
 
 
@@ -275,7 +275,7 @@ def over_one_axis(walk: Walk, node: Node, args: dict[str, Any]) -> Axes | list[A
     axes = walk.of(args["self"])
     which = args.get("dims", args.get("dim"))
     for dim in (which or range(len(axes))) if isinstance(which, list | tuple) else [which]:
-        freeze(axes[-1 if dim is None else dim], f"{op_name(node)} mixes it")
+        fix(axes[-1 if dim is None else dim], f"{op_name(node)} mixes it")
     out = walk.of(args["self"])
     value = node.meta["val"]
     return [out] * len(value) if isinstance(value, tuple | list) else out
@@ -312,9 +312,9 @@ def reduction(walk: Walk, node: Node, args: dict[str, Any]) -> Axes | list[Axes]
         walk.reduced.append(Reduced(node, axes, tuple(sorted(dims))))
     for dim in dims:
         if name not in (*OVER_WHAT_IS_LEFT, "linalg_vector_norm"):
-            freeze(axes[dim], f"{name} runs over it")
+            fix(axes[dim], f"{name} runs over it")
         elif name in ("mean", "var", "std", "var_mean", "std_mean"):
-            mark(axes[dim], "stream")
+            mark(axes[dim], "residual")
     keep = args.get("keepdim", False)
     out = tuple(fixed(1) if i in dims else axis for i, axis in enumerate(axes) if keep or i not in dims)
     return [out, out] if isinstance(node.meta["val"], tuple | list) else out
@@ -326,7 +326,7 @@ def spatial(rank: int) -> Rule:
     def resized(walk: Walk, node: Node, args: dict[str, Any]) -> Axes | list[Axes]:
         """Channels pass, the last axes are slid over and stay whole."""
         axes = walk.of(walk.tensor_inputs(node)[0])
-        freeze_all(axes[-rank:], f"{op_name(node)} slides over it")
+        fix_all(axes[-rank:], f"{op_name(node)} slides over it")
         several = isinstance(node.meta["val"], tuple | list)
         shape = node.meta["val"][0].shape if several else node.meta["val"].shape
         out = (*axes[:-rank], *(fixed(int(size)) for size in shape[-rank:]))

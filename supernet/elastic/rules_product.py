@@ -10,8 +10,8 @@ from typing import Any
 
 from torch.fx import Node
 
-from supernet.elastic.groups import Axis, Unit, axis_size, fixed, freeze, mark, tie
-from supernet.elastic.rules import freeze_all, keep_whole, rule, unknown
+from supernet.elastic.groups import Axis, Unit, axis_size, fix, fixed, mark, tie
+from supernet.elastic.rules import fix_all, keep_whole, rule, unknown
 from supernet.elastic.walk import Axes, Walk, op_name, shape_of
 
 
@@ -35,7 +35,7 @@ def convolution(walk: Walk, node: Node, args: dict[str, Any]) -> Axes | list[Axe
         tie(walk.of(bias)[0], out, "bias")
     if shape[-rank:] == (1,) * rank:
         mark(out, "pooled")
-    freeze_all(sides_in, "a convolution slides over it")
+    fix_all(sides_in, "a convolution slides over it")
     spatial = tuple(fixed(size) for size in shape[-rank:])
     name = walk.name_of(kernel)
     sides: Axes = tuple(fixed(size) for size in shape_of(kernel)[2:])
@@ -60,7 +60,7 @@ def transposed(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
         out = _grouped_backwards(channels, weight, groups)
     if isinstance(bias, Node):
         tie(walk.of(bias)[0], out, "bias")
-    freeze_all(x[-rank:], "a convolution slides over it")
+    fix_all(x[-rank:], "a convolution slides over it")
     kernel = tuple(fixed(size) for size in shape_of(args["weight"])[2:])
     walk.macs[node] = ((*batch, channels, *x[-rank:], weight[1], *kernel),)
     return (*batch, out, *(fixed(size) for size in shape_of(node)[-rank:]))
@@ -68,7 +68,7 @@ def transposed(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
 
 def _sides(axes: Axes) -> None:
     for axis in axes:
-        freeze(axis, "it is a side of a kernel")
+        fix(axis, "it is a side of a kernel")
         mark(axis, "side")
 
 
@@ -84,7 +84,7 @@ def _grouped(channels: Axis, weight: Axes, groups: int) -> Axis:
         parts: Axis = channels
     else:
         unit = Unit(groups)
-        freeze(weight[1], "it is inside a group of a convolution")
+        fix(weight[1], "it is inside a group of a convolution")
         tie(channels, ((unit, into),), "groups of a convolution")
         parts = ((unit,),)
     tie(weight[0], tuple((*run, each) for run in parts), "groups of a convolution")
@@ -93,7 +93,7 @@ def _grouped(channels: Axis, weight: Axes, groups: int) -> Axis:
 
 def _grouped_backwards(channels: Axis, weight: Axes, groups: int) -> Axis:
     """The same for a transposed convolution, whose weight holds the input channels first."""
-    freeze(weight[1], "it is inside a group of a convolution")
+    fix(weight[1], "it is inside a group of a convolution")
     tie(weight[0], channels, "groups of a convolution")
     if axis_size(weight[0]) == groups:
         parts: Axis = weight[0]
@@ -183,7 +183,7 @@ def attention(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
     tie(query[-1], key[-1], "attention")
     tie(key[-2], value[-2], "attention")
     mark(query[-1], "head_dim")
-    freeze(key[-2], "a softmax runs over it")
+    fix(key[-2], "a softmax runs over it")
     batch: list[Axis] = []
     for i in range(-len(shape), -2):
         over = [axes[i] for axes in (query, key, value) if axis_size(axes[i]) == shape[i]]

@@ -10,8 +10,8 @@ from supernet.elastic.groups import (
     Axis,
     axis_size,
     compressed,
+    fix,
     fixed,
-    freeze,
     fresh,
     is_fixed,
     regroup,
@@ -19,7 +19,7 @@ from supernet.elastic.groups import (
     split_axis,
     tie,
 )
-from supernet.elastic.rules import broadcast, freeze_all, rule, unknown
+from supernet.elastic.rules import broadcast, fix_all, rule, unknown
 from supernet.elastic.walk import Axes, Walk, op_name, shape_of, sizes_of
 
 
@@ -129,7 +129,7 @@ def select(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
     """One entry of an axis, which therefore stays whole and is gone."""
     axes = _source(walk, node)
     dim = args["dim"] % len(axes)
-    freeze(axes[dim], "one entry of it is picked")
+    fix(axes[dim], "one entry of it is picked")
     return (*axes[:dim], *axes[dim + 1 :])
 
 
@@ -138,7 +138,7 @@ def unbind(walk: Walk, node: Node, args: dict[str, Any]) -> list[Axes]:
     """Every entry of an axis by itself; it stays whole and is gone."""
     axes = _source(walk, node)
     dim = args["dim"] % len(axes)
-    freeze(axes[dim], "its entries are taken apart")
+    fix(axes[dim], "its entries are taken apart")
     return [(*axes[:dim], *axes[dim + 1 :])] * axis_size(axes[dim])
 
 
@@ -151,7 +151,7 @@ def narrow(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
     if shape[dim] == whole:
         return axes
     if args["step"] != 1:
-        freeze(axes[dim], "every other entry is picked")
+        fix(axes[dim], "every other entry is picked")
         return (*axes[:dim], fixed(shape[dim]), *axes[dim + 1 :])
     start = min(max((args["start"] or 0) + (whole if (args["start"] or 0) < 0 else 0), 0), whole)
     sizes = [start, shape[dim], whole - start - shape[dim]]
@@ -165,7 +165,7 @@ def _pieces(axis: Axis, sizes: list[int]) -> list[Axis]:
     for size in sizes:
         cut = split_axis(rest, size) if size else ((), rest)
         if cut is None:
-            freeze(axis, "it is cut where no unit ends")
+            fix(axis, "it is cut where no unit ends")
             return [fixed(size) for size in sizes]
         out.append(cut[0])
         rest = cut[1]
@@ -183,7 +183,7 @@ def split(walk: Walk, node: Node, args: dict[str, Any]) -> list[Axes]:
     for piece in pieces[1:] if alike else ():
         tie(pieces[0], piece, "equal parts")
     if len(set(sizes)) > 1 and "chunk" in op_name(node):
-        freeze(axes[dim], "it is cut into unequal chunks")
+        fix(axes[dim], "it is cut into unequal chunks")
     axes = _source(walk, node)
     return [(*axes[:dim], piece, *axes[dim + 1 :]) for piece in pieces]
 
@@ -219,7 +219,7 @@ def pad(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
     axes, shape, widths = _source(walk, node), shape_of(node), args.get("pad", args.get("padding"))
     padded = {len(axes) - 1 - i // 2 for i, width in enumerate(widths or ()) if width}
     for i in padded:
-        freeze(axes[i], "it is padded")
+        fix(axes[i], "it is padded")
     return tuple(fixed(shape[i]) if i in padded else axis for i, axis in enumerate(axes))
 
 
@@ -231,9 +231,9 @@ def index(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
     contiguous = used == list(range(used[0], used[-1] + 1))
     for each in args["indices"]:
         if isinstance(each, Node):
-            freeze_all(walk.of(each), "it says where to look things up")
+            fix_all(walk.of(each), "it says where to look things up")
     for i in used:
-        freeze(axes[i], "entries of it are looked up")
+        fix(axes[i], "entries of it are looked up")
     kept = [axis for i, axis in enumerate(axes) if i not in used]
     looked_up = len(shape) - len(kept)
     before = used[0] if contiguous else 0
@@ -246,12 +246,12 @@ def lookup(walk: Walk, node: Node, args: dict[str, Any]) -> Axes:
     """Entries are picked along one axis, which stays whole."""
     if op_name(node) == "embedding":
         weight, where = walk.of(args["weight"]), walk.of(args["indices"])
-        freeze(weight[0], "entries of it are looked up")
+        fix(weight[0], "entries of it are looked up")
         return (*where, weight[1])
     if op_name(node) != "index_select":
         return unknown(walk, node, args)  # type: ignore[return-value]
     axes, dim = walk.of(args["self"]), args["dim"]
-    freeze(axes[dim], "entries of it are looked up")
+    fix(axes[dim], "entries of it are looked up")
     return tuple(
         fixed(size) if i == dim % len(axes) else axis
         for (i, axis), size in zip(enumerate(axes), shape_of(node))

@@ -15,9 +15,9 @@ from supernet.elastic.trace import Group, Trace
 from supernet.errors import ConversionError
 from supernet.space import Choice, SearchSpace
 
-DIMS = ("hidden", "heads", "stream", "depth", "kernel")
+DIMS = ("hidden", "heads", "residual", "depth", "kernel")
 """Everything that can be elastic; a squeeze follows the group it gates."""
-SMALLEST = {"hidden": 4, "heads": 4, "stream": 8}
+SMALLEST = {"hidden": 4, "heads": 4, "residual": 8}
 """Sixteenths of a group's units that are the fewest it may keep."""
 MANY_GROUPS = 16
 """A network of fewer groups gets sizes in steps of a sixteenth, any other in steps of an eighth."""
@@ -118,7 +118,7 @@ def _checked(
 
 
 @dataclass
-class Menu:
+class SpaceBuilder:
     """The choices of a conversion and the dims they set, group by group.
 
     Args:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from supernet.elastic.attention import NarrowAttention, narrowed
 from supernet.elastic.notes import Notes, notes
-from supernet.elastic.plan import PRESENT, Plan, Reading, Slices
+from supernet.elastic.plan import PRESENT, Plan, SizeAttribute, Slices
 from supernet.elastic.references import Replacing
 
 GIVEN = "_supernet_given"
@@ -82,7 +82,7 @@ class Variant:
     plain: type[nn.Module]
     attributes: tuple[str, ...]
     skippable: bool
-    readings: dict[str, tuple[Reading, ...]]
+    size_attributes: dict[str, tuple[SizeAttribute, ...]]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # The class was made while the program ran: another process has to make it first.
@@ -100,19 +100,19 @@ def _reader(attribute: str) -> property:
     def read(self: Any) -> Any:
         """The integer as the slices in the module have it."""
         stored = self.__dict__[attribute]
-        for reading in self.readings[attribute]:
+        for size_attribute in self.size_attributes[attribute]:
             owner = self
-            *path, name = reading.tensor.split(".")
+            *path, name = size_attribute.tensor.split(".")
             for step in path:
                 owner = getattr(owner, step)
-            now = reading.at(getattr(owner, name).shape[reading.axis])
+            now = size_attribute.at(getattr(owner, name).shape[size_attribute.axis])
             if isinstance(self, NarrowAttention) and isinstance(now, int):
                 # PyTorch compares it only to pick a faster way to the same answer: no size to watch.
                 now = int(now)
             stored = (
                 now
-                if reading.index is None
-                else (*stored[: reading.index], now, *stored[reading.index + 1 :])
+                if size_attribute.index is None
+                else (*stored[: size_attribute.index], now, *stored[size_attribute.index + 1 :])
             )
         return stored
 
@@ -130,17 +130,19 @@ def _variant(plain: type[nn.Module], attributes: tuple[str, ...], skippable: boo
 def make_elastic(largest: nn.Module, plan: Plan) -> nn.Module:
     """Swap, in place, the classes of the modules whose integers or presence follow the architecture."""
     notes(largest)
-    readings: defaultdict[str, defaultdict[str, list[Reading]]] = defaultdict(lambda: defaultdict(list))
-    for reading in plan.readings:
-        readings[reading.module][reading.attribute].append(reading)
-    for path in readings.keys() | plan.switches.keys():
+    size_attributes: defaultdict[str, defaultdict[str, list[SizeAttribute]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for size_attribute in plan.size_attributes:
+        size_attributes[size_attribute.module][size_attribute.attribute].append(size_attribute)
+    for path in size_attributes.keys() | plan.switches.keys():
         module = largest.get_submodule(path)
         if path in plan.switches and PRESENT not in module._buffers:
             module.register_buffer(PRESENT, torch.ones(1), persistent=False)
         if plan.passes.get(path) is not None:
             module.passes = plan.passes[path]  # type: ignore[assignment]
-        attributes = tuple(sorted(readings[path]))
-        module.readings = {name: tuple(readings[path][name]) for name in attributes}  # type: ignore[assignment]
+        attributes = tuple(sorted(size_attributes[path]))
+        module.size_attributes = {name: tuple(size_attributes[path][name]) for name in attributes}  # type: ignore[assignment]
         plain = narrowed(type(module))
         module.__class__ = _variant(plain, attributes, path in plan.switches)  # type: ignore[arg-type]
     return largest

@@ -193,7 +193,7 @@ class Supernet(nn.Module):
         return not inside and any(choice.name == "resolution" for choice in self.space.choices)
 
     def report(self) -> Report:
-        """What is elastic, what is frozen and why; ``str`` of it is a table."""
+        """What is elastic, what is fixed and why; ``str`` of it is a table."""
         return report(self.largest, self.plan, self.conversion)
 
     def save(self, folder: Path | str) -> Path:
@@ -287,8 +287,8 @@ class Supernet(nn.Module):
         sizes, dims = self.plan.sizes(arch), self.plan.dims
         for name in slices.copies:
             whole, part, start = self.largest.get_buffer(name), slices.tensors[name], 0
-            (extent,) = (extent for extent in self.plan.extents[name] if extent is not None)
-            for view in views(whole, self.plan.extents[name].index(extent), extent, sizes, dims):
+            (layout,) = (layout for layout in self.plan.layouts[name] if layout is not None)
+            for view in views(whole, self.plan.layouts[name].index(layout), layout, sizes, dims):
                 view.copy_(part.narrow(0, start, view.numel()).view_as(view))
                 start += view.numel()
 

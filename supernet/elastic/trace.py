@@ -1,7 +1,7 @@
 """The traced network: its calls, with every size in terms of dims, and which sizes move together.
 
 `trace` exports the network with `torch.export` and walks the aten graph with one rule per op
-(`supernet.elastic.rules`). What no rule knows freezes what it touches; nothing is guessed.
+(`supernet.elastic.rules`). What no rule knows fixes what it touches; nothing is guessed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from supernet.elastic.exporting import answering, exported, first_line
 from supernet.elastic.groups import Axis, Unit, axis_size, compressed, fresh, units
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.notes import ties
-from supernet.elastic.plan import Extent
+from supernet.elastic.plan import AxisLayout
 from supernet.elastic.trial import training_inputs, without_drops
 from supernet.elastic.walk import Walk, alias_of, module_of, modules_of, op_name, sequences_of
 from supernet.errors import ConversionError, did_you_mean
@@ -34,9 +34,9 @@ class Op:
         module: path of the innermost module that made the call; "" for the network itself.
         inputs: positions of the ops whose results it reads.
         tensors: names of the parameters and buffers it reads.
-        shape: one extent per axis of its result, batch included; a constant is ``((n,),)``. Empty
+        shape: one layout per axis of its result, batch included; a constant is ``((n,),)``. Empty
             for an op of several results: each is read by a ``getitem`` op of its own.
-        macs: products of extents whose sum is its multiply-adds; empty when it has none.
+        macs: products of layouts whose sum is its multiply-adds; empty when it has none.
         alias: position of the op whose result shares its memory, -1 when an input or a parameter does;
             None when its result has memory of its own.
         counted: whether its multiply-adds are known: without, costs are not.
@@ -46,8 +46,8 @@ class Op:
     module: str
     inputs: tuple[int, ...]
     tensors: tuple[str, ...]
-    shape: tuple[Extent, ...]
-    macs: tuple[tuple[Extent, ...], ...] = ()
+    shape: tuple[AxisLayout, ...]
+    macs: tuple[tuple[AxisLayout, ...], ...] = ()
     alias: int | None = None
     counted: bool = True
 
@@ -60,13 +60,13 @@ class Reduction:
         op: the aten op, e.g. ``mean``.
         shape: of what is reduced, in the largest network.
         dims: the reduced axes, ascending.
-        extents: one for each of them.
+        layouts: one for each of them.
     """
 
     op: str
     shape: tuple[int, ...]
     dims: tuple[int, ...]
-    extents: tuple[Extent, ...]
+    layouts: tuple[AxisLayout, ...]
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,13 @@ class Group:
 
     Args:
         name: path of what made it and what it is: ``"blocks.1.0.conv_pw.width"``. It is the factor
-            that stands for the group in the extents of `Trace`.
+            that stands for the group in the layouts of `Trace`.
         kind: ``hidden``, ``squeeze`` (a reduction that gates the group ``within``), ``heads``,
-            ``head_dim``, ``stream`` (what residual branches are added to, or what is normalised
+            ``head_dim``, ``residual`` (what residual branches are added to, or what is normalised
             over) or ``kernel`` (side of a depth-wise kernel).
         size: units in the largest network.
         members: ``(tensor, axis)`` of the parameters and buffers that hold it.
-        frozen: why it can not change; None when nothing speaks against it.
+        fixed: why it can not change; None when nothing speaks against it.
         within: name of the group a squeeze follows.
         channels: entries of an axis that go with one unit, where they are fewest.
     """
@@ -90,7 +90,7 @@ class Group:
     kind: str
     size: int
     members: tuple[tuple[str, int], ...]
-    frozen: str | None = None
+    fixed: str | None = None
     within: str | None = None
     channels: int = 1
 
@@ -101,8 +101,8 @@ class Trace:
 
     Args:
         groups: by name, in the order of the graph.
-        extents: every parameter and buffer the graph reads, one extent per axis, factors being
-            constants and names of groups (frozen ones too).
+        layouts: every parameter and buffer the graph reads, one layout per axis, factors being
+            constants and names of groups (fixed ones too).
         kernels: weight of a depth-wise convolution to the ``kernel`` group that is its side.
         ops: every call, in the order of the graph.
         calls: path of every called module to the positions of the ops made inside it.
@@ -112,7 +112,7 @@ class Trace:
     """
 
     groups: dict[str, Group]
-    extents: dict[str, tuple[Extent, ...]]
+    layouts: dict[str, tuple[AxisLayout, ...]]
     kernels: dict[str, str]
     ops: tuple[Op, ...]
     calls: dict[str, tuple[int, ...]]
@@ -126,13 +126,13 @@ class Trace:
         Raises:
             ConversionError: for an unknown tensor, or an axis of no or several groups.
         """
-        if tensor not in self.extents:
-            raise ConversionError(f"the graph reads no tensor {tensor!r}{did_you_mean(tensor, self.extents)}")
-        extent = self.extents[tensor][axis]
-        names = dict.fromkeys(factor for run in extent for factor in run if isinstance(factor, str))
-        names = {name: None for name in names if self.groups[name].frozen is None} or names
+        if tensor not in self.layouts:
+            raise ConversionError(f"the graph reads no tensor {tensor!r}{did_you_mean(tensor, self.layouts)}")
+        layout = self.layouts[tensor][axis]
+        names = dict.fromkeys(factor for run in layout for factor in run if isinstance(factor, str))
+        names = {name: None for name in names if self.groups[name].fixed is None} or names
         if len(names) != 1:
-            raise ConversionError(f"axis {axis} of {tensor!r} is {extent}: not of exactly one group")
+            raise ConversionError(f"axis {axis} of {tensor!r} is {layout}: not of exactly one group")
         return self.groups[next(iter(names))]
 
     def tied(self, names: Sequence[str], units: int) -> Trace:
@@ -140,10 +140,10 @@ class Trace:
         first = self.groups[names[0]]
         inner = {name: self.groups[name].size // units for name in names}
 
-        def follow(extent: Extent) -> Extent:
+        def follow(layout: AxisLayout) -> AxisLayout:
             """An axis with each of the groups in proportion to the first."""
             return tuple(
-                tuple(g for f in run for g in _in_proportion(f, inner, first.name)) for run in extent
+                tuple(g for f in run for g in _in_proportion(f, inner, first.name)) for run in layout
             )
 
         ops = tuple(
@@ -155,15 +155,15 @@ class Trace:
             for op in self.ops
         )
         members = tuple(dict.fromkeys(member for name in names for member in self.groups[name].members))
-        extents = {tensor: tuple(map(follow, axes)) for tensor, axes in self.extents.items()}
+        layouts = {tensor: tuple(map(follow, axes)) for tensor, axes in self.layouts.items()}
         sizes = {name: group.size for name, group in self.groups.items()}
-        channels = _channels(first.name, members, extents, sizes)
+        channels = _channels(first.name, members, layouts, sizes)
         one = replace(first, size=units, members=members, channels=channels)
         groups = {
             name: one if name == first.name else g for name, g in self.groups.items() if name not in names[1:]
         }
-        reductions = tuple(replace(r, extents=tuple(map(follow, r.extents))) for r in self.reductions)
-        return replace(self, groups=groups, extents=extents, ops=ops, reductions=reductions)
+        reductions = tuple(replace(r, layouts=tuple(map(follow, r.layouts))) for r in self.reductions)
+        return replace(self, groups=groups, layouts=layouts, ops=ops, reductions=reductions)
 
 
 def _in_proportion(factor: int | str, inner: Mapping[str, int], name: str) -> tuple[int | str, ...]:
@@ -175,14 +175,14 @@ def _in_proportion(factor: int | str, inner: Mapping[str, int], name: str) -> tu
 def _channels(
     name: str,
     members: Iterable[tuple[str, int]],
-    extents: Mapping[str, tuple[Extent, ...]],
+    layouts: Mapping[str, tuple[AxisLayout, ...]],
     sizes: Mapping[str, int],
 ) -> int:
     """Entries that go with one unit of a group: the product of what lies within, where it is smallest."""
     counts = [
         prod(sizes[factor] if isinstance(factor, str) else factor for factor in run[run.index(name) + 1 :])
         for tensor, axis in members
-        for run in extents[tensor][axis]
+        for run in layouts[tensor][axis]
         if name in run
     ]
     return min(counts, default=1)
@@ -236,7 +236,7 @@ def _follow_training(walked: Walk, model: nn.Module, inputs: Inputs) -> None:
     for name, shape in walked.unread.items():
         if name not in walked.stored:
             walked.stored[name] = tuple(fresh(size) for size in shape)
-            rules.freeze_all(walked.stored[name], why)
+            rules.fix_all(walked.stored[name], why)
 
 
 @dataclass
@@ -262,13 +262,13 @@ class _Names:
             kernels[tensor] = self.known[unit]
         self._squeezes()
         ops = self._ops()
-        extents = {name: tuple(self._extent(axis) for axis in axes) for name, axes in walk.stored.items()}
+        layouts = {name: tuple(self._extent(axis) for axis in axes) for name, axes in walk.stored.items()}
         sizes = {name: group.size for name, group in self.groups.items()}
         for name, group in self.groups.items():
-            self.groups[name] = replace(group, channels=_channels(name, group.members, extents, sizes))
+            self.groups[name] = replace(group, channels=_channels(name, group.members, layouts, sizes))
         return Trace(
             self.groups,
-            extents,
+            layouts,
             kernels,
             ops,
             self._calls(),
@@ -278,15 +278,15 @@ class _Names:
         )
 
     def _may_change(self, factor: int | str) -> bool:
-        return isinstance(factor, str) and self.groups[factor].frozen is None
+        return isinstance(factor, str) and self.groups[factor].fixed is None
 
     def _reductions(self) -> tuple[Reduction, ...]:
         found = []
         for reduced in self.walk.reduced:
-            extents = tuple(self._extent(reduced.source[dim]) for dim in reduced.dims)
+            layouts = tuple(self._extent(reduced.source[dim]) for dim in reduced.dims)
             shape = tuple(map(axis_size, reduced.source))
-            if any(self._may_change(factor) for extent in extents for run in extent for factor in run):
-                found.append(Reduction(op_name(reduced.node), shape, reduced.dims, extents))
+            if any(self._may_change(factor) for layout in layouts for run in layout for factor in run):
+                found.append(Reduction(op_name(reduced.node), shape, reduced.dims, layouts))
         return tuple(found)
 
     def _members(self) -> dict[Unit, list[tuple[str, int]]]:
@@ -308,17 +308,17 @@ class _Names:
         while name in self.groups:
             count += 1
             name = f"{made_by}.{what}{count}".lstrip(".")
-        frozen = unit.frozen or ("sets the scale of the attention" if kind == "head_dim" else None)
+        fixed = unit.fixed or ("sets the scale of the attention" if kind == "head_dim" else None)
         if members and not any(member in self.walk.parameters for member, _ in members):
-            frozen = frozen or "no parameter holds it"
+            fixed = fixed or "no parameter holds it"
         self.known[unit] = name
-        self.groups[name] = Group(name, kind, unit.size, tuple(members), frozen)
+        self.groups[name] = Group(name, kind, unit.size, tuple(members), fixed)
 
     def _squeezes(self) -> None:
         """A group that is made from pooled maps of another group and only goes back to it follows it."""
         for unit, name in self.known.items():
             group = self.groups[name]
-            if group.kind != "hidden" or "pooled" not in unit.roles or group.frozen:
+            if group.kind != "hidden" or "pooled" not in unit.roles or group.fixed:
                 continue
             others = {
                 factor
@@ -329,9 +329,9 @@ class _Names:
             }
             if len(others) == 1 and (parent := next(iter(others))).size >= unit.size:
                 within = self.known[parent]
-                self.groups[name] = Group(name, "squeeze", group.size, group.members, group.frozen, within)
+                self.groups[name] = Group(name, "squeeze", group.size, group.members, group.fixed, within)
 
-    def _extent(self, axis: Axis) -> Extent:
+    def _extent(self, axis: Axis) -> AxisLayout:
         return tuple(
             tuple(self.known[factor] if isinstance(factor, Unit) else factor for factor in run)
             for run in self._known_only(axis)
@@ -381,7 +381,7 @@ class _Names:
 
 
 def _kind(unit: Unit) -> str:
-    for kind in ("head_dim", "heads", "stream"):
+    for kind in ("head_dim", "heads", "residual"):
         if kind in unit.roles:
             return kind
     return "hidden"

@@ -2,7 +2,7 @@
 
 A trace speaks of the groups it found, a plan of the dims somebody chose: the same, one of them for
 several groups, or none where nothing is elastic. Both say what the axes of the same tensors are made
-of, which is enough to write every group as an extent in dims.
+of, which is enough to write every group as an layout in dims.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import nn
 
 from supernet.elastic.costs import Costs
 from supernet.elastic.inputs import Inputs
-from supernet.elastic.plan import Dim, Extent, Factor, Plan
+from supernet.elastic.plan import AxisLayout, Dim, Factor, Plan
 from supernet.elastic.skeleton import bind
 from supernet.elastic.trace import Op, Trace, trace
 
@@ -66,22 +66,22 @@ def in_dims(trace: Trace, plan: Plan) -> tuple[Op, ...]:
     meaning = _meanings(trace, plan)
     sizes = {name: group.size for name, group in trace.groups.items()}
 
-    def written(extent: Extent) -> Extent:
+    def written(layout: AxisLayout) -> AxisLayout:
         """An axis in dims of the plan."""
-        return tuple(run for old in extent for run in _product(old, meaning, sizes))
+        return tuple(run for old in layout for run in _product(old, meaning, sizes))
 
     return tuple(
         replace(
             op,
-            shape=tuple(written(extent) for extent in op.shape),
-            macs=tuple(tuple(written(extent) for extent in part) for part in op.macs),
+            shape=tuple(written(layout) for layout in op.shape),
+            macs=tuple(tuple(written(layout) for layout in part) for part in op.macs),
         )
         for op in trace.ops
     )
 
 
-def _meanings(trace: Trace, plan: Plan) -> dict[str, Extent]:
-    meaning: dict[str, Extent] = {
+def _meanings(trace: Trace, plan: Plan) -> dict[str, AxisLayout]:
+    meaning: dict[str, AxisLayout] = {
         group: ((plan.kernels[tensor].dim,),)
         for tensor, group in trace.kernels.items()
         if tensor in plan.kernels
@@ -97,20 +97,20 @@ def _meanings(trace: Trace, plan: Plan) -> dict[str, Extent]:
             else [(found, planned)]
         )
         for ours, theirs in runs:
-            for name, extent in _solved(ours, theirs).items():
-                meaning.setdefault(name, extent)
+            for name, layout in _solved(ours, theirs).items():
+                meaning.setdefault(name, layout)
     return meaning
 
 
-def _axes(trace: Trace, plan: Plan) -> Iterator[tuple[Extent, Extent]]:
+def _axes(trace: Trace, plan: Plan) -> Iterator[tuple[AxisLayout, AxisLayout]]:
     """What the trace and the plan say about each axis that the plan cuts."""
-    for tensor, axes in plan.extents.items():
-        for found, planned in zip(trace.extents.get(tensor, ()), axes):
+    for tensor, axes in plan.layouts.items():
+        for found, planned in zip(trace.layouts.get(tensor, ()), axes):
             if planned is not None:
                 yield found, planned
 
 
-def _solved(found: Extent, planned: Extent) -> dict[str, Extent]:
+def _solved(found: AxisLayout, planned: AxisLayout) -> dict[str, AxisLayout]:
     """Groups of one run of the trace in terms of the plan, where that is clear."""
     if len(found) != 1:
         return {}
@@ -132,10 +132,12 @@ def _divided(run: tuple[Factor, ...], constant: int) -> tuple[Factor, ...] | Non
     return (own // constant, *(factor for factor in run if isinstance(factor, str)))
 
 
-def _product(run: tuple[Factor, ...], meaning: Mapping[str, Extent], sizes: Mapping[str, int]) -> Extent:
+def _product(
+    run: tuple[Factor, ...], meaning: Mapping[str, AxisLayout], sizes: Mapping[str, int]
+) -> AxisLayout:
     """One run with its groups replaced, multiplied out into a sum of runs."""
     products: list[tuple[Factor, ...]] = [()]
     for factor in run:
-        extent = ((factor,),) if isinstance(factor, int) else meaning.get(factor, ((sizes[factor],),))
-        products = [(*left, *right) for left in products for right in extent]
+        layout = ((factor,),) if isinstance(factor, int) else meaning.get(factor, ((sizes[factor],),))
+        products = [(*left, *right) for left in products for right in layout]
     return tuple(products)

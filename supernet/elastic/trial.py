@@ -60,7 +60,7 @@ class Trial:
         for dtype in dict.fromkeys((*exact, torch.float32, own)):
             self.tolerance = TOLERANCE.get(dtype, 5e-2)
             self.double = dtype is torch.float64
-            self.model = without_drops(informative(_cast(duplicate(model).eval(), dtype)))
+            self.model = without_drops(randomised(_cast(duplicate(model).eval(), dtype)))
             self.inputs = _in_type(inputs, dtype)
             try:
                 self.whole = self.run(bind(self.model, Slices({}, frozenset())))
@@ -211,7 +211,7 @@ def without_drops(network: nn.Module) -> nn.Module:
     return network
 
 
-def informative(network: nn.Module) -> nn.Module:
+def randomised(network: nn.Module) -> nn.Module:
     """The network with weights that hide nothing: random statistics, no zero gammas; in place."""
     generator = torch.Generator().manual_seed(0)
     for name, tensor in named_tensors(network):

@@ -2,9 +2,9 @@
 
 The masked network is the whole one with the entries that a cut drops set to zero; norms that run
 over an elastic size are taken over the entries that are left. If a cut is a cut of the network, both
-give the same. A group for which they do not is frozen, and the reason says what was seen.
+give the same. A group for which they do not is fixed, and the reason says what was seen.
 
-The check runs on a copy with informative weights (random statistics, no zero gammas) in double
+The check runs on a copy with randomised weights (random statistics, no zero gammas) in double
 precision, so that a difference is a difference and not rounding (very large networks: in single); the
 network itself is not touched.
 """
@@ -25,9 +25,9 @@ from supernet.elastic.decisions import Ask, Tables, undecided
 from supernet.elastic.failing import failing, suspects
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.live import Masked, reductions
-from supernet.elastic.outline import outline
-from supernet.elastic.plan import Plan, Reading, Sizes, Slices, centre, length, named_tensors, views
-from supernet.elastic.readings import candidates
+from supernet.elastic.plan import Plan, SizeAttribute, Sizes, Slices, centre, length, named_tensors, views
+from supernet.elastic.planning import free_plan
+from supernet.elastic.size_attributes import candidates
 from supernet.elastic.skeleton import bind, make_elastic
 from supernet.elastic.trace import Group, Trace
 from supernet.elastic.trial import Failed, Said, Trial
@@ -48,22 +48,22 @@ Cuts = Callable[[Trace, Sequence[str]], Sequence[Sizes]]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verification:
     """What the check found.
 
     Args:
         trace: the given one, in which sizes that only hold together are one group.
         live: groups that hold.
-        frozen: groups that do not, with the reason.
-        readings: integers of modules that have to follow.
+        fixed: groups that do not, with the reason.
+        size_attributes: integers of modules that have to follow.
         trained: whether they hold in training too; False where the network does not train as it is
             called, or is random then.
     """
 
     trace: Trace
     live: tuple[str, ...]
-    frozen: dict[str, str]
-    readings: tuple[Reading, ...]
+    fixed: dict[str, str]
+    size_attributes: tuple[SizeAttribute, ...]
     trained: bool = False
 
 
@@ -74,7 +74,7 @@ def verify(
     live: Sequence[str],
     cuts: Cuts,
     tables: Callable[[Trace, Sequence[str]], Tables] | None = None,
-) -> Verdict:
+) -> Verification:
     """Check all groups together at every cut, and look for those that fail only when they do.
 
     Args:
@@ -88,50 +88,50 @@ def verify(
     """
     check = Check(model, trace, example)
     names, first = list(live), cuts(trace, live)
-    readings = check.readings(names, first[0])
-    frozen = check.failing(names, first[0], readings)
-    for together in _partners(trace, frozen):
+    size_attributes = check.size_attributes(names, first[0])
+    fixed = check.failing(names, first[0], size_attributes)
+    for together in _partners(trace, fixed):
         together = [name for name in together if name in check.trace.groups]
-        tied = check.tied(together) if together and together[0] in frozen else None
+        tied = check.tied(together) if together and together[0] in fixed else None
         if tied is None:
             continue
-        readings = [*readings, *tied]
-        frozen = {name: why for name, why in frozen.items() if name not in together}
+        size_attributes = [*size_attributes, *tied]
+        fixed = {name: why for name, why in fixed.items() if name not in together}
         names = [name for name in names if name not in together[1:]]
-    names = [name for name in names if name not in frozen]
+    names = [name for name in names if name not in fixed]
     last = cuts(check.trace, names)
     for name in check.unseen(names, last[0]):
-        frozen[name] = SMALL_MAPS if check.trace.groups[name].kind == "kernel" else UNSEEN
+        fixed[name] = SMALL_MAPS if check.trace.groups[name].kind == "kernel" else UNSEEN
     for cut in last:
         for training in check.trial.modes:
-            left = [name for name in names if name not in frozen]
-            frozen |= check.failing(left, cut, readings, training)
+            left = [name for name in names if name not in fixed]
+            fixed |= check.failing(left, cut, size_attributes, training)
     for training in check.trial.modes:
         if tables is None:
             break
-        left = [name for name in names if name not in frozen]
-        frozen |= undecided(check.asking(left, readings, training), tables(check.trace, left))
-    for name, why in frozen.items():
-        log.info("frozen: %s: %s", name, why)
-    alive = [name for name in names if name not in frozen]
-    needed = tuple(check.needed(readings, alive))
-    return Verdict(check.trace, tuple(alive), frozen, needed, check.trial.trained is not None)
+        left = [name for name in names if name not in fixed]
+        fixed |= undecided(check.asking(left, size_attributes, training), tables(check.trace, left))
+    for name, why in fixed.items():
+        log.info("fixed: %s: %s", name, why)
+    alive = [name for name in names if name not in fixed]
+    needed = tuple(check.needed(size_attributes, alive))
+    return Verification(check.trace, tuple(alive), fixed, needed, check.trial.trained is not None)
 
 
-def _partners(trace: Trace, frozen: Container[str]) -> Iterator[list[str]]:
+def _partners(trace: Trace, fixed: Container[str]) -> Iterator[list[str]]:
     """Streams that do not hold, each with what does not inside their blocks: first heads, then all.
 
     Much code shapes the result of its attention like its input, or keeps one integer for both; such
     sizes can only move in proportion.
     """
     for name, group in trace.groups.items():
-        if name not in frozen or group.kind != "stream":
+        if name not in fixed or group.kind != "residual":
             continue
         tensors = {tensor for tensor, _ in group.members}
         others = [
             other
             for other in trace.groups.values()
-            if other.name in frozen
+            if other.name in fixed
             and _home(other) > _home(group)
             and tensors & {tensor for tensor, _ in other.members}
         ]
@@ -163,13 +163,17 @@ class Check:
         self.last: tuple[Hashable, Said | None] | None = None
 
     def difference(
-        self, names: Sequence[str], cut: Sizes, readings: Sequence[Reading], training: bool = False
+        self,
+        names: Sequence[str],
+        cut: Sizes,
+        size_attributes: Sequence[SizeAttribute],
+        training: bool = False,
     ) -> str | None:
         """What is wrong when only these groups are cut; None when nothing is."""
-        readings = self.needed(readings, names)
-        plan = outline(self.model, self.trace, names, readings)
+        size_attributes = self.needed(size_attributes, names)
+        plan = free_plan(self.model, self.trace, names, size_attributes)
         sizes = {name: cut.get(name, dim.full) for name, dim in plan.dims.items()}
-        key = frozenset(sizes.items()), tuple(readings), training
+        key = frozenset(sizes.items()), tuple(size_attributes), training
         if key not in self.known:
             self.known[key] = self._difference(plan, sizes, training)
         return self.known[key]
@@ -204,7 +208,7 @@ class Check:
             masks = {
                 id(tensor): mask(tensor, plan, name, sizes)
                 for name, tensor in named_tensors(bound)
-                if (name in plan.extents or name in plan.kernels)
+                if (name in plan.layouts or name in plan.kernels)
                 and tensor.is_floating_point()
                 and not name.endswith("running_var")
             }
@@ -213,9 +217,9 @@ class Check:
             self.last = key, None if over.missed() else said
         return self.last[1]
 
-    def asking(self, names: Sequence[str], readings: Sequence[Reading], training: bool) -> Ask:
+    def asking(self, names: Sequence[str], size_attributes: Sequence[SizeAttribute], training: bool) -> Ask:
         """A function from the units of these groups to what the network compares when it is cut like that."""
-        plan = outline(self.model, self.trace, names, self.needed(readings, names))
+        plan = free_plan(self.model, self.trace, names, self.needed(size_attributes, names))
         skeleton = make_elastic(bind(self.model, Slices({}, frozenset())), plan)
 
         def ask(sizes: Sizes) -> Sequence[Question]:
@@ -232,7 +236,7 @@ class Check:
 
     def unseen(self, names: Sequence[str], cut: Sizes) -> list[str]:
         """The groups of which the cut changes nothing in the answer, be it in evaluation or in training."""
-        plan = outline(self.model, self.trace, names)
+        plan = free_plan(self.model, self.trace, names)
         left = [name for name in names if cut.get(name, plan.full[name]) < plan.full[name]]
         for training in self.trial.modes:
             visible = seen(self.trial, plan, left, cut, training) if left else set()
@@ -243,14 +247,14 @@ class Check:
         return left
 
     def _changes(self, name: str, cut: Sizes, training: bool) -> bool:
-        plan = outline(self.model, self.trace, [name])
+        plan = free_plan(self.model, self.trace, [name])
         masked = self.masked(plan, {name: cut.get(name, plan.full[name])}, training)
         whole = self.trial.whole_in(training)
         if masked is None:
             return True
         return max(map(_relative, masked.tensors, whole.tensors)) > self.trial.tolerance
 
-    def tied(self, names: list[str]) -> list[Reading] | None:
+    def tied(self, names: list[str]) -> list[SizeAttribute] | None:
         """Make the first group stand for all of them, in proportion, when they hold like that.
 
         Returns:
@@ -261,23 +265,23 @@ class Check:
             return None
         self._follow(before.tied(names, size))
         cut = {names[0]: max(1, size // 2)}
-        readings = self.readings(names[:1], cut)
-        if self.difference(names[:1], cut, readings) is None:
-            return readings
+        size_attributes = self.size_attributes(names[:1], cut)
+        if self.difference(names[:1], cut, size_attributes) is None:
+            return size_attributes
         self._follow(before)
         return None
 
     def failing(
-        self, names: list[str], cut: Sizes, readings: Sequence[Reading], training: bool = False
+        self, names: list[str], cut: Sizes, size_attributes: Sequence[SizeAttribute], training: bool = False
     ) -> dict[str, str]:
-        """The groups of ``names`` to freeze so that the rest holds together, with reasons."""
+        """The groups of ``names`` to fix so that the rest holds together, with reasons."""
         return failing(
             names,
-            lambda some: self.difference(some, cut, readings, training),
+            lambda some: self.difference(some, cut, size_attributes, training),
             lambda name: _family(self.trace, self.trace.groups[name]),
         )
 
-    def readings(self, names: list[str], cut: Sizes) -> list[Reading]:
+    def size_attributes(self, names: list[str], cut: Sizes) -> list[SizeAttribute]:
         """The integers that have to follow, tried out on one group of every kind of place that fails without."""
         found = {name: candidates(self.model, self.trace, self.trace.groups[name]) for name in names}
         kinds = {name: list(dict.fromkeys(map(self._kind, found[name]))) for name in names}
@@ -287,11 +291,14 @@ class Check:
         for name in lacking:
             if places[name] not in known:
                 known[places[name]] = frozenset(self._smallest_subset(name, cut, found[name], kinds[name]))
-        chosen: dict[Place, Reading] = {}
+        chosen: dict[Place, SizeAttribute] = {}
         for name in names:
-            for reading in found[name]:
-                if self._kind(reading) in known.get(places[name], ()):
-                    chosen.setdefault((reading.module, reading.attribute, reading.index), reading)
+            for size_attribute in found[name]:
+                if self._kind(size_attribute) in known.get(places[name], ()):
+                    chosen.setdefault(
+                        (size_attribute.module, size_attribute.attribute, size_attribute.index),
+                        size_attribute,
+                    )
         holding = {
             name: found[name]
             for name in names
@@ -300,32 +307,41 @@ class Check:
         return [*chosen.values(), *self._counts_of_heads(holding, cut, chosen)]
 
     def _counts_of_heads(
-        self, found: Mapping[str, list[Reading]], cut: Sizes, chosen: Mapping[Place, Reading]
-    ) -> list[Reading]:
+        self, found: Mapping[str, list[SizeAttribute]], cut: Sizes, chosen: Mapping[Place, SizeAttribute]
+    ) -> list[SizeAttribute]:
         """What is called a number of heads and is as many: it follows, even where nothing asks for it."""
-        more: dict[Place, Reading] = {}
-        for name, readings in found.items():
-            for reading in readings:
-                place = reading.module, reading.attribute, reading.index
-                if "head" in reading.attribute and reading.value == self.trace.groups[name].size:
-                    more.setdefault(place, reading)
-        counts = [reading for place, reading in more.items() if place not in chosen]
+        more: dict[Place, SizeAttribute] = {}
+        for name, size_attributes in found.items():
+            for size_attribute in size_attributes:
+                place = size_attribute.module, size_attribute.attribute, size_attribute.index
+                if (
+                    "head" in size_attribute.attribute
+                    and size_attribute.value == self.trace.groups[name].size
+                ):
+                    more.setdefault(place, size_attribute)
+        counts = [size_attribute for place, size_attribute in more.items() if place not in chosen]
         holds = counts and self.difference(list(found), cut, [*chosen.values(), *counts]) is None
         return counts if holds else []
 
-    def _kind(self, reading: Reading) -> Kind:
+    def _kind(self, size_attribute: SizeAttribute) -> Kind:
         """Integers of one kind are those of one attribute of one class about one axis: they follow together."""
-        owner = type(self.model.get_submodule(reading.module)).__name__
-        return owner, reading.attribute, reading.index, reading.tensor, reading.axis
+        owner = type(self.model.get_submodule(size_attribute.module)).__name__
+        return (
+            owner,
+            size_attribute.attribute,
+            size_attribute.index,
+            size_attribute.tensor,
+            size_attribute.axis,
+        )
 
     def _smallest_subset(
-        self, name: str, cut: Sizes, found: list[Reading], kinds: list[Kind]
+        self, name: str, cut: Sizes, found: list[SizeAttribute], kinds: list[Kind]
     ) -> tuple[Kind, ...]:
         """Kinds of integers under which a group holds: none, all, then subsets by size."""
 
         def wrong(subset: Iterable[Kind]) -> str | None:
             """What is wrong when these kinds of integers follow; None when nothing is."""
-            followed = [reading for reading in found if self._kind(reading) in subset]
+            followed = [size_attribute for size_attribute in found if self._kind(size_attribute) in subset]
             return self.difference([name], cut, followed)
 
         if len(kinds) > MOST_CANDIDATES:
@@ -340,13 +356,13 @@ class Check:
                 return way
         return ()
 
-    def needed(self, readings: Iterable[Reading], live: Iterable[str]) -> list[Reading]:
+    def needed(self, size_attributes: Iterable[SizeAttribute], live: Iterable[str]) -> list[SizeAttribute]:
         """Readings of tensors that are still cut."""
-        plan = outline(self.model, self.trace, live)
+        plan = free_plan(self.model, self.trace, live)
         cut = {
-            (name, axis) for name, axes in plan.extents.items() for axis, extent in enumerate(axes) if extent
+            (name, axis) for name, axes in plan.layouts.items() for axis, layout in enumerate(axes) if layout
         }
-        return [r for r in readings if (f"{r.module}.{r.tensor}".lstrip("."), r.axis) in cut]
+        return [r for r in size_attributes if (f"{r.module}.{r.tensor}".lstrip("."), r.axis) in cut]
 
 
 def _by_progress(
@@ -363,11 +379,11 @@ def _by_progress(
 def mask(tensor: Tensor, plan: Plan, name: str, sizes: Sizes) -> Tensor:
     """Ones where a slice keeps an entry, zeros elsewhere; broadcasts over ``tensor``."""
     kept = torch.ones([1] * tensor.dim(), dtype=tensor.dtype)
-    for axis, extent in enumerate(plan.extents.get(name, ())):
-        if extent is None:
+    for axis, layout in enumerate(plan.layouts.get(name, ())):
+        if layout is None:
             continue
         line = torch.zeros(tensor.shape[axis], dtype=tensor.dtype)
-        for view in views(line, 0, extent, sizes, plan.dims):
+        for view in views(line, 0, layout, sizes, plan.dims):
             view.fill_(1)
         kept = kept * line.view([-1 if i == axis else 1 for i in range(tensor.dim())])
     if name in plan.kernels:
@@ -380,13 +396,13 @@ def mask(tensor: Tensor, plan: Plan, name: str, sizes: Sizes) -> Tensor:
 def _macs(trace: Trace) -> int:
     """Multiply-adds of the whole network for the example."""
     sizes = {name: group.size for name, group in trace.groups.items()}
-    return sum(prod(length(extent, sizes) for extent in part) for op in trace.ops for part in op.macs)
+    return sum(prod(length(layout, sizes) for layout in part) for op in trace.ops for part in op.macs)
 
 
 def _family(trace: Trace, group: Group) -> Hashable:
     """What the groups of one kind of block have in common: kind, sizes, and names up to their numbers."""
     members = frozenset(
-        (re.sub(r"\d+", "#", tensor), axis, len(trace.extents[tensor][axis]))
+        (re.sub(r"\d+", "#", tensor), axis, len(trace.layouts[tensor][axis]))
         for tensor, axis in group.members
     )
     return group.kind, group.size, group.channels, members

@@ -36,8 +36,8 @@ class Influence:
 
     def add(self, name: str, influence: Tensor) -> None:
         """Enter the influence of the entries of one tensor."""
-        for axis, extent in enumerate(self.plan.extents.get(name, ())):
-            if extent is not None:
+        for axis, layout in enumerate(self.plan.layouts.get(name, ())):
+            if layout is not None:
                 self.lines[name, axis] = influence.movedim(axis, 0).reshape(influence.shape[axis], -1).sum(1)
         if name in self.plan.kernels:
             self.maps[name] = influence.flatten(0, 1).sum(0, keepdim=True)[None]
@@ -47,10 +47,10 @@ class Influence:
         sizes = {**self.plan.full, dim: size}
         total = 0.0
         for (name, axis), line in self.lines.items():
-            extent = self.plan.extents[name][axis]
-            if extent is not None and any(dim in run for run in extent):
+            layout = self.plan.layouts[name][axis]
+            if layout is not None and any(dim in run for run in layout):
                 dropped = line.clone()
-                for view in views(dropped, 0, extent, sizes, self.plan.dims):
+                for view in views(dropped, 0, layout, sizes, self.plan.dims):
                     view.zero_()
                 total += float(dropped.sum())
         for name, square in self.maps.items():

@@ -1,6 +1,6 @@
 """Published supernets, each a page: choices, a largest network of timm's modules, the reference's names.
 
-The idea: a preset is a frozen dataclass. Its fields are the options of the space, `Preset.supernet` makes the
+The idea: a preset is a fixed dataclass. Its fields are the options of the space, `Preset.supernet` makes the
 supernet, and `Preset.from_reference` and `Preset.to_reference` translate architectures to and from the words of the
 authors' code. `presets` knows them all by name; docs/presets.md says what was checked of each.
 
@@ -8,7 +8,7 @@ In the order one would read them:
 
 - `preset`: what every preset offers, and the registry
 - `published`: weights and searched networks that others published
-- `wiring`: a plan written by hand, layer by layer
+- `plan_builder`: a plan written by hand, layer by layer
 - `candidates`: modules whose children are alternatives
 - `sorting`: important channels first, between the phases of a training
 - `mobile`: a small MobileNetV3 for images of 8 to 64 px, the one of the quickstart

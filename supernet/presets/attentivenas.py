@@ -1,6 +1,6 @@
 """AttentiveNAS' supernet (Wang et al., arXiv:2011.09011), a space in the manner of BigNAS (arXiv:2003.11142).
 
-Everything is chosen per stage, the widths of the streams and the input resolution included. Every
+Everything is chosen per stage, the widths of the residuals and the input resolution included. Every
 block has a shortcut: pooled where the block strides, with a 1x1 convolution where the width changes.
 """
 
@@ -20,10 +20,10 @@ from timm.models.mobilenetv3 import MobileNetV3
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from supernet.elastic.plan import Plan, Reading
+from supernet.elastic.plan import Plan, SizeAttribute
 from supernet.presets.ofa import FIRST_BLOCK, LAYERS, initialise
-from supernet.presets.preset import Built, asked, need_blocks, presets
-from supernet.presets.wiring import Wiring
+from supernet.presets.plan_builder import PlanBuilder
+from supernet.presets.preset import PlannedPreset, asked, need_blocks, presets
 from supernet.space import Architecture, Choice, SearchSpace
 
 
@@ -36,7 +36,7 @@ class Resize(nn.Module):
         super().__init__()
         self.size = size
         # Its first axis is cut like any width, and `size` follows it; it holds no bytes.
-        self.register_buffer("extent", torch.empty(size, 0), persistent=False)
+        self.register_buffer("layout", torch.empty(size, 0), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images ``(batch, channels, size, size)``, resized where they have another size."""
@@ -102,7 +102,7 @@ REFERENCE = {"width": "width", "depth": "depth", "kernel_size": "kernel", "expan
 @presets.register("bignas")
 @presets.register("attentivenas")
 @dataclass(frozen=True)
-class AttentiveNAS(Built):
+class AttentiveNAS(PlannedPreset):
     """The AttentiveNAS space: 4.4e11 subnets, resolutions included.
 
     Statistics of the batch norms do not move while it trains (momentum 0): calibrate each subnet.
@@ -189,13 +189,15 @@ class AttentiveNAS(Built):
 
     def plan(self, network: nn.Module) -> Plan:
         """Widths, kernels, the resolution, and the blocks and projections that may be left out."""
-        wiring = Wiring(network, self.space)
+        wiring = PlanBuilder(network, self.space)
         for name in ("resolution", "stem.width", *(f"stages.{i}.width" for i in range(len(self.stages)))):
             # A shortcut without projection ties neighbouring widths, so their channels keep their order.
             wiring.dim(name, [name], int, "tied" if name != "resolution" else "resolution")
-        wiring.tensor("conv_stem.resize.extent", "resolution", None)
+        wiring.tensor("conv_stem.resize.layout", "resolution", None)
         full = self.resolutions[-1]
-        wiring.readings.append(Reading("conv_stem.resize", "size", None, "extent", 0, full, full, 1, 1))
+        wiring.size_attributes.append(
+            SizeAttribute("conv_stem.resize", "size", None, "layout", 0, full, full, 1, 1)
+        )
         wiring.layer("conv_stem.conv", "stem.width")
         wiring.norm("bn1", "stem.width")
         for i, j, stage in self._blocks():
@@ -210,7 +212,7 @@ class AttentiveNAS(Built):
         wiring.layer("classifier", None, "head.width")
         return wiring.plan()
 
-    def _block(self, wiring: Wiring, i: int, j: int, stage: Stage) -> None:
+    def _block(self, wiring: PlanBuilder, i: int, j: int, stage: Stage) -> None:
         path, name, width = f"blocks.{i}.{j}", f"stages.{i}", f"stages.{i}.width"
         before = width if j else f"stages.{i - 1}.width" if i else "stem.width"
         if j == 0:
@@ -228,7 +230,7 @@ class AttentiveNAS(Built):
             wiring.switch(path, f"{name}.{j}.present", [f"{name}.depth"], partial(int.__lt__, j))
 
     def _expanded(
-        self, wiring: Wiring, path: str, before: str, width: str, hidden: str, stage: Stage
+        self, wiring: PlanBuilder, path: str, before: str, width: str, hidden: str, stage: Stage
     ) -> None:
         name = width.removesuffix(".width")
         by = [before, f"{name}.expand"] if len(stage.expands) > 1 else [before]

@@ -19,8 +19,8 @@ from torch.nn import functional as F
 
 from supernet.elastic.plan import Plan
 from supernet.errors import ArchitectureError
-from supernet.presets.preset import Built, asked, need_blocks, presets
-from supernet.presets.wiring import Wiring
+from supernet.presets.plan_builder import PlanBuilder
+from supernet.presets.preset import PlannedPreset, asked, need_blocks, presets
 from supernet.space import Architecture, Choice, SearchSpace
 
 BiasLayout = Literal["autoformer", "interleaved"]
@@ -97,7 +97,7 @@ class RelativeAttention(nn.Module):
 
 @presets.register("autoformer_tiny")
 @dataclass(frozen=True)
-class AutoFormerTiny(Built):
+class AutoFormerTiny(PlannedPreset):
     """AutoFormer-T: 11.67 M shared parameters.
 
     The published AutoFormer-T uses MLP ratio 3.0 in three blocks, which the published space lacks;
@@ -173,8 +173,8 @@ class AutoFormerTiny(Built):
 
     def plan(self, network: nn.Module) -> Plan:
         """The embedding, heads and hidden widths, and the blocks that may be left out."""
-        wiring = Wiring(network, self.space)
-        embed = wiring.dim("embed", ["embed"], int, "stream", full=self.embed_dim)
+        wiring = PlanBuilder(network, self.space)
+        embed = wiring.dim("embed", ["embed"], int, "residual", full=self.embed_dim)
         wiring.layer("patch_embed.proj", embed)
         wiring.tensor("cls_token", None, None, embed)
         wiring.tensor("pos_embed", None, None, embed)

@@ -11,14 +11,14 @@ import timm
 from torch import nn
 
 from supernet.elastic.plan import Plan
-from supernet.presets.preset import Built, asked, presets
-from supernet.presets.wiring import Wiring
+from supernet.presets.plan_builder import PlanBuilder
+from supernet.presets.preset import PlannedPreset, asked, presets
 from supernet.space import Architecture, Choice, SearchSpace
 
 
 @presets.register("matformer")
 @dataclass(frozen=True)
-class MatFormer(Built):
+class MatFormer(PlannedPreset):
     """The hidden width of every MLP is a prefix of the largest one's, chosen per block (Mix'n'Match).
 
     Args:
@@ -55,7 +55,7 @@ class MatFormer(Built):
 
     def plan(self, network: nn.Module) -> Plan:
         """A prefix of every hidden layer."""
-        wiring = Wiring(network, self.space)
+        wiring = PlanBuilder(network, self.space)
         for i in range(self.blocks):
             mlp = f"blocks.{i}.mlp"
             full = network.get_parameter(f"{mlp}.fc1.weight").shape[0]

@@ -19,8 +19,8 @@ from supernet.elastic.plan import Plan
 from supernet.errors import ArchitectureError, SpaceError
 from supernet.presets.candidates import OneOf, Sum
 from supernet.presets.ofa import initialise
-from supernet.presets.preset import Built, asked, presets
-from supernet.presets.wiring import Wiring
+from supernet.presets.plan_builder import PlanBuilder
+from supernet.presets.preset import PlannedPreset, asked, presets
 from supernet.space import Architecture, Choice, SearchSpace, Value
 
 CHANNELS = (32, 48, 48, 96, 96, 96, 192, 192, 192, 256, 256, 320, 320)
@@ -66,7 +66,7 @@ def unit(conv: nn.Conv2d) -> nn.Sequential:
 
 @presets.register("mixpath")
 @dataclass(frozen=True)
-class MixPath(Built):
+class MixPath(PlannedPreset):
     """Space S1, for CIFAR: twelve blocks, (2 * 15)^12 = 5.3e17 subnets with up to four paths.
 
     Args:
@@ -126,12 +126,12 @@ class MixPath(Built):
 
     def plan(self, network: nn.Module) -> Plan:
         """One expand ratio per block and the paths that are summed."""
-        wiring = Wiring(network, self.space)
+        wiring = PlanBuilder(network, self.space)
         for i in range(BLOCKS):
             self._wire(wiring, f"blocks.{i}")
         return wiring.plan()
 
-    def _wire(self, wiring: Wiring, path: str) -> None:
+    def _wire(self, wiring: PlanBuilder, path: str) -> None:
         wiring.one_of(f"{path}.rates", f"{path}.expand", self.expands)
         number = f"{path}.paths"
         which = [number, *(f"{number}.{count}" for count in self.sets)]

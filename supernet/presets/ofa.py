@@ -23,8 +23,8 @@ from timm.models.mobilenetv3 import MobileNetV3
 from torch import nn
 
 from supernet.elastic.plan import Plan
-from supernet.presets.preset import Built, asked, need_blocks, presets
-from supernet.presets.wiring import Wiring
+from supernet.presets.plan_builder import PlanBuilder
+from supernet.presets.preset import PlannedPreset, asked, need_blocks, presets
 from supernet.space import Architecture, Choice, SearchSpace
 
 LAYERS = {
@@ -63,7 +63,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class _Mobile(Built):
+class _Mobile(PlannedPreset):
     """What the two spaces share; the reference calls a block by its position over all stages.
 
     Args:
@@ -126,7 +126,7 @@ class _Mobile(Built):
 
     def plan(self, network: nn.Module) -> Plan:
         """Kernels through matrices, hidden widths with their gates, blocks that may be left out."""
-        wiring = Wiring(network, self.space)
+        wiring = PlanBuilder(network, self.space)
         sizes = sorted(self.kernels, reverse=True)
         transforms = [(small, f"transform_{large}to{small}") for large, small in pairwise(sizes)]
         for i, j, stage in self._blocks():

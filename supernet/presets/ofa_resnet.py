@@ -1,7 +1,7 @@
 """The once-for-all ResNet50D (Cai et al., arXiv:1908.09791): stage widths, bottleneck widths and depths.
 
 A block's input width is whatever comes before it, so one choice of a stage's width reaches every
-tensor that meets the stream.
+tensor that meets the residual.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from torch import nn
 from supernet.elastic.plan import Plan
 from supernet.errors import ArchitectureError, SpaceError
 from supernet.presets.ofa import initialise
-from supernet.presets.preset import Built, asked, need_blocks, presets
-from supernet.presets.wiring import Wiring
+from supernet.presets.plan_builder import PlanBuilder
+from supernet.presets.preset import PlannedPreset, asked, need_blocks, presets
 from supernet.space import Architecture, Choice, SearchSpace
 
 STEM = 64
@@ -54,7 +54,7 @@ class _Bottlenecks:
 
 @presets.register("ofa_resnet50d")
 @dataclass(frozen=True)
-class OFAResNet50D(Built):
+class OFAResNet50D(PlannedPreset):
     """Once-for-all ResNet50D: 1.64e12 subnets per resolution, 48.1 M shared parameters.
 
     The paper's 2.459e12 counts two stem widths that round to the same 24 channels twice.
@@ -91,12 +91,12 @@ class OFAResNet50D(Built):
 
     @cached_property
     def _channels(self) -> dict[str, list[int]]:
-        """Channels of every elastic stream for each multiplier; equal ones are one choice."""
+        """Channels of every elastic residual for each multiplier; equal ones are one choice."""
         stem = [rounded(STEM * width) for width in self.widths]
-        streams = {"stem.hidden": [rounded(channels // 2) for channels in stem], "stem.width": stem}
+        residuals = {"stem.hidden": [rounded(channels // 2) for channels in stem], "stem.width": stem}
         for i, base in enumerate(self.stage_widths):
-            streams[f"stages.{i}.width"] = [rounded(base * width) for width in self.widths]
-        return streams
+            residuals[f"stages.{i}.width"] = [rounded(base * width) for width in self.widths]
+        return residuals
 
     def _blocks(self) -> Iterator[tuple[int, int, tuple[int, ...]]]:
         """Stage, position in it and the depths the stage may have, of every block."""
@@ -141,10 +141,10 @@ class OFAResNet50D(Built):
         return network
 
     def plan(self, network: nn.Module) -> Plan:
-        """Every stream and hidden width, and the blocks that may be left out."""
-        wiring = Wiring(network, self.space)
+        """Every residual and hidden width, and the blocks that may be left out."""
+        wiring = PlanBuilder(network, self.space)
         for name in self._channels:
-            wiring.dim(name, [name], int, "stream")
+            wiring.dim(name, [name], int, "residual")
         for i in (0, 1):
             wiring.layer(f"conv1.{i}.conv", "stem.hidden", "stem.hidden" if i else None)
             wiring.norm(f"conv1.{i}.bn1", "stem.hidden")

@@ -42,7 +42,7 @@ class Preset(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Built(ABC):
+class PlannedPreset(ABC):
     """A preset made of its largest network and the plan for it.
 
     Args:
@@ -96,7 +96,7 @@ presets: Registry[Callable[..., Preset]] = Registry(
     ),
     group="supernet.presets",
 )
-"""Presets by name; each is a frozen dataclass whose fields are its options."""
+"""Presets by name; each is a fixed dataclass whose fields are its options."""
 
 
 def origin(preset: Any) -> dict[str, Any]:

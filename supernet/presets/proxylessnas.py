@@ -22,8 +22,8 @@ from supernet.elastic.plan import Plan
 from supernet.errors import ArchitectureError
 from supernet.presets.candidates import OneOf
 from supernet.presets.ofa import ENDS, FIRST_BLOCK, LAYERS, initialise
-from supernet.presets.preset import Built, asked, presets
-from supernet.presets.wiring import Wiring
+from supernet.presets.plan_builder import PlanBuilder
+from supernet.presets.preset import PlannedPreset, asked, presets
 from supernet.space import Architecture, Choice, SearchSpace
 
 SKIP = "Zero"
@@ -36,7 +36,7 @@ KEYS = frozenset({"in_channels", "out_channels", "kernel_size", "stride", "expan
 
 @presets.register("proxylessnas")
 @dataclass(frozen=True)
-class ProxylessNAS(Built):
+class ProxylessNAS(PlannedPreset):
     """Twenty-one mixed blocks, fifteen of which may be left out: 6^6 * 7^15 = 2.2e17 subnets.
 
     Args:
@@ -151,7 +151,7 @@ class ProxylessNAS(Built):
 
     def plan(self, network: nn.Module) -> Plan:
         """One candidate per block, or none."""
-        wiring = Wiring(network, self.space)
+        wiring = PlanBuilder(network, self.space)
         for path, *_ in self._blocks():
             wiring.one_of(path, path, self.candidates)
         return wiring.plan()

@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from supernet.elastic.plan import Plan
 from supernet.errors import ArchitectureError
 from supernet.presets.ofa import initialise
-from supernet.presets.preset import Built, asked, presets
-from supernet.presets.wiring import Wiring
+from supernet.presets.plan_builder import PlanBuilder
+from supernet.presets.preset import PlannedPreset, asked, presets
 from supernet.space import Architecture, Choice, SearchSpace
 
 STAGES = ((24, 2), (40, 2), (80, 2), (96, 1), (192, 2))
@@ -54,7 +54,7 @@ class SameConv2d(nn.Conv2d):
 
 @presets.register("single_path")
 @dataclass(frozen=True)
-class SinglePath(Built):
+class SinglePath(PlannedPreset):
     """Twenty superkernels, fifteen of which may be left out: 4^5 * 5^15 = 3.1e13 subnets.
 
     The reference masks the channels it drops; we slice them, which is the network its result stands
@@ -116,7 +116,7 @@ class SinglePath(Built):
 
     def plan(self, network: nn.Module) -> Plan:
         """Kernels, hidden widths and the blocks that may be left out."""
-        wiring = Wiring(network, self.space)
+        wiring = PlanBuilder(network, self.space)
         for path, optional in self._blocks():
             into = network.get_parameter(f"{path}.conv_pw.weight").shape[1]
             hidden = wiring.dim(f"{path}.hidden", [f"{path}.expand"], partial(int.__mul__, into), "hidden")

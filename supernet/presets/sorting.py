@@ -55,7 +55,7 @@ def _importance(supernet: Supernet, dim: str) -> Tensor:
     """
     norms = [
         supernet.largest.get_parameter(name).abs().transpose(0, 1).flatten(1).sum(1)
-        for name, axes in supernet.plan.extents.items()
+        for name, axes in supernet.plan.layouts.items()
         if len(axes) > 1 and axes[1] == ((dim,),) and not name.endswith("conv_reduce.weight")
     ]
     return torch.stack(norms).sum(0)

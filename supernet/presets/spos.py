@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from supernet.elastic.plan import Plan
 from supernet.presets.candidates import OneOf
-from supernet.presets.preset import Built, asked, presets
-from supernet.presets.wiring import Wiring
+from supernet.presets.plan_builder import PlanBuilder
+from supernet.presets.preset import PlannedPreset, asked, presets
 from supernet.space import Architecture, Choice, SearchSpace
 
 OPERATIONS = ("shuffle3", "shuffle5", "shuffle7", "xception")
@@ -43,7 +43,7 @@ class ShuffleUnit(nn.Module):
 
 @presets.register("spos")
 @dataclass(frozen=True)
-class SPOS(Built):
+class SPOS(PlannedPreset):
     """Twenty choice blocks of four candidates: 1.1e12 subnets.
 
     The reference takes BGR images of 0 to 255 without normalisation. Its last pooling is fixed to
@@ -92,7 +92,7 @@ class SPOS(Built):
 
     def plan(self, network: nn.Module) -> Plan:
         """One candidate per block, and a prefix of its hidden layers."""
-        wiring = Wiring(network, self.space)
+        wiring = PlanBuilder(network, self.space)
         for i, shape in enumerate(self._shapes()):
             wiring.one_of(f"features.{i}", f"features.{i}.operation", OPERATIONS)
             if len(self.scales) > 1:
@@ -138,7 +138,7 @@ class SPOS(Built):
     def _projection(self, channels: int, kernel: int) -> nn.Sequential:
         return flat([self._depthwise(channels, kernel, 2), self._unit(channels, channels)])
 
-    def _scale(self, wiring: Wiring, i: int, out: int) -> None:
+    def _scale(self, wiring: PlanBuilder, i: int, out: int) -> None:
         """A prefix of the hidden layers; positions as `_candidates` lays them out."""
         width = wiring.dim(
             f"features.{i}.hidden", [f"features.{i}.scale"], lambda scale: int(out // 2 * scale), "hidden"

@@ -22,8 +22,8 @@ from torch.nn import functional as F
 
 from supernet.elastic.plan import Plan
 from supernet.errors import ArchitectureError
-from supernet.presets.preset import Built, asked, presets
-from supernet.presets.wiring import Wiring
+from supernet.presets.plan_builder import PlanBuilder
+from supernet.presets.preset import PlannedPreset, asked, presets
 from supernet.space import Architecture, Choice, SearchSpace
 
 KEPT = (5 / 8, 11 / 16, 3 / 4, 7 / 8, 1)
@@ -104,7 +104,7 @@ def grid(tokens: Tensor, side: int) -> Tensor:
 
 @presets.register("vit_resnas_tiny")
 @dataclass(frozen=True)
-class ViTResNASTiny(Built):
+class ViTResNASTiny(PlannedPreset):
     """ViT-ResNAS-Tiny with several head dimensions (``tiny_mh``).
 
     MLP widths are multiples of the stage's largest embedding. The residual of a reduction is its
@@ -177,7 +177,7 @@ class ViTResNASTiny(Built):
 
     def plan(self, network: nn.Module) -> Plan:
         """Embeddings, heads and hidden widths, and the blocks that may be left out."""
-        wiring = Wiring(network, self.space)
+        wiring = PlanBuilder(network, self.space)
         for i in range(len(self.widths)):
             # The padded residual of a reduction ties neighbouring widths, so their channels keep their order.
             wiring.dim(f"stages.{i}.width", [f"stages.{i}.width"], int, "tied")

@@ -15,7 +15,7 @@ from supernet.lazy import offers
 
 if TYPE_CHECKING:
     from supernet.strategies.sandwich import Sandwich as Sandwich
-    from supernet.strategies.single_path import Alone as Alone, SinglePath as SinglePath
+    from supernet.strategies.single_path import SinglePath as SinglePath, Standalone as Standalone
     from supernet.strategies.strategy import (
         Lesson as Lesson,
         Strategy as Strategy,
@@ -28,7 +28,7 @@ _MODULES = {
     "Lesson": "supernet.strategies.strategy",
     "Sandwich": "supernet.strategies.sandwich",
     "SinglePath": "supernet.strategies.single_path",
-    "Alone": "supernet.strategies.single_path",
+    "Standalone": "supernet.strategies.single_path",
 }
 __all__ = list(_MODULES)
 __getattr__, __dir__ = offers(__name__, _MODULES)

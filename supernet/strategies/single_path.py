@@ -38,7 +38,7 @@ class SinglePath:
 
 @strategies.register("alone")
 @dataclass(frozen=True)
-class Alone:
+class Standalone:
     """One architecture only: the baseline that a shared one is compared with.
 
     The rest of the supernet is never used and gets no gradient, so this trains the very network that

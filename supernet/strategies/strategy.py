@@ -44,4 +44,4 @@ strategies: Registry[Callable[..., Strategy]] = Registry(
     modules=("supernet.strategies.sandwich", "supernet.strategies.single_path"),
     group="supernet.strategies",
 )
-"""Strategies by name; each is a frozen dataclass whose fields are its options."""
+"""Strategies by name; each is a fixed dataclass whose fields are its options."""

@@ -31,7 +31,7 @@ from supernet.record import LOG, Epoch, Record
 from supernet.seeds import rng
 from supernet.sources import load_data
 from supernet.space import SearchSpace
-from supernet.strategies import Alone, Lesson
+from supernet.strategies import Lesson, Standalone
 from supernet.trainer import CHECKPOINT, Trainer
 
 OPTIONS = TrainOptions(epochs=3, batch_size=256, distil_after=0.4)
@@ -127,7 +127,7 @@ def test_alone_trains_the_very_network_that_is_cut_out(digits: ImageDataset) -> 
     arch = shared.space.smallest()
     plain = shared.extract(arch).train()
     options = replace(OPTIONS, epochs=1, momentum=0.9)
-    trainer = Trainer(shared, digits, options, strategy=Alone(arch.genes))
+    trainer = Trainer(shared, digits, options, strategy=Standalone(arch.genes))
     decayed = [p for p in plain.parameters() if p.dim() > 1]
     rest = [p for p in plain.parameters() if p.dim() <= 1]
     groups = [
@@ -217,7 +217,7 @@ def test_layers_draw_anew_at_every_step_and_alike_in_every_run(digits: ImageData
         net, found = small_supernet(), []
         net.largest.register_forward_pre_hook(lambda module, args: found.append(torch.rand(()).item()))
         with pytest.raises(KeyboardInterrupt):
-            Trainer(net, digits, OPTIONS, strategy=Alone()).run(interrupt(3))
+            Trainer(net, digits, OPTIONS, strategy=Standalone()).run(interrupt(3))
         return found
 
     first = drawn()

@@ -20,7 +20,7 @@ from supernet.errors import StateError
 from supernet.evaluate import Evaluator
 from zoo.cli import app
 from zoo.pipeline.run import open_run
-from zoo.pipeline.steps import Bench, evaluations as evaluated, opened, profiled
+from zoo.pipeline.steps import Workspace, evaluations as evaluated, opened, profiled
 from zoo.store.fetch import Cache
 from zoo.store.load import load_onnx
 from zoo.store.manifest import Manifest
@@ -70,7 +70,7 @@ class Road:
     said: dict[str, str]
 
     @property
-    def bench(self) -> Bench:
+    def workspace(self) -> Workspace:
         return opened(open_run(self.folder))
 
     @property
@@ -90,7 +90,7 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
             "search": typed("search", "--run", run),
         }
         rest = Road(Path(run), home, said)
-        largest = max(evaluated(rest.bench, profiled(rest.bench)), key=lambda e: e.values["params"])
+        largest = max(evaluated(rest.workspace, profiled(rest.workspace)), key=lambda e: e.values["params"])
         said["export"] = typed("export", "--run", run, "--arch", largest.arch.id)
         said["quickstart"] = typed("quickstart", "--run", run)
         said["list"] = typed("zoo", "list", "--run", run)
@@ -135,17 +135,17 @@ def test_a_latency_was_measured_and_is_predicted_for_what_was_not(road: Road) ->
 
 
 def test_every_accuracy_in_the_archive_is_that_of_the_trained_weights(road: Road) -> None:
-    bench = road.bench
-    found = evaluated(bench, profiled(bench))
+    workspace = road.workspace
+    found = evaluated(workspace, profiled(workspace))
     assert len(found) == 8
     for evaluation in found[:4]:
-        again = Evaluator(bench.net, bench.dataset, examples=128, calibration_examples=128)
+        again = Evaluator(workspace.net, workspace.dataset, examples=128, calibration_examples=128)
         assert evaluation.values["accuracy"] == pytest.approx(again(evaluation.arch).value)
-        assert evaluation.values["params"] == bench.costs.of(evaluation.arch).params
+        assert evaluation.values["params"] == workspace.costs.of(evaluation.arch).params
 
 
 def test_the_file_one_pulls_answers_as_its_manifest_promises(road: Road) -> None:
-    data = road.bench.dataset
+    data = road.workspace.dataset
     assert isinstance(data, ImageDataset) and road.entries
     for entry in road.entries:
         pulled = pull(open_store(road.folder / "zoo"), entry.id, cache=Cache(road.home))

@@ -62,36 +62,36 @@ def test_another_task_walks_the_whole_road(
     trainer = train(run)
     first, last = trainer.history[0].losses["largest"], trainer.history[-1].losses["largest"]
     assert last < first or len(trainer.history) == 1
-    bench = opened(run)
-    known = profile_device(bench)
-    searched = search_front(bench, known)
+    workspace = opened(run)
+    known = profile_device(workspace)
+    searched = search_front(workspace, known)
     assert searched.result.front
-    proofs = prove(bench, known, pick(bench, known))
-    task, seen = bench.dataset.task, set()
+    proofs = prove(workspace, known, pick(workspace, known))
+    task, seen = workspace.dataset.task, set()
     for proof in proofs:
         assert proof.exact == 0
         assert proof.parity.max_relative <= 1e-4
         assert proof.test.scores[0].metric == task.measures[0]
-        seen.add(tuple(bench.net.input_values(proof.arch).values()))
+        seen.add(tuple(workspace.net.input_values(proof.arch).values()))
     worst = {"max": min, "min": max}[task.measures[0].sense](p.test.value for p in proofs)
     chance = {"mean IoU": 8.0, "bits per byte": 8.0}[task.measures[0].name]
     assert worst > chance if task.measures[0].sense == "max" else worst < chance
-    entries = publish_proofs(bench, proofs, known.profile)
+    entries = publish_proofs(workspace, proofs, known.profile)
     assert all(entry.task == task.name for entry in entries)
-    back = pull_back(bench, proofs)
+    back = pull_back(workspace, proofs)
     assert back.result.scores[0].metric == task.measures[0]
-    draw_front(bench, known, searched, proofs, "test")
+    draw_front(workspace, known, searched, proofs, "test")
     pulled = pull(open_store(run.store), entries[0].id, cache=Cache(tmp_path / "home"))
     network = load_onnx(pulled)
-    arch = bench.net.space.architecture(pulled.manifest.architecture.genes)
+    arch = workspace.net.space.architecture(pulled.manifest.architecture.genes)
     if task.name == "text-generation":
         longer = torch.randint(256, (3, 50))
         assert network(longer.numpy()).shape == (3, 50, 256)
         assert pulled.manifest.inputs[0].shape == ("batch", "length")
     else:
-        side = bench.net.input_values(arch)["resolution"]
+        side = workspace.net.input_values(arch)["resolution"]
         assert pulled.manifest.inputs[0].shape == ("batch", 1, side, side)
-    inputs = bench.example(arch)
-    subnet = bench.net.extract(arch, bench.evaluator.statistics(arch)).eval()
+    inputs = workspace.example(arch)
+    subnet = workspace.net.extract(arch, workspace.evaluator.statistics(arch)).eval()
     assert check_onnx(pulled.path(".onnx"), subnet, inputs).max_relative <= 1e-4
     assert main_tensor(inputs.call(subnet)).shape[0] == 2

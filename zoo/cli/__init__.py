@@ -4,7 +4,7 @@ In the order one would read them:
 
 - `commands`: what can be typed; each command calls steps of `zoo.pipeline` and says what came out
 - `quickstart`: the whole road at once
-- `tell`: results as sentences and tables
+- `printing`: results as sentences and tables
 - `narrator`: the terminal: headings, bars, tables
 """
 

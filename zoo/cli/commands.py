@@ -83,13 +83,13 @@ def train(run: RunFolder = DEFAULT_RUN, config: Config = None, data: Data = None
 @app.command()
 def profile(run: RunFolder = DEFAULT_RUN, config: Config = None, set_: Set = None) -> None:
     """Time some subnets on this machine and fit a latency predictor."""
-    from zoo.cli.tell import tell_profile
+    from zoo.cli.printing import print_profile
     from zoo.pipeline.steps import opened, profile_device
 
-    bench, narrator = opened(_open(run, config, None, set_)), _narrator()
+    workspace, narrator = opened(_open(run, config, None, set_)), _narrator()
     with narrator.progress() as progress:
-        known = profile_device(bench, progress)
-    tell_profile(known, narrator)
+        known = profile_device(workspace, progress)
+    print_profile(known, narrator)
     narrator.say(f"Next: supernet search --run {run}")
 
 
@@ -102,14 +102,14 @@ def search(
     max_params: MaxParams = None,
 ) -> None:
     """Search the Pareto front of accuracy, latency and parameters, within limits."""
-    from zoo.cli.tell import tell_front
+    from zoo.cli.printing import print_front
     from zoo.pipeline.steps import opened, profiled, search_front
 
-    bench, narrator = opened(_open(run, config, None, set_, max_latency_ms, max_params)), _narrator()
-    known = profiled(bench)
+    workspace, narrator = opened(_open(run, config, None, set_, max_latency_ms, max_params)), _narrator()
+    known = profiled(workspace)
     with narrator.progress() as progress:
-        searched = search_front(bench, known, progress)
-    tell_front(searched, narrator)
+        searched = search_front(workspace, known, progress)
+    print_front(searched, narrator)
     narrator.say(f"Next: supernet export --run {run}")
 
 
@@ -124,22 +124,22 @@ def export(
     publish: Annotated[bool, typer.Option(help="Also publish to the zoo of the run.")] = True,
 ) -> None:
     """Cut subnets out as ONNX, check, time and judge them, and publish them."""
-    from zoo.cli.tell import tell_proofs
+    from zoo.cli.printing import print_proofs
     from zoo.pipeline.entries import publish_proofs
     from zoo.pipeline.prove import prove
     from zoo.pipeline.steps import opened, pick, profiled
 
-    bench, narrator = opened(_open(run, config, None, set_)), _narrator()
-    known = profiled(bench)
-    chosen = pick(bench, known, arch or [])
+    workspace, narrator = opened(_open(run, config, None, set_)), _narrator()
+    known = profiled(workspace)
+    chosen = pick(workspace, known, arch or [])
     with narrator.progress() as progress:
-        proofs = prove(bench, known, chosen, progress)
-    tell_proofs(proofs, narrator)
+        proofs = prove(workspace, known, chosen, progress)
+    print_proofs(proofs, narrator)
     for proof in proofs:
         narrator.say(f"{proof.name}: {proof.onnx.path}")
     if publish:
-        entries = publish_proofs(bench, proofs, known.profile)
-        narrator.say(f"published in {bench.run.store}: {', '.join(entry.id for entry in entries)}")
+        entries = publish_proofs(workspace, proofs, known.profile)
+        narrator.say(f"published in {workspace.run.store}: {', '.join(entry.id for entry in entries)}")
 
 
 @zoo_app.command("list")
@@ -152,7 +152,7 @@ def list_(
     max_latency_ms: MaxLatency = None,
 ) -> None:
     """What a zoo holds."""
-    from zoo.cli.tell import entry_rows
+    from zoo.cli.printing import entry_rows
     from zoo.store.pull import manifests
 
     rows = entry_rows(manifests(_store(run, store)), device, max_latency_ms)

@@ -9,13 +9,22 @@ from pathlib import Path
 
 from search.report import rows
 from zoo.cli.narrator import Narrator
-from zoo.cli.tell import looked_at, tell_profile, tell_proofs
+from zoo.cli.printing import looked_at, print_profile, print_proofs
 from zoo.pipeline.entries import publish_proofs
 from zoo.pipeline.figure import draw_front
 from zoo.pipeline.prove import Proof, prove
 from zoo.pipeline.pull_back import pull_back
 from zoo.pipeline.run import Run
-from zoo.pipeline.steps import Bench, Profiled, Searched, opened, pick, profile_device, search_front, train
+from zoo.pipeline.steps import (
+    Profiled,
+    Searched,
+    Workspace,
+    opened,
+    pick,
+    profile_device,
+    search_front,
+    train,
+)
 
 
 def quickstart(run: Run, narrator: Narrator, command: str) -> list[Proof]:
@@ -33,22 +42,22 @@ def quickstart(run: Run, narrator: Narrator, command: str) -> list[Proof]:
         SupernetError: with a message for the user, from whichever step.
     """
     start = time.monotonic()
-    bench = _train(run, narrator)
-    known = _profile(bench, narrator)
-    searched = _search(bench, known, narrator)
-    proofs = _prove(bench, known, narrator)
-    _publish_and_pull(bench, known, proofs, narrator)
-    _show(bench, known, searched, proofs, narrator, command)
+    workspace = _train(run, narrator)
+    known = _profile(workspace, narrator)
+    searched = _search(workspace, known, narrator)
+    proofs = _prove(workspace, known, narrator)
+    _publish_and_pull(workspace, known, proofs, narrator)
+    _show(workspace, known, searched, proofs, narrator, command)
     narrator.say(f"All of it took {time.monotonic() - start:.0f} seconds.")
     return proofs
 
 
-def _train(run: Run, narrator: Narrator) -> Bench:
+def _train(run: Run, narrator: Narrator) -> Workspace:
     narrator.heading("1. Train one supernet")
     with narrator.progress() as progress:
         trainer = train(run, progress)
-    bench = opened(run)
-    data, space = bench.dataset, bench.net.space
+    workspace = opened(run)
+    data, space = workspace.dataset, workspace.net.space
     narrator.say(
         f"{data.name}: {data.count('train'):,} examples to train on, {data.count('search'):,} to search on, "
         f"{data.count('test'):,} that nobody sees until the end."
@@ -56,39 +65,41 @@ def _train(run: Run, narrator: Narrator) -> Bench:
     narrator.say(f"One set of weights now holds 10^{space.log10_size:.1f} networks ({len(space)} choices).")
     narrator.say(f"On the search split: {trainer.words()}.")
     narrator.say(f"Curves: tensorboard --logdir {run.training}")
-    return bench
+    return workspace
 
 
-def _profile(bench: Bench, narrator: Narrator) -> Profiled:
+def _profile(workspace: Workspace, narrator: Narrator) -> Profiled:
     narrator.heading("2. Profile this machine")
     with narrator.progress() as progress:
-        known = profile_device(bench, progress)
-    tell_profile(known, narrator)
+        known = profile_device(workspace, progress)
+    print_profile(known, narrator)
     return known
 
 
-def _search(bench: Bench, known: Profiled, narrator: Narrator) -> Searched:
+def _search(workspace: Workspace, known: Profiled, narrator: Narrator) -> Searched:
     narrator.heading("3. Search the Pareto front")
     with narrator.progress() as progress:
-        searched = search_front(bench, known, progress)
+        searched = search_front(workspace, known, progress)
     narrator.say(looked_at(searched))
     return searched
 
 
-def _prove(bench: Bench, known: Profiled, narrator: Narrator) -> list[Proof]:
+def _prove(workspace: Workspace, known: Profiled, narrator: Narrator) -> list[Proof]:
     narrator.heading("4. Choose three, and prove them")
-    chosen = pick(bench, known)
+    chosen = pick(workspace, known)
     with narrator.progress() as progress:
-        proofs = prove(bench, known, chosen, progress)
-    tell_proofs(proofs, narrator)
+        proofs = prove(workspace, known, chosen, progress)
+    print_proofs(proofs, narrator)
     return proofs
 
 
-def _publish_and_pull(bench: Bench, known: Profiled, proofs: Sequence[Proof], narrator: Narrator) -> None:
+def _publish_and_pull(
+    workspace: Workspace, known: Profiled, proofs: Sequence[Proof], narrator: Narrator
+) -> None:
     narrator.heading("5. Publish, and pull one back")
-    entries = publish_proofs(bench, list(proofs), known.profile)
-    narrator.say(f"{len(entries)} entries in {bench.run.store}, each with a manifest.")
-    back = pull_back(bench, proofs)
+    entries = publish_proofs(workspace, list(proofs), known.profile)
+    narrator.say(f"{len(entries)} entries in {workspace.run.store}, each with a manifest.")
+    back = pull_back(workspace, proofs)
     entry = back.pulled.manifest
     narrator.say(f"Asked for the best under {back.limit_ms:.3f} ms on this device: {entry.id}.")
     narrator.say(
@@ -98,7 +109,7 @@ def _publish_and_pull(bench: Bench, known: Profiled, proofs: Sequence[Proof], na
 
 
 def _show(
-    bench: Bench,
+    workspace: Workspace,
     known: Profiled,
     searched: Searched,
     proofs: Sequence[Proof],
@@ -107,19 +118,21 @@ def _show(
 ) -> None:
     narrator.heading("6. Where everything lies")
     narrator.table("the front (search split)", rows(searched.result.front, searched.result.objectives))
-    png = draw_front(bench, known, searched, proofs, command)
+    png = draw_front(workspace, known, searched, proofs, command)
     places: dict[str, Path | str] = {
         "the front as a picture": png,
-        "the trained supernet": bench.run.supernet,
-        "every network evaluated": bench.run.search / "archive.jsonl",
-        "every measurement": bench.run.profile / "profile.json",
-        "the ONNX files": bench.run.subnets,
-        "the zoo": bench.run.store,
+        "the trained supernet": workspace.run.supernet,
+        "every network evaluated": workspace.run.search / "archive.jsonl",
+        "every measurement": workspace.run.profile / "profile.json",
+        "the ONNX files": workspace.run.subnets,
+        "the zoo": workspace.run.store,
     }
     for what, where in places.items():
         narrator.say(f"{what}: {os.path.relpath(where)}")
     limit = proofs[len(proofs) // 2].measured.median_ms
     narrator.heading("Try next")
-    narrator.say(f"supernet search --run {bench.run.folder} --max-latency-ms {limit:.3f}")
-    narrator.say(f"supernet zoo pull --store {bench.run.store} --max-latency-ms {limit:.3f} --into subnet")
+    narrator.say(f"supernet search --run {workspace.run.folder} --max-latency-ms {limit:.3f}")
+    narrator.say(
+        f"supernet zoo pull --store {workspace.run.store} --max-latency-ms {limit:.3f} --into subnet"
+    )
     narrator.say("supernet train --run runs/mine --data folder:PATH --set data.resolution=32")

@@ -15,7 +15,7 @@ from supernet.evaluate import Result
 from supernet.tasks.task import Dataset, Score
 from zoo.pipeline.prove import ONNX, WEIGHTS, Proof
 from zoo.pipeline.run import Run
-from zoo.pipeline.steps import Bench
+from zoo.pipeline.steps import Workspace
 from zoo.store import MissingError, open_store
 from zoo.store.manifest import (
     CalibrationRecord,
@@ -37,7 +37,7 @@ from zoo.store.pull import manifests
 LIBRARIES = ("supernet", "torch", "timm", "onnx", "onnxscript", "onnxruntime")
 
 
-def publish_proofs(bench: Bench, proofs: list[Proof], profile: Profile) -> list[Manifest]:
+def publish_proofs(workspace: Workspace, proofs: list[Proof], profile: Profile) -> list[Manifest]:
     """Publish each proven subnet in the run's store.
 
     An entry is immutable: where the same network, byte for byte, is published already, that entry stays, with
@@ -46,7 +46,7 @@ def publish_proofs(bench: Bench, proofs: list[Proof], profile: Profile) -> list[
     Raises:
         StateError: when the store cannot be written to, or is damaged.
     """
-    store = open_store(bench.run.store)
+    store = open_store(workspace.run.store)
     try:
         known = {entry.id: entry for entry in manifests(store)}
     except MissingError:
@@ -54,14 +54,14 @@ def publish_proofs(bench: Bench, proofs: list[Proof], profile: Profile) -> list[
     published = []
     for proof in {proof.arch: proof for proof in proofs}.values():
         files = {ONNX: proof.folder / ONNX, WEIGHTS: proof.folder / WEIGHTS}
-        there = known.get(entry_id(bench.run, proof))
-        published.append(there or publish(store, manifest(bench, proof, profile), files))
+        there = known.get(entry_id(workspace.run, proof))
+        published.append(there or publish(store, manifest(workspace, proof, profile), files))
     return published
 
 
-def manifest(bench: Bench, proof: Proof, profile: Profile) -> Manifest:
+def manifest(workspace: Workspace, proof: Proof, profile: Profile) -> Manifest:
     """All that is known of a proven subnet."""
-    run, space, data = bench.run, bench.net.space, bench.dataset
+    run, space, data = workspace.run, workspace.net.space, workspace.dataset
     return Manifest(
         id=entry_id(run, proof),
         kind="subnet",

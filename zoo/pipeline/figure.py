@@ -10,11 +10,11 @@ import numpy as np
 from search.archive import Evaluation
 from search.report import FrontFigure, Point, draw, points
 from zoo.pipeline.prove import Proof
-from zoo.pipeline.steps import LATENCY, Bench, Profiled, Searched, objectives
+from zoo.pipeline.steps import LATENCY, Profiled, Searched, Workspace, objectives
 
 
 def draw_front(
-    bench: Bench, known: Profiled, searched: Searched, proofs: Sequence[Proof], command: str
+    workspace: Workspace, known: Profiled, searched: Searched, proofs: Sequence[Proof], command: str
 ) -> Path:
     """Draw the front of a run beside it, as ``front.png``.
 
@@ -24,16 +24,16 @@ def draw_front(
     Raises:
         StateError: when the run's folder cannot be written to.
     """
-    return draw(figure(bench, known, searched, proofs, command), bench.run.folder / "front.png")
+    return draw(figure(workspace, known, searched, proofs, command), workspace.run.folder / "front.png")
 
 
 def figure(
-    bench: Bench, known: Profiled, searched: Searched, proofs: Sequence[Proof], command: str
+    workspace: Workspace, known: Profiled, searched: Searched, proofs: Sequence[Proof], command: str
 ) -> FrontFigure:
     """All that the picture of a front shows; the quality of what was only timed is taken now."""
-    space = bench.net.space
+    space = workspace.net.space
     largest = space.largest()
-    quality, latency, _ = objectives(bench, known)
+    quality, latency, _ = objectives(workspace, known)
     measured = known.profile.measurements
     shown = [
         Point(
@@ -58,9 +58,9 @@ def figure(
         )
         for p in proofs
     ]
-    device, seed = known.profile.device, bench.run.options.train.seed
+    device, seed = known.profile.device, workspace.run.options.train.seed
     return FrontFigure(
-        title=f"{bench.dataset.name.partition('@')[0]}: {quality.name} against latency on this machine",
+        title=f"{workspace.dataset.name.partition('@')[0]}: {quality.name} against latency on this machine",
         provenance=f"{command}  (seed {seed}; {device.name}, {device.runtime} {device.version})",
         cost=f"latency (ms, batch of {device.batch}, {device.threads} thread)",
         gain=f"{quality.name} on the search split" + (f" ({quality.unit})" if quality.unit else ""),

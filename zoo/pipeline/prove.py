@@ -23,7 +23,7 @@ from supernet.evaluate import Evaluator, Result
 from supernet.files import write_atomically
 from supernet.space import Architecture
 from zoo.pipeline.progress import Progress, silent
-from zoo.pipeline.steps import Bench, Profiled
+from zoo.pipeline.steps import Profiled, Workspace
 
 ONNX, WEIGHTS = "model.onnx", "model.safetensors"
 
@@ -73,7 +73,7 @@ class _Cut:
 
 
 def prove(
-    bench: Bench, known: Profiled, chosen: Mapping[str, Architecture], progress: Progress = silent
+    workspace: Workspace, known: Profiled, chosen: Mapping[str, Architecture], progress: Progress = silent
 ) -> list[Proof]:
     """Cut out, export, check, time and judge each chosen architecture.
 
@@ -90,65 +90,68 @@ def prove(
     """
     cuts = []
     for i, (name, arch) in enumerate(chosen.items()):
-        cuts.append(_cut(bench, name, arch))
+        cuts.append(_cut(workspace, name, arch))
         progress("cut out and export", i + 1, len(chosen))
-    measured = _measure(bench, known, cuts, progress)
+    measured = _measure(workspace, known, cuts, progress)
     found = {m.arch: m for m in measured.measurements}
     test = Evaluator(
-        bench.net, bench.dataset, "test", calibration_examples=bench.run.options.train.calibration_examples
+        workspace.net,
+        workspace.dataset,
+        "test",
+        calibration_examples=workspace.run.options.train.calibration_examples,
     )
-    return [_proof(bench, known, cut, found[cut.arch.id], test) for cut in cuts]
+    return [_proof(workspace, known, cut, found[cut.arch.id], test) for cut in cuts]
 
 
-def _cut(bench: Bench, name: str, arch: Architecture) -> _Cut:
-    statistics = bench.evaluator.statistics(arch)
-    subnet = bench.net.extract(arch, statistics).eval()
-    folder = bench.run.subnets / name.replace(" ", "-")
+def _cut(workspace: Workspace, name: str, arch: Architecture) -> _Cut:
+    statistics = workspace.evaluator.statistics(arch)
+    subnet = workspace.net.extract(arch, statistics).eval()
+    folder = workspace.run.subnets / name.replace(" ", "-")
     properties = {
         "architecture": json.dumps(arch.genes),
-        "architecture_values": json.dumps(bench.net.space.decode(arch)),
+        "architecture_values": json.dumps(workspace.net.space.decode(arch)),
         "architecture_id": arch.id,
         "space": arch.space,
-        "task": bench.dataset.task.name,
+        "task": workspace.dataset.task.name,
     }
     write_atomically(
         folder / WEIGHTS, to_safetensors({k: v.contiguous() for k, v in subnet.state_dict().items()})
     )
     file = export_onnx(
         subnet,
-        bench.example(arch),
+        workspace.example(arch),
         folder / ONNX,
-        free_axes=bench.dataset.task.free_axes,
+        free_axes=workspace.dataset.task.free_axes,
         properties=properties,
     )
     return _Cut(name, arch, folder, subnet, file)
 
 
-def _measure(bench: Bench, known: Profiled, cuts: list[_Cut], progress: Progress) -> Profile:
+def _measure(workspace: Workspace, known: Profiled, cuts: list[_Cut], progress: Progress) -> Profile:
     """Time the exported files themselves, beside the reference of the profile."""
-    options = bench.run.options
+    options = workspace.run.options
     files = {cut.arch.id: cut.onnx.path for cut in cuts}
     # a journal is of certain bytes: other choices, or other weights, get a folder of their own
     label = "-".join(sorted({cut.onnx.sha256[:8] for cut in cuts}))
     return profile(
-        bench.net,
+        workspace.net,
         list(dict.fromkeys(cut.arch for cut in cuts)),
-        bench.example,
-        bench.run.profile / "proofs" / label[:60],
+        workspace.example,
+        workspace.run.profile / "proofs" / label[:60],
         options=replace(options.profile, seconds=min(options.profile.seconds, 5.0 * len(files))),
         device=options.device,
         files=files,
-        free_axes=bench.dataset.task.free_axes,
+        free_axes=workspace.dataset.task.free_axes,
         against=known.profile,
         progress=progress,
     )
 
 
-def _proof(bench: Bench, known: Profiled, cut: _Cut, measured: Measurement, test: Evaluator) -> Proof:
-    genes = bench.net.space.matrix([cut.arch])
-    task, values = bench.dataset.task, bench.net.input_values(cut.arch)
-    inputs = task.inputs(bench.dataset.calibration_batches(64, 64)[0], values)
-    inside = inputs.call(bench.net.subnet(cut.arch, bench.evaluator.statistics(cut.arch)))
+def _proof(workspace: Workspace, known: Profiled, cut: _Cut, measured: Measurement, test: Evaluator) -> Proof:
+    genes = workspace.net.space.matrix([cut.arch])
+    task, values = workspace.dataset.task, workspace.net.input_values(cut.arch)
+    inputs = task.inputs(workspace.dataset.calibration_batches(64, 64)[0], values)
+    inside = inputs.call(workspace.net.subnet(cut.arch, workspace.evaluator.statistics(cut.arch)))
     alone = inputs.call(cut.subnet)
     pairs = zip(output_tensors(inside), output_tensors(alone), strict=True)
     return Proof(
@@ -157,12 +160,12 @@ def _proof(bench: Bench, known: Profiled, cut: _Cut, measured: Measurement, test
         folder=cut.folder,
         onnx=cut.onnx,
         weights_sha256=weight_hash(cut.subnet),
-        parity=check_onnx(cut.onnx.path, cut.subnet, bench.example(cut.arch)),
+        parity=check_onnx(cut.onnx.path, cut.subnet, workspace.example(cut.arch)),
         exact=max((a - b).abs().max().item() for (_, a), (_, b) in pairs),
         predicted=known.predictor.predict(genes),
         measured=measured,
-        search=bench.evaluator.of(cut.subnet, values),
+        search=workspace.evaluator.of(cut.subnet, values),
         test=test.of(cut.subnet, values),
-        params=int(bench.costs.params(genes)[0]),
-        macs=int(bench.costs.macs(genes)[0]),
+        params=int(workspace.costs.params(genes)[0]),
+        macs=int(workspace.costs.macs(genes)[0]),
     )

@@ -42,7 +42,7 @@ LATENCY, PARAMS = "latency", "params"
 
 
 @dataclass(frozen=True)
-class Bench:
+class Workspace:
     """What every step after the training works with.
 
     Args:
@@ -105,7 +105,7 @@ def train(run: Run, progress: Progress = silent) -> Trainer:
     return trainer
 
 
-def opened(run: Run) -> Bench:
+def opened(run: Run) -> Workspace:
     """The run's trained supernet, to work with.
 
     Raises:
@@ -116,7 +116,7 @@ def opened(run: Run) -> Bench:
             f"{run.folder} holds no trained supernet; run this first: supernet train --run {run.folder}"
         )
     torch.set_num_threads(run.options.train.threads)
-    return Bench(run, Supernet.load(run.supernet))
+    return Workspace(run, Supernet.load(run.supernet))
 
 
 @dataclass(frozen=True)
@@ -134,36 +134,36 @@ class Profiled:
     validation: Validation
 
 
-def profile_device(bench: Bench, progress: Progress = silent) -> Profiled:
+def profile_device(workspace: Workspace, progress: Progress = silent) -> Profiled:
     """Measure subnets on this machine, or read what was measured, and fit the predictor.
 
     Raises:
         StateError: when the folder holds another profile.
     """
-    options = bench.run.options
-    archs = spread(bench.net.space, options.profile.subnets, options.profile.seed, bench.costs.macs)
+    options = workspace.run.options
+    archs = spread(workspace.net.space, options.profile.subnets, options.profile.seed, workspace.costs.macs)
     measured = profile(
-        bench.net,
+        workspace.net,
         archs,
-        bench.example,
-        bench.run.profile,
-        free_axes=bench.dataset.task.free_axes,
+        workspace.example,
+        workspace.run.profile,
+        free_axes=workspace.dataset.task.free_axes,
         options=options.profile,
         device=options.device,
         progress=progress,
     )
-    bench.run.keep()
-    return learn(bench, measured)
+    workspace.run.keep()
+    return learn(workspace, measured)
 
 
-def learn(bench: Bench, measured: Profile) -> Profiled:
+def learn(workspace: Workspace, measured: Profile) -> Profiled:
     """Fit the run's predictor on a profile, and hold it against subnets it has not seen."""
-    options = bench.run.options.predict
+    options = workspace.run.options.predict
 
     def fresh() -> Predictor:
         """One that has learned nothing yet."""
         return predictors[options.predictor](
-            bench.net.space, macs=bench.costs.macs, params=bench.costs.params
+            workspace.net.space, macs=workspace.costs.macs, params=workspace.costs.params
         )
 
     predictor = fresh()
@@ -171,18 +171,18 @@ def learn(bench: Bench, measured: Profile) -> Profiled:
     return Profiled(measured, predictor, validate(fresh, measured.genes, measured.median_ms))
 
 
-def profiled(bench: Bench) -> Profiled:
+def profiled(workspace: Workspace) -> Profiled:
     """What an earlier profiling step left.
 
     Raises:
         StateError: when there is nothing yet.
     """
-    path = bench.run.profile / "profile.json"
+    path = workspace.run.profile / "profile.json"
     if not path.exists():
         raise StateError(
-            f"{bench.run.folder} holds no profile; run this first: supernet profile --run {bench.run.folder}"
+            f"{workspace.run.folder} holds no profile; run this first: supernet profile --run {workspace.run.folder}"
         )
-    return learn(bench, Profile.load(path))
+    return learn(workspace, Profile.load(path))
 
 
 @dataclass(frozen=True)
@@ -198,15 +198,15 @@ class Searched:
     baseline: SearchResult
 
 
-def objectives(bench: Bench, known: Profiled) -> tuple[Objective, ...]:
+def objectives(workspace: Workspace, known: Profiled) -> tuple[Objective, ...]:
     """Quality on the search split, predicted latency, exact parameters, with the limits of the options."""
-    limits, space, quality = bench.run.options.search, bench.net.space, bench.quality
+    limits, space, quality = workspace.run.options.search, workspace.net.space, workspace.quality
     return (
         Objective(
             quality.name,
             quality.unit,
             quality.sense,
-            lambda archs: np.array([bench.evaluator(arch).value for arch in archs]),
+            lambda archs: np.array([workspace.evaluator(arch).value for arch in archs]),
         ),
         Objective(
             LATENCY,
@@ -220,57 +220,57 @@ def objectives(bench: Bench, known: Profiled) -> tuple[Objective, ...]:
             PARAMS,
             "",
             "min",
-            lambda archs: bench.costs.params(space.matrix(archs)).astype(np.float64),
+            lambda archs: workspace.costs.params(space.matrix(archs)).astype(np.float64),
             limit=limits.max_params,
             cheap=True,
         ),
     )
 
 
-def search_front(bench: Bench, known: Profiled, progress: Progress = silent) -> Searched:
+def search_front(workspace: Workspace, known: Profiled, progress: Progress = silent) -> Searched:
     """Search the Pareto front, and draw as many networks at random beside it.
 
     Raises:
         InfeasibleError: when no network meets the limits; it names the nearest that does.
         StateError: when the folder holds another search.
     """
-    goals, options, subject = objectives(bench, known), bench.run.options.search, _subject(bench)
+    goals, options, subject = objectives(workspace, known), workspace.run.options.search, _subject(workspace)
     result = search(
-        bench.net.space,
+        workspace.net.space,
         goals,
         options,
-        bench.run.search / ARCHIVE,
+        workspace.run.search / ARCHIVE,
         subject=subject,
         progress=partial(progress, "searching"),
     )
     baseline = random_search(
-        bench.net.space,
+        workspace.net.space,
         goals,
         options,
-        bench.run.search / "random.jsonl",
+        workspace.run.search / "random.jsonl",
         subject=subject,
         progress=partial(progress, "random baseline"),
     )
-    bench.run.keep()  # only now: a limit that nothing meets is not to haunt the next step
+    workspace.run.keep()  # only now: a limit that nothing meets is not to haunt the next step
     return Searched(result, baseline)
 
 
-def evaluations(bench: Bench, known: Profiled) -> list[Evaluation]:
+def evaluations(workspace: Workspace, known: Profiled) -> list[Evaluation]:
     """Every network the searches of this run have evaluated.
 
     Raises:
         StateError: when there was no search yet.
     """
-    path = bench.run.search / ARCHIVE
+    path = workspace.run.search / ARCHIVE
     if not path.exists():
         raise StateError(
-            f"{bench.run.folder} holds no search; run this first: supernet search --run {bench.run.folder}"
+            f"{workspace.run.folder} holds no search; run this first: supernet search --run {workspace.run.folder}"
         )
-    with Archive(path, bench.net.space, objectives(bench, known), _subject(bench)) as archive:
+    with Archive(path, workspace.net.space, objectives(workspace, known), _subject(workspace)) as archive:
         return list(archive)
 
 
-def pick(bench: Bench, known: Profiled, ids: Sequence[str] = ()) -> dict[str, Architecture]:
+def pick(workspace: Workspace, known: Profiled, ids: Sequence[str] = ()) -> dict[str, Architecture]:
     """The evaluated networks of these ids, or the fastest, the knee and the best of the front.
 
     Raises:
@@ -278,9 +278,9 @@ def pick(bench: Bench, known: Profiled, ids: Sequence[str] = ()) -> dict[str, Ar
         InfeasibleError: when no evaluated network is within the limits.
         StateError: when there was no search yet.
     """
-    evaluated, goals = evaluations(bench, known), objectives(bench, known)
+    evaluated, goals = evaluations(workspace, known), objectives(workspace, known)
     if not ids:
-        picked = choose(front(evaluated, goals), goals, cost=LATENCY, gain=bench.quality.name)
+        picked = choose(front(evaluated, goals), goals, cost=LATENCY, gain=workspace.quality.name)
         return {name: evaluation.arch for name, evaluation in picked.items()}
     named = {evaluation.arch.id: evaluation.arch for evaluation in evaluated}
     for wanted in ids:
@@ -292,10 +292,10 @@ def pick(bench: Bench, known: Profiled, ids: Sequence[str] = ()) -> dict[str, Ar
     return {wanted: named[wanted] for wanted in ids}
 
 
-def _subject(bench: Bench) -> dict[str, str]:
+def _subject(workspace: Workspace) -> dict[str, str]:
     """What the values of an archive depend on besides the architecture."""
     return {
-        "weights": hash_file(bench.run.supernet / WEIGHTS),
-        "profile": hash_file(bench.run.profile / "profile.json"),
-        "examples": str(min(bench.run.options.search.examples, bench.dataset.count("search"))),
+        "weights": hash_file(workspace.run.supernet / WEIGHTS),
+        "profile": hash_file(workspace.run.profile / "profile.json"),
+        "examples": str(min(workspace.run.options.search.examples, workspace.dataset.count("search"))),
     }

@@ -11,13 +11,13 @@ from typing import Any
 from torch import nn
 
 from supernet.elastic.plan import Plan
-from supernet.presets.preset import Built, asked
-from supernet.presets.wiring import Wiring
+from supernet.presets.plan_builder import PlanBuilder
+from supernet.presets.preset import PlannedPreset, asked
 from supernet.space import Architecture, Choice, SearchSpace
 
 
 @dataclass(frozen=True)
-class TwoLayers(Built):
+class TwoLayers(PlannedPreset):
     """A width, and nothing else."""
 
     classes: int = 10
@@ -43,7 +43,7 @@ class TwoLayers(Built):
 
     def plan(self, network: nn.Module) -> Plan:
         """The width is an output of the first and an input of the second."""
-        wiring = Wiring(network, self.space)
+        wiring = PlanBuilder(network, self.space)
         width = wiring.dim("width", ["width"], int, "hidden", self.widths[-1])
         wiring.layer("one", width)
         wiring.layer("two", None, width)

@@ -158,7 +158,7 @@ def test_pytorchs_encoder_has_elastic_heads_width_residual_and_depth(
 ) -> None:
     supernet = agreeing(Encoder(norm_first, batch_first), images(2, 5, 6))
     assert live(supernet, "heads") == [4, 4]
-    assert live(supernet, "stream") == [32]
+    assert live(supernet, "residual") == [32]
     assert live(supernet, "hidden") == [48, 48]
     assert [stage["blocks"] for stage in supernet.conversion["stages"]] == [
         ["encoder.layers.0", "encoder.layers.1"]
@@ -173,7 +173,7 @@ def test_the_integers_of_a_cut_out_attention_are_those_of_its_weights() -> None:
     for name in values:
         if name.endswith("heads"):
             fits[name] = narrow[name] = 2
-        if name.endswith("stream"):
+        if name.endswith("residual"):
             fits[name] = 16
     attention = supernet.extract(space.encode(narrow)).encoder.layers[0].self_attn
     assert (type(attention), attention.num_heads, attention.head_dim) == (NarrowAttention, 2, 8)
@@ -185,7 +185,7 @@ def test_the_integers_of_a_cut_out_attention_are_those_of_its_weights() -> None:
 def test_attention_to_another_width_follows_both() -> None:
     supernet = agreeing(Crossing(), images(2, 5, 6))
     assert live(supernet, "heads") == [4]
-    assert live(supernet, "stream") == [32]
+    assert live(supernet, "residual") == [32]
     assert live(supernet, "hidden") == [24]
 
 
@@ -193,14 +193,14 @@ def test_torchvisions_vision_transformer_has_elastic_heads_residual_and_depth() 
     vit = VisionTransformer(32, 8, 2, 4, 32, 48, num_classes=5)
     supernet = agreeing(vit, images(2, 3, 32, 32))
     assert live(supernet, "heads") == [4, 4]
-    assert live(supernet, "stream") == [32]
+    assert live(supernet, "residual") == [32]
     assert [stage["name"] for stage in supernet.conversion["stages"]] == ["encoder.layers"]
 
 
 def test_heads_of_torchvisions_swin_move_in_proportion_to_its_residuals() -> None:
     swin = SwinTransformer([4, 4], 32, [2, 2], [2, 4], [4, 4], stochastic_depth_prob=0.0, num_classes=5)
     supernet = agreeing(swin, images(1, 3, 64, 64))
-    assert live(supernet, "stream") == [2, 4]
+    assert live(supernet, "residual") == [2, 4]
     members = {
         tensor for group in supernet.conversion["groups"] if group["live"] for tensor, _ in group["members"]
     }

@@ -25,7 +25,7 @@ from tests.supernet.elastic.nets import Between, images, seeded
 def macs_of(traced: Trace) -> int:
     assert all(op.counted for op in traced.ops)
     sizes = {name: group.size for name, group in traced.groups.items()}
-    return sum(prod(length(extent, sizes) for extent in part) for op in traced.ops for part in op.macs)
+    return sum(prod(length(layout, sizes) for layout in part) for op in traced.ops for part in op.macs)
 
 
 def counted(model: nn.Module, x: Tensor, gradient: bool = False) -> int:

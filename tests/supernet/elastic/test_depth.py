@@ -146,7 +146,7 @@ class Other(nn.Module):
         return {"dict": {"y": y}, "made": (y, x * 2), "list": [y]}[self.answer]
 
 
-class Reading(nn.Module):
+class SizeAttribute(nn.Module):
     """What takes the first tensor out of the answer of a block."""
 
     def __init__(self, answer: str) -> None:
@@ -160,5 +160,5 @@ class Reading(nn.Module):
 
 @pytest.mark.parametrize("answer", ["dict", "made", "list"])
 def test_a_block_whose_answer_nothing_stands_in_for_stays(answer: str) -> None:
-    model = seeded(lambda: Reading(answer))
+    model = seeded(lambda: SizeAttribute(answer))
     assert passing(model, Inputs.of(images(2, 12)), ["block"]) == {}

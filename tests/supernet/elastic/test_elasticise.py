@@ -48,7 +48,7 @@ def test_everything_of_a_mobilenet_is_elastic() -> None:
     assert record is not None
     assert json.loads(json.dumps(record)) == record
     kinds = {group["kind"] for group in record["groups"] if group["live"]}
-    assert kinds == {"hidden", "stream", "squeeze", "kernel"}
+    assert kinds == {"hidden", "residual", "squeeze", "kernel"}
     assert record["elastic_parameters"] > 0.95 * record["parameters"]
     assert net.space.log10_size > 10
     assert net.origin == {"timm": "mobilenetv3_small_050", "kwargs": {"num_classes": 10}}

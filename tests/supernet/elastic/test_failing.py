@@ -14,7 +14,7 @@ def kind(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-class Alone:
+class Standalone:
     """A check in which some groups fail wherever they are; it counts how often it was asked."""
 
     def __init__(self, bad: Collection[str]) -> None:
@@ -27,13 +27,13 @@ class Alone:
 
 
 def test_nothing_is_asked_twice_where_everything_holds() -> None:
-    check = Alone(())
+    check = Standalone(())
     assert failing(NAMES, check, kind) == {}
     assert check.calls == 1
 
 
 def test_a_kind_of_block_that_fails_is_found_in_a_few_runs_however_deep_the_network() -> None:
-    check = Alone([name for name in NAMES if kind(name) == "heads"])
+    check = Standalone([name for name in NAMES if kind(name) == "heads"])
     found = failing(NAMES, check, kind)
     assert found.keys() == set(check.bad)
     assert check.calls <= 12
@@ -42,7 +42,7 @@ def test_a_kind_of_block_that_fails_is_found_in_a_few_runs_however_deep_the_netw
 @pytest.mark.parametrize("seed", range(8))
 def test_what_is_left_holds_and_only_whole_families_go_unasked(seed: int) -> None:
     rng = Random(seed)
-    check = Alone(rng.sample(NAMES, k=rng.choice((1, 3, 40))))
+    check = Standalone(rng.sample(NAMES, k=rng.choice((1, 3, 40))))
     found = failing(NAMES, check, kind)
     assert set(check.bad) <= found.keys()
     for name in found.keys() - set(check.bad):
@@ -50,7 +50,7 @@ def test_what_is_left_holds_and_only_whole_families_go_unasked(seed: int) -> Non
 
 
 def test_the_middle_of_a_family_is_found_when_its_ends_hold() -> None:
-    assert failing(NAMES, Alone(["blocks.50.mlp"]), kind) == {"blocks.50.mlp": "blocks.50.mlp fails"}
+    assert failing(NAMES, Standalone(["blocks.50.mlp"]), kind) == {"blocks.50.mlp": "blocks.50.mlp fails"}
 
 
 @pytest.mark.parametrize("family", [kind, str], ids=["alike", "all different"])

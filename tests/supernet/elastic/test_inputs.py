@@ -33,7 +33,7 @@ class Reader(nn.Module):
         return {"answer": self.head(found.sum(1)), "seen": x.abs().sum((1, 2))}
 
 
-def reading(batch: int = 2) -> Inputs:
+def size_attribute(batch: int = 2) -> Inputs:
     generator = torch.Generator().manual_seed(1)
     return Inputs(
         ({"pair": (images(batch, 6), images(batch, 6, seed=1))},),
@@ -45,11 +45,11 @@ def reading(batch: int = 2) -> Inputs:
 
 
 def test_nested_and_keyword_inputs_go_through_conversion_subnet_and_extract() -> None:
-    inputs = reading()
+    inputs = size_attribute()
     model = seeded(Reader)
     given = inputs.call(model)
     supernet = elasticise(model, args=inputs.args, kwargs=inputs.kwargs)
-    assert {choice.name for choice in supernet.space.choices} == {"mix.stream", "hidden.width"}
+    assert {choice.name for choice in supernet.space.choices} == {"mix.residual", "hidden.width"}
     for name, tensor in inputs.call(supernet.subnet(supernet.space.largest())).items():
         torch.testing.assert_close(tensor, given[name], rtol=0, atol=0)
     small = supernet.space.smallest()
@@ -62,17 +62,17 @@ def test_nested_and_keyword_inputs_go_through_conversion_subnet_and_extract() ->
 
 
 def test_names_are_those_of_the_arguments() -> None:
-    assert reading().names(Reader()) == ["features.pair.0", "features.pair.1", "ids", "mask"]
+    assert size_attribute().names(Reader()) == ["features.pair.0", "features.pair.1", "ids", "mask"]
     assert Inputs.of(images(1, 6)).names() == ["input"]
 
 
 def test_outputs_of_any_nesting_have_names() -> None:
-    assert [name for name, _ in output_tensors(reading().call(Reader()))] == ["answer", "seen"]
+    assert [name for name, _ in output_tensors(size_attribute().call(Reader()))] == ["answer", "seen"]
     assert [name for name, _ in output_tensors((images(1), [images(2)]))] == ["output_0", "output_1.output_0"]
 
 
 def test_what_was_written_down_has_the_same_shapes_types_and_nesting() -> None:
-    inputs = reading()
+    inputs = size_attribute()
     again = Inputs.from_json(inputs.to_json())
     assert again.to_json() == inputs.to_json()
     assert [t.shape for t in again.tensors] == [t.shape for t in inputs.tensors]

@@ -28,7 +28,7 @@ def case(request: pytest.FixtureRequest) -> tuple[str, Supernet]:
 def test_heads_widths_residuals_and_depths_are_elastic(case: tuple[str, Supernet]) -> None:
     _, supernet = case
     live = {group["kind"] for group in supernet.conversion["groups"] if group["live"]}
-    assert {"hidden", "heads", "stream"} <= live
+    assert {"hidden", "heads", "residual"} <= live
     assert supernet.conversion["stages"]
 
 
@@ -75,7 +75,7 @@ def chosen(supernet: Supernet, **wanted: object) -> object:
 def test_a_small_llama_is_the_one_that_its_configuration_makes(sizes: tuple[int, int, int, int]) -> None:
     hidden, inner, groups, depth = sizes
     supernet = converted("llama")
-    arch = chosen(supernet, stream=hidden, width=inner, heads=groups, depth=depth)
+    arch = chosen(supernet, residual=hidden, width=inner, heads=groups, depth=depth)
     alone = supernet.extract(arch)
     by_hand = llama(
         depth,
@@ -91,7 +91,7 @@ def test_a_small_llama_is_the_one_that_its_configuration_makes(sizes: tuple[int,
 
 def test_a_small_gpt2_is_the_one_that_its_configuration_makes() -> None:
     supernet = converted("gpt2")
-    arch = chosen(supernet, stream=24, width=64, heads=3, depth=1)
+    arch = chosen(supernet, residual=24, width=64, heads=3, depth=1)
     alone = supernet.extract(arch)
     by_hand = gpt2(1, n_embd=24, n_head=3, n_inner=64).eval()
     by_hand.load_state_dict(alone.state_dict())
@@ -135,4 +135,4 @@ class Remembering(nn.Module):
 def test_a_mask_of_booleans_keeps_nothing_whole() -> None:
     supernet = elasticise(seeded(Remembering), ids())
     kinds = {group["kind"] for group in supernet.conversion["groups"] if group["live"]}
-    assert {"hidden", "heads", "stream"} <= kinds
+    assert {"hidden", "heads", "residual"} <= kinds

@@ -1,4 +1,4 @@
-"""The extent algebra and the plan that speaks it."""
+"""The layout algebra and the plan that speaks it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from supernet.elastic.plan import Dim, Extent, Kernel, Plan, centre, cut, leading, length, views
+from supernet.elastic.plan import AxisLayout, Dim, Kernel, Plan, centre, cut, leading, length, views
 from supernet.errors import ArchitectureError, WidthError
 from supernet.space import Choice, SearchSpace
 from tests.tiny import tiny_supernet
@@ -17,10 +17,10 @@ DIMS = {name: Dim(name, full, (), np.array(full)) for name, full in {"h": 4, "a"
 FULL = {name: dim.full for name, dim in DIMS.items()}
 
 
-def kept(extent: Extent, sizes: dict[str, int]) -> list[int]:
-    """The entries an extent keeps, counted out one by one."""
+def kept(layout: AxisLayout, sizes: dict[str, int]) -> list[int]:
+    """The entries an layout keeps, counted out one by one."""
     found, start = [], 0
-    for run in extent:
+    for run in layout:
         shape = [FULL[f] if isinstance(f, str) else f for f in run]
         for position in np.ndindex(*shape):
             if all(not isinstance(f, str) or at < sizes[f] for f, at in zip(run, position)):
@@ -30,7 +30,7 @@ def kept(extent: Extent, sizes: dict[str, int]) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("extent", "sizes"),
+    ("layout", "sizes"),
     [
         ((("h",),), {"h": 3}),
         ((("h", 5),), {"h": 2}),
@@ -40,13 +40,13 @@ def kept(extent: Extent, sizes: dict[str, int]) -> list[int]:
         ((("a", 2), (3, "b")), {"a": 2, "b": 1}),
     ],
 )
-def test_a_cut_keeps_what_the_extent_says(extent: Extent, sizes: dict[str, int]) -> None:
+def test_a_cut_keeps_what_the_extent_says(layout: AxisLayout, sizes: dict[str, int]) -> None:
     sizes = FULL | sizes
-    whole = torch.arange(length(extent, FULL) * 2).view(2, -1)
-    part = cut(whole, 1, extent, sizes, DIMS)
-    torch.testing.assert_close(part, whole[:, kept(extent, sizes)])
-    assert part.shape[1] == length(extent, sizes)
-    assert sum(view.numel() for view in views(whole, 1, extent, sizes, DIMS)) == part.numel()
+    whole = torch.arange(length(layout, FULL) * 2).view(2, -1)
+    part = cut(whole, 1, layout, sizes, DIMS)
+    torch.testing.assert_close(part, whole[:, kept(layout, sizes)])
+    assert part.shape[1] == length(layout, sizes)
+    assert sum(view.numel() for view in views(whole, 1, layout, sizes, DIMS)) == part.numel()
 
 
 def test_a_cut_at_full_size_is_the_tensor_itself() -> None:

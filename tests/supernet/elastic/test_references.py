@@ -202,7 +202,7 @@ def tied() -> Supernet:
 def test_tied_weights_are_one_in_every_subnet() -> None:
     net, ids = tied(), torch.arange(6).view(2, 3)
     small, large = net.space.smallest(), net.space.largest()
-    assert net.plan.sizes(small)["back.stream"] < 32
+    assert net.plan.sizes(small)["back.residual"] < 32
     for arch in (small, large):
         alone = net.extract(arch)
         assert alone.head.weight is alone.embedding.weight

@@ -22,7 +22,7 @@ def test_a_report_names_every_size_that_can_change() -> None:
     assert by_name["blocks.1.1.present"].kind == "depth"
     block = supernet.largest.get_submodule("blocks.1.1")
     assert by_name["blocks.1.1.present"].share == size(block) / size(supernet.largest)
-    assert not found.frozen
+    assert not found.fixed
     for row in found.rows:
         assert row.name in str(found)
 
@@ -38,7 +38,7 @@ def test_a_report_counts_the_smallest_and_the_largest_subnet() -> None:
 def test_what_is_frozen_is_said_with_the_reason() -> None:
     network = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=2, num_classes=4)
     found = elasticise(network, (1, 3, 32, 32), dims=["hidden"], verify=False).report()
-    reasons = {row.name: row.frozen for row in found.frozen}
+    reasons = {row.name: row.fixed for row in found.fixed}
     assert reasons["head.width"] == "it is the output"
     assert "it is the output" in str(found)
     assert found.verified is False

@@ -23,21 +23,21 @@ def test_two_halves_that_are_multiplied_are_one_size() -> None:
     found = traced(lambda x: torch.mul(*x.chunk(2, -1)), out=6)
     group = found.group("first.weight")
     assert group.size == 6
-    assert found.extents["first.weight"][0] == ((2, group.name),)
-    assert found.extents["last.weight"][1] == ((group.name,),)
+    assert found.layouts["first.weight"][0] == ((2, group.name),)
+    assert found.layouts["last.weight"][1] == ((group.name,),)
 
 
 def test_a_concatenation_is_its_parts_end_to_end() -> None:
     found = traced(lambda x: torch.cat([x, x[:, :4]], -1), out=16)
-    (first, second, third) = found.extents["last.weight"][1]
-    assert (first, second) == found.extents["first.weight"][0]
+    (first, second, third) = found.layouts["last.weight"][1]
+    assert (first, second) == found.layouts["first.weight"][0]
     assert third == first
 
 
 def test_shuffled_channels_are_followed_through_the_transpose() -> None:
     found = traced(lambda x: x.view(2, 3, 4).transpose(1, 2).reshape(2, 12))
-    ((outer, inner),) = found.extents["first.weight"][0]
-    assert found.extents["last.weight"][1] == ((inner, outer),)
+    ((outer, inner),) = found.layouts["first.weight"][0]
+    assert found.layouts["last.weight"][1] == ((inner, outer),)
 
 
 def test_pieces_taken_apart_and_put_together_hold_the_same_units() -> None:
@@ -46,7 +46,7 @@ def test_pieces_taken_apart_and_put_together_hold_the_same_units() -> None:
         return torch.cat([b, a], -1)
 
     found = traced(swapped)
-    assert found.extents["last.weight"][1] == found.extents["first.weight"][0][::-1]
+    assert found.layouts["last.weight"][1] == found.layouts["first.weight"][0][::-1]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_what_mixes_the_entries_of_an_axis_keeps_it_whole(
     between: Callable[[Tensor], Tensor], why: str
 ) -> None:
     groups = traced(between).groups.values()
-    reasons = [group.frozen for group in groups if ("first.weight", 0) in group.members]
+    reasons = [group.fixed for group in groups if ("first.weight", 0) in group.members]
     assert reasons
     assert all(reason is not None and why in reason for reason in reasons)
 
@@ -76,7 +76,7 @@ def test_einsum_follows_letters(equation: str) -> None:
 
     found = traced(between, out=48 if equation.endswith("ij") else 3)
     heads = [g for g in found.groups.values() if g.size == 3 and ("last.weight", 1) in g.members]
-    assert [group.frozen for group in heads] == [None]
+    assert [group.fixed for group in heads] == [None]
 
 
 def test_groups_of_a_convolution_move_as_wholes() -> None:
@@ -86,8 +86,8 @@ def test_groups_of_a_convolution_move_as_wholes() -> None:
     found = trace(model, images(1, 3, 8, 8))
     group = found.group("1.weight")
     assert group.size == 4
-    assert found.extents["0.weight"][0] == ((group.name, 3),)
-    assert found.extents["2.weight"][1] == ((group.name, 6),)
+    assert found.layouts["0.weight"][0] == ((group.name, 3),)
+    assert found.layouts["2.weight"][1] == ((group.name, 6),)
 
 
 def test_a_unit_becomes_what_it_is_tied_to() -> None:
@@ -99,7 +99,7 @@ def test_a_unit_becomes_what_it_is_tied_to() -> None:
 def test_two_divisions_of_one_size_freeze_each_other() -> None:
     a, b = ((Unit(4), 6),), ((Unit(3), 8),)
     tie(a, b, "test")
-    assert all(unit.frozen for axis in (a, b) for unit in units(axis))
+    assert all(unit.fixed for axis in (a, b) for unit in units(axis))
 
 
 def test_a_reshape_to_heads_and_back_is_the_same_axis() -> None:
@@ -113,7 +113,7 @@ def test_axes_of_one_entry_are_fixed() -> None:
 
 
 def reasons(found: Trace) -> list[str | None]:
-    return [group.frozen for group in found.groups.values() if ("first.weight", 0) in group.members]
+    return [group.fixed for group in found.groups.values() if ("first.weight", 0) in group.members]
 
 
 def cond(x: Tensor) -> Tensor:
@@ -220,7 +220,7 @@ class Residual(nn.Module):
 @pytest.mark.parametrize("both", [True, False])
 def test_a_sum_over_different_layers_is_a_residual(both: bool) -> None:
     found = trace(seeded(lambda: Residual(both)), images(2, 6))
-    assert found.group("inner.weight").kind == "stream"
+    assert found.group("inner.weight").kind == "residual"
 
 
 def rms_norm(x: Tensor) -> Tensor:
@@ -248,7 +248,7 @@ NORMS = [rms_norm, layer_norm, standardised, by_methods, lambda x: x - x.amax(-1
 def test_a_norm_written_by_hand_is_taken_over_the_entries_that_are_left(
     norm: Callable[[Tensor], Tensor],
 ) -> None:
-    supernet = elasticise(seeded(lambda: Between(norm)), images(2, 6), dims=["hidden", "stream"])
+    supernet = elasticise(seeded(lambda: Between(norm)), images(2, 6), dims=["hidden", "residual"])
     group = next(g for g in supernet.conversion["groups"] if ["first.weight", 0] in map(list, g["members"]))
     assert group["reason"] is None
     arch = supernet.space.smallest()

@@ -34,16 +34,16 @@ def test_heads_are_blocks_of_queries_keys_and_values() -> None:
     traced = trace(seeded(small_vit), images(1, 3, 32, 32))
     heads = traced.group("blocks.0.attn.proj.weight", 1)
     assert (heads.kind, heads.size, heads.channels) == ("heads", 4, 16)
-    query_key_value = traced.extents["blocks.0.attn.qkv.weight"][0]
+    query_key_value = traced.layouts["blocks.0.attn.qkv.weight"][0]
     assert [len(run) for run in query_key_value] == [3]
     assert query_key_value[0][1] == heads.name
 
 
 def test_a_class_token_belongs_to_the_stream() -> None:
     traced = trace(seeded(small_vit), images(1, 3, 32, 32))
-    stream = traced.group("patch_embed.proj.weight")
-    assert stream.kind == "stream"
-    assert {("cls_token", 2), ("pos_embed", 2), ("blocks.1.mlp.fc2.weight", 0)} <= set(stream.members)
+    residual = traced.group("patch_embed.proj.weight")
+    assert residual.kind == "residual"
+    assert {("cls_token", 2), ("pos_embed", 2), ("blocks.1.mlp.fc2.weight", 0)} <= set(residual.members)
 
 
 @pytest.mark.parametrize("make", [mobile, lambda: seeded(small_vit), lambda: seeded(Tokens)])
@@ -56,8 +56,8 @@ def test_traced_multiply_adds_are_those_pytorch_counts(make: object) -> None:
     for op in traced.ops:
         for product in op.macs:
             entries = 1
-            for extent in product:
-                entries *= length(extent, sizes)
+            for layout in product:
+                entries *= length(layout, sizes)
             macs += entries
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(x)
@@ -67,8 +67,8 @@ def test_traced_multiply_adds_are_those_pytorch_counts(make: object) -> None:
 def test_an_unknown_op_freezes_what_it_reads_and_is_named() -> None:
     model = seeded(lambda: Between(lambda x: torch.fft.fft(x).real))
     group = trace(model, images(2, 6)).group("first.weight")
-    assert group.frozen is not None
-    assert "fft" in group.frozen
+    assert group.fixed is not None
+    assert "fft" in group.fixed
 
 
 def test_an_example_of_the_wrong_shape_is_named() -> None:
@@ -94,15 +94,15 @@ def test_what_only_training_runs_is_followed_too() -> None:
     stem = traced.group("stem.0.weight")
     assert {("side.0.weight", 1), ("body.0.weight", 1)} <= set(stem.members)
     side = traced.group("side.0.weight")
-    assert side.frozen is None
+    assert side.fixed is None
     assert ("second.weight", 1) in side.members
-    assert traced.group("second.weight").frozen == "it is the output"
+    assert traced.group("second.weight").fixed == "it is the output"
     assert not any("side" in op.module or "second" in op.module for op in traced.ops)
 
 
 def test_what_nothing_reads_stays_whole() -> None:
     traced = trace(seeded(Auxiliary), images(1, 3, 8, 8))
-    assert traced.group("mask_token", 1).frozen == "neither evaluation nor training reads it"
+    assert traced.group("mask_token", 1).fixed == "neither evaluation nor training reads it"
 
 
 def test_what_training_may_read_stays_whole_where_it_can_not_be_traced() -> None:
@@ -112,9 +112,9 @@ def test_what_training_may_read_stays_whole_where_it_can_not_be_traced() -> None
                 return super().forward(2 * x)
             return super().forward(x)
 
-    frozen = trace(seeded(Random), images(1, 3, 8, 8)).group("side.0.weight").frozen
-    assert frozen is not None
-    assert "training can not be traced" in frozen
+    fixed = trace(seeded(Random), images(1, 3, 8, 8)).group("side.0.weight").fixed
+    assert fixed is not None
+    assert "training can not be traced" in fixed
 
 
 def test_what_a_network_caches_while_it_is_traced_does_not_stay_in_it() -> None:

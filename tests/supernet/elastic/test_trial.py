@@ -95,7 +95,7 @@ def test_constants_in_plain_attributes_are_as_exact_as_the_weights() -> None:
 PLACES: list[tuple[Any, str]] = [
     (Plan, "slices_at"),
     (verify, "make_elastic"),
-    (verify, "outline"),
+    (verify, "free_plan"),
     (verify, "mask"),
 ]
 

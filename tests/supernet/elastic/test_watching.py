@@ -59,7 +59,7 @@ def test_widths_that_coincide_add_no_residual(name: str) -> None:
     x = images(1, 3, 6, 6)
     model = seeded(lambda: Chain(JOINS[name]))
     expected = sums(model, x)
-    net = elasticise(model, x, dims=("stream", "hidden"))
+    net = elasticise(model, x, dims=("residual", "hidden"))
     for values in product(*(choice.values for choice in net.space.choices)):
         arch = net.space.encode(dict(zip((choice.name for choice in net.space.choices), values)))
         assert sums(net.extract(arch), x) == expected
@@ -81,7 +81,7 @@ def test_a_residual_decided_when_the_network_is_made_costs_nothing() -> None:
             super().__init__(torch.add)
             self.blocks = nn.Sequential(Made(64, 64), Made(64, 96))
 
-    net = elasticise(seeded(Network), (1, 3, 6, 6), dims=("stream", "hidden"))
+    net = elasticise(seeded(Network), (1, 3, 6, 6), dims=("residual", "hidden"))
     assert len(net.space) == 2
 
 

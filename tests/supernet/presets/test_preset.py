@@ -226,8 +226,8 @@ def test_a_plan_written_by_hand_moves_together_what_the_graph_ties(name: str) ->
     for group in found.groups.values():
         cut = set()
         for tensor, axis in group.members:
-            if found.extents[tensor][axis] == ((group.name,),):
-                axes = plan.extents.get(tensor)
+            if found.layouts[tensor][axis] == ((group.name,),):
+                axes = plan.layouts.get(tensor)
                 cut.add(axes[axis] if axes and axis < len(axes) else None)
         assert len(cut) <= 1, (group, cut)
 

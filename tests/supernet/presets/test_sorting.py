@@ -17,8 +17,8 @@ from supernet.elastic.reorder import reorder
 from supernet.elastic.supernet import Supernet
 from supernet.presets import OFAResNet50D
 from supernet.presets.ofa import LAYERS
+from supernet.presets.plan_builder import PlanBuilder
 from supernet.presets.sorting import descending, sort_hidden
-from supernet.presets.wiring import Wiring
 from supernet.space import Choice, SearchSpace
 from tests.supernet.presets.test_preset import QUICK, images, made
 
@@ -43,7 +43,7 @@ def block(squeeze: bool = True) -> Supernet:
             se_layer=gate if squeeze else None,
         )
     )
-    wiring = Wiring(network, SearchSpace((Choice("expand", (3, 4, 6)),)))
+    wiring = PlanBuilder(network, SearchSpace((Choice("expand", (3, 4, 6)),)))
     width = wiring.dim("width", ["expand"], lambda expand: 16 * expand, "hidden")
     wiring.inverted_residual("0", width, wiring.dim("kernel", [], lambda: 7, "kernel"))
     if squeeze:

@@ -9,7 +9,7 @@ import pytest
 from supernet.config import decode
 from supernet.errors import ConfigError, SupernetError
 from supernet.space import Choice, SearchSpace
-from supernet.strategies import Alone, Lesson, Sandwich, SinglePath, strategies
+from supernet.strategies import Lesson, Sandwich, SinglePath, Standalone, strategies
 
 SPACE = SearchSpace(
     (
@@ -65,8 +65,10 @@ def test_a_single_path_visits_every_value_equally_often() -> None:
 
 
 def test_alone_is_always_the_one_asked_for() -> None:
-    assert Alone().lessons(SPACE, 3, Random(0)) == [Lesson(SPACE.largest())]
-    assert Alone((0, 0, 2)).lessons(SPACE, 3, Random(0)) == [Lesson(SPACE.encode({"depth": 1, "width": 24}))]
+    assert Standalone().lessons(SPACE, 3, Random(0)) == [Lesson(SPACE.largest())]
+    assert Standalone((0, 0, 2)).lessons(SPACE, 3, Random(0)) == [
+        Lesson(SPACE.encode({"depth": 1, "width": 24}))
+    ]
 
 
 @pytest.mark.parametrize(("kind", "options"), [(Sandwich, {"between": -1}), (SinglePath, {"paths": 0})])

@@ -14,16 +14,16 @@ from operator import eq
 import numpy as np
 from torch import Tensor, nn
 
-from supernet.elastic.plan import Dim, Extent, Kernel, Plan, Reading
+from supernet.elastic.plan import AxisLayout, Dim, Kernel, Plan, SizeAttribute
 from supernet.errors import ConversionError
 from supernet.space import SearchSpace, Value
 
-Axis = str | Extent | None
-"""A dim by name, an extent, or None for an axis that is always whole."""
+Axis = str | AxisLayout | None
+"""A dim by name, an layout, or None for an axis that is always whole."""
 
 
-class Wiring:
-    """Collects the dims, extents, kernels, switches and readings of one network.
+class PlanBuilder:
+    """Collects the dims, layouts, kernels, switches and size_attributes of one network.
 
     Args:
         largest: the network the plan is for.
@@ -34,14 +34,16 @@ class Wiring:
         self.largest = largest
         self.space = space
         self.dims: dict[str, Dim] = {}
-        self.extents: dict[str, tuple[Extent | None, ...]] = {}
+        self.layouts: dict[str, tuple[AxisLayout | None, ...]] = {}
         self.kernels: dict[str, Kernel] = {}
         self.switches: dict[str, str] = {}
-        self.readings: list[Reading] = []
+        self.size_attributes: list[SizeAttribute] = []
 
     def plan(self) -> Plan:
         """The plan of everything stated so far."""
-        return Plan(self.space, self.dims, self.extents, self.kernels, self.switches, tuple(self.readings))
+        return Plan(
+            self.space, self.dims, self.layouts, self.kernels, self.switches, tuple(self.size_attributes)
+        )
 
     def dim(
         self, name: str, by: Sequence[str], size: Callable[..., int], kind: str, full: int | None = None
@@ -77,9 +79,9 @@ class Wiring:
 
     def tensor(self, name: str, *axes: Axis) -> None:
         """A parameter or buffer, axis by axis."""
-        extents = tuple(((axis,),) if isinstance(axis, str) else axis for axis in axes)
-        if any(extents):
-            self.extents[name] = extents
+        layouts = tuple(((axis,),) if isinstance(axis, str) else axis for axis in axes)
+        if any(layouts):
+            self.layouts[name] = layouts
 
     def layer(self, path: str, out: Axis, into: Axis = None) -> None:
         """A linear layer or ungrouped convolution: weight ``(out, into, ...)`` and bias ``(out,)``."""
@@ -95,7 +97,9 @@ class Wiring:
                 self.tensor(f"{path}.{name}", width)
         if isinstance(module, nn.LayerNorm):
             full = module.normalized_shape[0]
-            self.readings.append(Reading(path, "normalized_shape", 0, "weight", 0, full, full, 1, 1))
+            self.size_attributes.append(
+                SizeAttribute(path, "normalized_shape", 0, "weight", 0, full, full, 1, 1)
+            )
 
     def depthwise(
         self, path: str, width: Axis, kernel: str | None = None, transforms: Sequence[tuple[int, str]] = ()
@@ -111,13 +115,15 @@ class Wiring:
         if width is not None:
             full = conv.out_channels
             self.tensor(f"{path}.weight", width)
-            self.readings.append(Reading(path, "groups", None, "weight", 0, full, full, 1, 1))
+            self.size_attributes.append(SizeAttribute(path, "groups", None, "weight", 0, full, full, 1, 1))
         if kernel is not None:
             full = conv.kernel_size[0]
             names = tuple((size, f"{path}.{matrix}") for size, matrix in transforms)
             self.kernels[f"{path}.weight"] = Kernel(kernel, names)
             for i in (0, 1):
-                self.readings.append(Reading(path, "padding", i, "weight", 2 + i, full, full // 2, 1, 2))
+                self.size_attributes.append(
+                    SizeAttribute(path, "padding", i, "weight", 2 + i, full, full // 2, 1, 2)
+                )
 
     def inverted_residual(
         self, path: str, hidden: str, kernel: str, transforms: Sequence[tuple[int, str]] = ()
@@ -138,7 +144,9 @@ class Wiring:
         self.layer(f"{path}.proj", width, ((heads, head_dim),))
         for name, value, share in (("num_heads", count, 3 * head_dim), ("attn_dim", inner, 3)):
             assert getattr(module, name) == value
-            self.readings.append(Reading(path, name, None, "qkv.weight", 0, 3 * inner, value, 1, share))
+            self.size_attributes.append(
+                SizeAttribute(path, name, None, "qkv.weight", 0, 3 * inner, value, 1, share)
+            )
 
     def squeeze(self, path: str, width: str, ratio: Callable[[int], int]) -> None:
         """A timm squeeze-and-excitation whose bottleneck follows the width it gates.

@@ -12,80 +12,84 @@ from math import gcd
 
 from torch import nn
 
-from supernet.elastic.plan import Extent, Kernel, Reading
+from supernet.elastic.plan import AxisLayout, Kernel, SizeAttribute
 from supernet.elastic.trace import Group, Trace
 
 LEVELS = 4
 """How far above the layer that owns a weight an integer about it is looked for."""
 
 
-def reading(
+def size_attribute(
     module: str, attribute: str, index: int | None, value: int, tensor: str, axis: int, full: int
-) -> Reading:
+) -> SizeAttribute:
     """An integer that is proportional to the size of an axis of ``tensor``, a path from the module."""
     common = gcd(value, full)
-    return Reading(module, attribute, index, tensor, axis, full, value, value // common, full // common)
+    return SizeAttribute(module, attribute, index, tensor, axis, full, value, value // common, full // common)
 
 
 def of_layers(
-    model: nn.Module, extents: Mapping[str, tuple[Extent | None, ...]], kernels: Mapping[str, Kernel]
-) -> Iterator[Reading]:
-    """The readings of PyTorch's own layers, from which of their tensors are cut."""
+    model: nn.Module, layouts: Mapping[str, tuple[AxisLayout | None, ...]], kernels: Mapping[str, Kernel]
+) -> Iterator[SizeAttribute]:
+    """The size_attributes of PyTorch's own layers, from which of their tensors are cut."""
     for path, module in model.named_modules():
         if isinstance(module, nn.MultiheadAttention):
-            yield from _of_attention(path, module, extents)
+            yield from _of_attention(path, module, layouts)
         name = f"{path}.weight".lstrip(".")
-        if name not in extents and name not in kernels:
+        if name not in layouts and name not in kernels:
             continue
         weight = module.get_parameter("weight")
-        cut = [extent is not None for extent in extents.get(name, (None,) * weight.dim())]
+        cut = [layout is not None for layout in layouts.get(name, (None,) * weight.dim())]
         if isinstance(module, nn.modules.conv._ConvNd):
             if module.groups > 1 and cut[0]:
-                yield reading(path, "groups", None, module.groups, "weight", 0, weight.shape[0])
+                yield size_attribute(path, "groups", None, module.groups, "weight", 0, weight.shape[0])
             if name in kernels:
                 yield from _padding(path, module)
         elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
             for axis in (axis for axis, is_cut in enumerate(cut) if is_cut):
                 size = weight.shape[axis]
-                yield reading(path, "normalized_shape", axis, size, "weight", axis, size)
+                yield size_attribute(path, "normalized_shape", axis, size, "weight", axis, size)
         elif isinstance(module, nn.GroupNorm) and cut[0]:
-            yield reading(path, "num_channels", None, module.num_channels, "weight", 0, weight.shape[0])
+            yield size_attribute(
+                path, "num_channels", None, module.num_channels, "weight", 0, weight.shape[0]
+            )
             if module.num_groups > 1:
-                yield reading(path, "num_groups", None, module.num_groups, "weight", 0, weight.shape[0])
+                yield size_attribute(
+                    path, "num_groups", None, module.num_groups, "weight", 0, weight.shape[0]
+                )
 
 
 def _of_attention(
-    path: str, layer: nn.MultiheadAttention, extents: Mapping[str, tuple[Extent | None, ...]]
-) -> Iterator[Reading]:
+    path: str, layer: nn.MultiheadAttention, layouts: Mapping[str, tuple[AxisLayout | None, ...]]
+) -> Iterator[SizeAttribute]:
     """Heads follow the rows that make the queries, widths the columns of what makes each of the three."""
     names = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
     names = ("in_proj_weight",) * 3 if layer.in_proj_weight is not None else names
     for name, (attribute, axis) in zip(
         (names[0], *names), (("num_heads", 0), ("embed_dim", 1), ("kdim", 1), ("vdim", 1))
     ):
-        cut = extents.get(f"{path}.{name}".lstrip("."))
+        cut = layouts.get(f"{path}.{name}".lstrip("."))
         if cut and cut[axis] is not None:
             size = layer.get_parameter(name).shape[axis]
-            yield reading(path, attribute, None, getattr(layer, attribute), name, axis, size)
+            yield size_attribute(path, attribute, None, getattr(layer, attribute), name, axis, size)
 
 
-def _padding(path: str, conv: nn.modules.conv._ConvNd) -> Iterator[Reading]:
+def _padding(path: str, conv: nn.modules.conv._ConvNd) -> Iterator[SizeAttribute]:
     """A kernel narrower by two pixels is padded by one less; padding "same", and none, need no change."""
     if isinstance(conv.padding, str):
         return
     for i, (padding, side, dilation) in enumerate(zip(conv.padding, conv.weight.shape[2:], conv.dilation)):
         if padding:
-            yield Reading(path, "padding", i, "weight", 2 + i, side, padding, dilation, 2)
+            yield SizeAttribute(path, "padding", i, "weight", 2 + i, side, padding, dilation, 2)
 
 
-def candidates(model: nn.Module, trace: Trace, group: Group) -> list[Reading]:
+def candidates(model: nn.Module, trace: Trace, group: Group) -> list[SizeAttribute]:
     """Integers near the weights of a group that could have to follow it.
 
     They belong to modules that own a member or stand up to `LEVELS` above one that does, and equal
     the units of the group or the length of a member's axis.
     """
-    found: dict[tuple[str, str, int | None], Reading] = {}
-    for tensor, axis in sorted(group.members, key=lambda member: _runs(trace.extents[member[0]][member[1]])):
+    found: dict[tuple[str, str, int | None], SizeAttribute] = {}
+    for tensor, axis in sorted(group.members, key=lambda member: _runs(trace.layouts[member[0]][member[1]])):
         whole = _whole(model, tensor, axis)
         steps = tensor.split(".")
         for level in range(1, LEVELS + 1):
@@ -99,13 +103,13 @@ def candidates(model: nn.Module, trace: Trace, group: Group) -> list[Reading]:
                 if value in (group.size, whole):
                     place = (path, attribute, index)
                     local = ".".join(steps[len(steps) - level :])
-                    found.setdefault(place, reading(path, attribute, index, value, local, axis, whole))
+                    found.setdefault(place, size_attribute(path, attribute, index, value, local, axis, whole))
     return list(found.values())
 
 
-def _runs(extent: Extent) -> int:
+def _runs(layout: AxisLayout) -> int:
     """Axes of fewer pieces are proportional to the group, and come first."""
-    return sum(any(isinstance(factor, str) for factor in run) for run in extent) + len(extent)
+    return sum(any(isinstance(factor, str) for factor in run) for run in layout) + len(layout)
 
 
 def _whole(model: nn.Module, tensor: str, axis: int) -> int:

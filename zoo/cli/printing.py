@@ -11,7 +11,7 @@ from zoo.pipeline.steps import Profiled, Searched
 from zoo.store.manifest import Manifest, MetricRecord
 
 
-def tell_profile(known: Profiled, narrator: Narrator) -> None:
+def print_profile(known: Profiled, narrator: Narrator) -> None:
     """What was measured, how well it repeats, and how far the predictor is off."""
     found, off = known.profile, known.validation
     low, high = found.median_ms.min(), found.median_ms.max()
@@ -26,7 +26,7 @@ def tell_profile(known: Profiled, narrator: Narrator) -> None:
     narrator.say(f"The predictor, on subnets it has not seen: {off}.")
 
 
-def tell_front(searched: Searched, narrator: Narrator) -> None:
+def print_front(searched: Searched, narrator: Narrator) -> None:
     """The front as a table, and how it was found."""
     narrator.say(looked_at(searched))
     narrator.table("the front (search split)", rows(searched.result.front, searched.result.objectives))
@@ -41,7 +41,7 @@ def looked_at(searched: Searched) -> str:
     )
 
 
-def tell_proofs(proofs: Sequence[Proof], narrator: Narrator) -> None:
+def print_proofs(proofs: Sequence[Proof], narrator: Narrator) -> None:
     """What was proven of the chosen networks."""
     narrator.table(
         "the chosen three, re-estimated, cut out, exported, measured", [proof_row(p) for p in proofs]

@@ -7,8 +7,8 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 import numpy as np
 from torch import nn
 
-from supernet.elastic.plan import Dim, Extent, Kernel, Plan, Reading
-from supernet.elastic.readings import of_layers
+from supernet.elastic.plan import AxisLayout, Dim, Kernel, Plan, SizeAttribute
+from supernet.elastic.size_attributes import of_layers
 from supernet.elastic.trace import Group, Trace
 from supernet.space import SearchSpace
 
@@ -21,7 +21,7 @@ def plan_of(
     *,
     switches: Mapping[str, Dim] | None = None,
     transforms: Mapping[str, tuple[tuple[int, str], ...]] | None = None,
-    readings: Sequence[Reading] = (),
+    size_attributes: Sequence[SizeAttribute] = (),
     passes: Mapping[str, tuple[int | str | None, ...] | None] | None = None,
 ) -> Plan:
     """The slicing plan in which some groups of a trace follow the choices of a space.
@@ -35,15 +35,15 @@ def plan_of(
             Groups that are left out stay whole.
         switches: path of a module that can be left out to its dim of kind ``present``.
         transforms: name of a weight to the matrices by which its kernel is made smaller.
-        readings: integers of modules other than PyTorch's own layers that have to follow.
+        size_attributes: integers of modules other than PyTorch's own layers that have to follow.
         passes: path of a module that can be left out to the inputs that make its answer then, where that
             is a tuple.
     """
-    extents = {
-        name: tuple(settled(extent, trace.groups, dims) for extent in axes)
-        for name, axes in trace.extents.items()
+    layouts = {
+        name: tuple(with_constants(layout, trace.groups, dims) for layout in axes)
+        for name, axes in trace.layouts.items()
     }
-    cut = {name: tuple(e if _moves(e) else None for e in axes) for name, axes in extents.items()}
+    cut = {name: tuple(e if _moves(e) else None for e in axes) for name, axes in layouts.items()}
     cut = {name: axes for name, axes in cut.items() if any(axes)}
     kernels = {
         weight: Kernel(name, (transforms or {}).get(weight, ()))
@@ -54,25 +54,27 @@ def plan_of(
     return Plan(
         space=space,
         dims={**dims, **{dim.name: dim for dim in present.values()}},
-        extents=cut,
+        layouts=cut,
         kernels=kernels,
         switches={path: dim.name for path, dim in present.items()},
-        readings=(*of_layers(model, cut, kernels), *readings),
+        size_attributes=(*of_layers(model, cut, kernels), *size_attributes),
         passes={path: inputs for path, inputs in (passes or {}).items() if inputs and path in present},
     )
 
 
-def outline(model: nn.Module, trace: Trace, live: Iterable[str], readings: Sequence[Reading] = ()) -> Plan:
+def free_plan(
+    model: nn.Module, trace: Trace, live: Iterable[str], size_attributes: Sequence[SizeAttribute] = ()
+) -> Plan:
     """A plan without choices: every live group is a dim of its own, whose size is given by hand."""
     groups = [trace.groups[name] for name in live]
     dims = {g.name: Dim(g.name, g.size, (), np.array(g.size), g.kind) for g in groups}
-    return plan_of(model, trace, SearchSpace(()), dims, readings=readings)
+    return plan_of(model, trace, SearchSpace(()), dims, size_attributes=size_attributes)
 
 
-def settled(extent: Extent, groups: Mapping[str, Group], live: Container[str]) -> Extent:
-    """The extent with every group that is not live as the constant it is."""
+def with_constants(layout: AxisLayout, groups: Mapping[str, Group], live: Container[str]) -> AxisLayout:
+    """The layout with every group that is not live as the constant it is."""
     runs: list[tuple[int | str, ...]] = []
-    for run in extent:
+    for run in layout:
         factors: list[int | str] = []
         for factor in run:
             size = groups[factor].size if isinstance(factor, str) and factor not in live else factor
@@ -88,5 +90,5 @@ def settled(extent: Extent, groups: Mapping[str, Group], live: Container[str]) -
     return tuple(runs)
 
 
-def _moves(extent: Extent) -> bool:
-    return any(isinstance(factor, str) for run in extent for factor in run)
+def _moves(layout: AxisLayout) -> bool:
+    return any(isinstance(factor, str) for run in layout for factor in run)
