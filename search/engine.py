@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from search.archive import Archive, Evaluation
-from search.evaluate import Scorer, Progress
+from search.evaluate import Progress, Scorer
 from search.feasible import feasible_start, why_infeasible
 from search.front import front
 from search.objective import InfeasibleError, Objective, check_objectives

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from search.objective import InfeasibleError, Objective, Values, violation
-from search.operators import draw, ends, mix, reset
+from search.operators import ends, mix, reset, sample_genes
 from supernet.space import Genes, SearchSpace
 
 DRAWN, KEPT, ROUNDS = 512, 32, 40
@@ -29,7 +29,7 @@ def feasible_start(
     limits = [o for o in objectives if o.cheap and o.limit is not None]
     if not limits:
         return np.zeros((0, len(space)), dtype=np.int64)
-    genes = np.concatenate([ends(space), draw(space, DRAWN, rng)])
+    genes = np.concatenate([ends(space), sample_genes(space, DRAWN, rng)])
     values = _values(space, limits, genes)
     tried = len(genes)
     for _ in range(ROUNDS):

@@ -21,7 +21,7 @@ def options_of(space: SearchSpace) -> Genes:
     return np.array([len(choice.values) for choice in space.choices], dtype=np.int64)
 
 
-def draw(space: SearchSpace, count: int, rng: np.random.Generator) -> Genes:
+def sample_genes(space: SearchSpace, count: int, rng: np.random.Generator) -> Genes:
     """Random canonical genomes ``(count, choices)``, every gene uniform."""
     return space.canonical(rng.integers(0, options_of(space), size=(count, len(space))))
 
@@ -68,7 +68,7 @@ class StartWith(Sampling):  # type: ignore[misc]
     def _do(
         self, problem: Any, n_samples: int, *args: Any, random_state: np.random.Generator, **kwargs: Any
     ) -> Genes:
-        rest = draw(self.space, max(n_samples - len(self.first), 0), random_state)
+        rest = sample_genes(self.space, max(n_samples - len(self.first), 0), random_state)
         return np.concatenate([self.first, rest])[:n_samples]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from pymoo.core.evaluator import Scorer as Teller
+from pymoo.core.evaluator import Evaluator as Teller
 from pymoo.core.problem import Problem
 from pymoo.problems.static import StaticProblem
 

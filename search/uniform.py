@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from search.objective import Values
-from search.operators import draw, ends
+from search.operators import ends, sample_genes
 from search.searcher import Terrain, searchers
 from supernet.space import Genes
 
@@ -34,5 +34,5 @@ class UniformSearcher:
 def strangers(terrain: Terrain, rng: np.random.Generator) -> Genes:
     """Random genomes nobody has seen; fewer than a population, or none, when the space is nearly used up."""
     options = terrain.options
-    genes = draw(terrain.space, options.population * options.patience, rng)
+    genes = sample_genes(terrain.space, options.population * options.patience, rng)
     return genes[terrain.unseen(genes)][: options.population]

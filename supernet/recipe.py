@@ -52,5 +52,6 @@ def schedule_of(optimizer: torch.optim.Optimizer, options: TrainOptions, steps: 
     found, _ = create_scheduler_v2(
         optimizer, options.schedule, num_epochs=steps, warmup_epochs=round(options.warmup * steps),
         warmup_lr=options.lr * 0.01, step_on_epochs=False, updates_per_epoch=1,
+        decay_rate=1.0,  # the power of ``poly``: a straight line to zero
     )  # fmt: skip
     return found

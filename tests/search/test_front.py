@@ -6,7 +6,7 @@ import pytest
 from search.archive import Evaluation
 from search.front import choose, front, hypervolume
 from search.objective import InfeasibleError, Objective, limited
-from search.operators import draw
+from search.operators import sample_genes
 from supernet.errors import ConfigError
 from tests.search import synthetic
 
@@ -15,7 +15,7 @@ THREE = synthetic.objectives()
 
 
 def _evaluations(count: int, objectives: list[Objective] = THREE) -> list[Evaluation]:
-    archs = [SPACE.architecture(row) for row in draw(SPACE, count, np.random.default_rng(0)).tolist()]
+    archs = [SPACE.architecture(row) for row in sample_genes(SPACE, count, np.random.default_rng(0)).tolist()]
     columns = {objective.name: objective(archs) for objective in objectives}
     return [Evaluation(a, {n: float(c[i]) for n, c in columns.items()}) for i, a in enumerate(archs)]
 
@@ -63,7 +63,7 @@ def test_the_hypervolume_of_two_points_is_the_area_of_their_rectangles() -> None
 
 
 def test_the_three_chosen_are_the_ends_and_the_bend() -> None:
-    arch = [SPACE.architecture(row) for row in draw(SPACE, 4, np.random.default_rng(0)).tolist()]
+    arch = [SPACE.architecture(row) for row in sample_genes(SPACE, 4, np.random.default_rng(0)).tolist()]
     values = [(1.0, 50.0), (2.0, 80.0), (6.0, 85.0), (10.0, 90.0)]
     points = [Evaluation(a, {"latency": x, "accuracy": y}) for a, (x, y) in zip(arch, values)]
     chosen = choose(points, THREE, cost="latency", gain="accuracy")

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from search.operators import draw, ends, mix, options_of, reset
+from search.operators import ends, mix, options_of, reset, sample_genes
 from tests.search import synthetic
 
 SPACE = synthetic.space()
 
 
 def test_drawn_genomes_are_canonical_and_in_range() -> None:
-    genes = draw(SPACE, 500, np.random.default_rng(0))
+    genes = sample_genes(SPACE, 500, np.random.default_rng(0))
     assert (genes == SPACE.canonical(genes)).all()
     assert (genes >= 0).all() and (genes < options_of(SPACE)).all()
     assert set(genes[:, 0]) == {0, 1, 2}
@@ -41,7 +41,7 @@ def test_a_block_that_is_switched_on_does_not_always_begin_at_its_smallest() -> 
 
 
 def test_operators_leave_what_they_are_given() -> None:
-    genes = draw(SPACE, 20, np.random.default_rng(0))
+    genes = sample_genes(SPACE, 20, np.random.default_rng(0))
     before = genes.copy()
     reset(SPACE, genes, 1.0, np.random.default_rng(1))
     np.testing.assert_array_equal(genes, before)
