@@ -18,7 +18,7 @@ from supernet.elastic.cutting import duplicate
 from supernet.elastic.depth import Passed, Stage, candidates, passing, stages
 from supernet.elastic.inputs import Inputs, fitting
 from supernet.elastic.notes import refuse_computed, ties
-from supernet.elastic.plan import Plan
+from supernet.elastic.plan import Plan, Slices
 from supernet.elastic.planning import plan_of
 from supernet.elastic.sizes import DIMS, MANY_GROUPS, SMALLEST, Rules, SpaceBuilder
 from supernet.elastic.skeleton import bind
@@ -162,7 +162,8 @@ class _Conversion:
 
     def _passes(self) -> dict[str, tuple[Passed, ...] | None]:
         """Blocks that could be left out, with what they answer then."""
-        return passing(duplicate(self.network).eval(), self.inputs, candidates(self.traced))
+        shared = bind(self.network, Slices({}, frozenset()), training=False, own=True)
+        return passing(shared, self.inputs, candidates(self.traced))
 
     def check_resolutions(self) -> None:
         """Make sure that the network takes images of every size it is to choose among."""

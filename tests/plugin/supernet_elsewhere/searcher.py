@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from search.objective import Values, losses
-from search.operators import draw, ends, reset
+from search.operators import ends, reset, sample_genes
 from search.searcher import Terrain
 from supernet.space import Genes
 
@@ -21,7 +21,9 @@ class Neighbours:
     def ask(self) -> Genes:
         space, wanted = self.terrain.space, self.terrain.options.population
         near = reset(space, np.repeat(self.best, 4 * wanted, axis=0), 1.5 / len(space), self.rng)
-        genes = np.concatenate([ends(space), space.canonical(near), draw(space, 20 * wanted, self.rng)])
+        genes = np.concatenate(
+            [ends(space), space.canonical(near), sample_genes(space, 20 * wanted, self.rng)]
+        )
         return genes[self.terrain.unseen(genes)][:wanted]
 
     def tell(self, genes: Genes, values: Values) -> None:
