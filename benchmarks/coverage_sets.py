@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from supernet.elastic.inputs import Inputs
 
-PlannedPreset = tuple[nn.Module, Inputs]
+BuiltNetwork = tuple[nn.Module, Inputs]
 """A network in evaluation mode, and a batch of two for it."""
 
 TIMM22 = (
@@ -39,7 +39,7 @@ def names(of: str) -> tuple[str, ...]:
     return tuple({"torchvision": coverage_torchvision, "transformers": coverage_transformers}[of].NETWORKS)
 
 
-def build(of: str, name: str, seed: int = 0) -> PlannedPreset:
+def build(of: str, name: str, seed: int = 0) -> BuiltNetwork:
     """A network of a set, with lively weights; of timm's sets any timm name is known.
 
     Raises:
@@ -51,7 +51,7 @@ def build(of: str, name: str, seed: int = 0) -> PlannedPreset:
     else:
         from benchmarks import coverage_torchvision, coverage_transformers
 
-        networks: Mapping[str, Callable[[], PlannedPreset]] = {
+        networks: Mapping[str, Callable[[], BuiltNetwork]] = {
             "torchvision": coverage_torchvision,
             "transformers": coverage_transformers,
         }[of].NETWORKS
@@ -64,7 +64,7 @@ def images(*shape: int) -> Inputs:
     return Inputs((torch.randn(BATCH, *shape),))
 
 
-def _timm(name: str) -> PlannedPreset:
+def _timm(name: str) -> BuiltNetwork:
     import timm
 
     model = timm.create_model(name, pretrained=False)

@@ -9,24 +9,24 @@ import torch
 from torch import nn
 from torchvision import models
 
-from benchmarks.coverage_sets import BATCH, PlannedPreset, images
+from benchmarks.coverage_sets import BATCH, BuiltNetwork, images
 from supernet.elastic.inputs import Inputs
 
 
-def _of(make: Callable[..., nn.Module], *shape: int, **options: object) -> PlannedPreset:
+def _of(make: Callable[..., nn.Module], *shape: int, **options: object) -> BuiltNetwork:
     return make(weights=None, **options), images(*(shape or (3, 224, 224)))
 
 
-def _segments(make: Callable[..., nn.Module], **options: object) -> PlannedPreset:
+def _segments(make: Callable[..., nn.Module], **options: object) -> BuiltNetwork:
     return make(weights=None, weights_backbone=None, **options), images(3, 96, 96)
 
 
-def _flow(make: Callable[..., nn.Module]) -> PlannedPreset:
+def _flow(make: Callable[..., nn.Module]) -> BuiltNetwork:
     pair = torch.randn(BATCH, 3, 128, 128), torch.randn(BATCH, 3, 128, 128)
     return make(weights=None), Inputs(pair, {"num_flow_updates": 2})
 
 
-NETWORKS: Mapping[str, Callable[[], PlannedPreset]] = {
+NETWORKS: Mapping[str, Callable[[], BuiltNetwork]] = {
     "resnet50": partial(_of, models.resnet50),
     "mobilenet_v3_large": partial(_of, models.mobilenet_v3_large),
     "efficientnet_b0": partial(_of, models.efficientnet_b0),

@@ -10,7 +10,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from benchmarks.coverage_sets import BATCH, PlannedPreset
+from benchmarks.coverage_sets import BATCH, BuiltNetwork
 from supernet.elastic.inputs import Inputs
 
 WORDS, TOKENS = 512, 16
@@ -28,29 +28,29 @@ def _masked() -> dict[str, Tensor]:
     return {"input_ids": _tokens(), "attention_mask": mask}
 
 
-def _made(model: Any, config: Any, inputs: Mapping[str, Tensor]) -> PlannedPreset:
+def _made(model: Any, config: Any, inputs: Mapping[str, Tensor]) -> BuiltNetwork:
     return model(config), Inputs((), dict(inputs))
 
 
-def _encoder(model: Any, config: Any, **more: Any) -> PlannedPreset:
+def _encoder(model: Any, config: Any, **more: Any) -> BuiltNetwork:
     return _made(model, config(**SIZES, intermediate_size=512, **more), _masked())
 
 
-def _decoder(model: Any, config: Any, **more: Any) -> PlannedPreset:
+def _decoder(model: Any, config: Any, **more: Any) -> BuiltNetwork:
     return _made(model, config(**SIZES, intermediate_size=384, use_cache=False, **more), _masked())
 
 
-def _distilbert() -> PlannedPreset:
+def _distilbert() -> BuiltNetwork:
     config = transformers.DistilBertConfig(vocab_size=WORDS, dim=128, n_heads=8, n_layers=6, hidden_dim=512)
     return _made(transformers.DistilBertForSequenceClassification, config, _masked())
 
 
-def _gpt2() -> PlannedPreset:
+def _gpt2() -> BuiltNetwork:
     config = transformers.GPT2Config(vocab_size=WORDS, n_embd=128, n_head=8, n_layer=12, use_cache=False)
     return _made(transformers.GPT2LMHeadModel, config, _masked())
 
 
-def _t5() -> PlannedPreset:
+def _t5() -> BuiltNetwork:
     config = transformers.T5Config(
         vocab_size=WORDS,
         d_model=128,
@@ -66,7 +66,7 @@ def _t5() -> PlannedPreset:
     return _made(transformers.T5ForConditionalGeneration, config, inputs)
 
 
-def _whisper() -> PlannedPreset:
+def _whisper() -> BuiltNetwork:
     sizes = {"encoder_layers": 4, "decoder_layers": 4, "encoder_ffn_dim": 256, "decoder_ffn_dim": 256}
     config = transformers.WhisperConfig(
         vocab_size=WORDS,
@@ -87,20 +87,20 @@ def _whisper() -> PlannedPreset:
     return _made(transformers.WhisperForConditionalGeneration, config, inputs)
 
 
-def _vit() -> PlannedPreset:
+def _vit() -> BuiltNetwork:
     sizes = {key: value for key, value in SIZES.items() if key != "vocab_size"}
     config = transformers.ViTConfig(**sizes, intermediate_size=512, image_size=64, patch_size=16)
     images = {"pixel_values": torch.randn(BATCH, 3, 64, 64)}
     return _made(transformers.ViTForImageClassification, config, images)
 
 
-def _segformer() -> PlannedPreset:
+def _segformer() -> BuiltNetwork:
     config = transformers.SegformerConfig(num_labels=8)
     images = {"pixel_values": torch.randn(BATCH, 3, 64, 64)}
     return _made(transformers.SegformerForSemanticSegmentation, config, images)
 
 
-def _clip() -> PlannedPreset:
+def _clip() -> BuiltNetwork:
     shared = {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4}
     text = {**shared, "vocab_size": WORDS, "max_position_embeddings": 32, "eos_token_id": 2}
     config = transformers.CLIPConfig(
@@ -110,7 +110,7 @@ def _clip() -> PlannedPreset:
     return _made(transformers.CLIPModel, config, inputs)
 
 
-NETWORKS: Mapping[str, Callable[[], PlannedPreset]] = {
+NETWORKS: Mapping[str, Callable[[], BuiltNetwork]] = {
     "bert": partial(_encoder, transformers.BertForSequenceClassification, transformers.BertConfig),
     "distilbert": _distilbert,
     "roberta": partial(_encoder, transformers.RobertaForMaskedLM, transformers.RobertaConfig),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
 
 from supernet.elastic.answers import answers
 from supernet.elastic.cutting import duplicate
@@ -16,11 +18,13 @@ from supernet.elastic.inputs import Inputs
 from supernet.elastic.plan import Slices, named_tensors
 from supernet.elastic.references import Replacing, plain_attributes
 from supernet.elastic.skeleton import bind, carry_state
-from supernet.elastic.watching import Watched, watching
+from supernet.elastic.watching import Calls, Watched, watching
 from supernet.errors import ConversionError
 
 log = logging.getLogger(__name__)
 
+MANY_MACS = 20_000_000_000
+"""A network that takes more multiply-adds for the example is checked in single precision, in half the time."""
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2}
 """Largest difference that rounding explains, as a share of the largest entry of an answer."""
 
@@ -48,19 +52,22 @@ class Trial:
     Args:
         model: not touched.
         inputs: as it takes them.
-        single: whether single precision has to do, which takes half the time.
+        macs: multiply-adds of one run on these inputs.
 
     Raises:
         ConversionError: when it runs on the inputs in no floating type.
     """
 
-    def __init__(self, model: nn.Module, inputs: Inputs, *, single: bool = False) -> None:
+    def __init__(self, model: nn.Module, inputs: Inputs, macs: int = 0) -> None:
+        self.single = single = macs > MANY_MACS
         own = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
         exact = () if single else (torch.float64,)
         for dtype in dict.fromkeys((*exact, torch.float32, own)):
             self.tolerance = TOLERANCE.get(dtype, 5e-2)
             self.double = dtype is torch.float64
-            self.model = without_drops(randomised(_cast(duplicate(model).eval(), dtype)))
+            self.model = without_drops(randomised(_cast(duplicate(model).eval(), dtype))).requires_grad_(
+                False
+            )
             self.inputs = _in_type(inputs, dtype)
             try:
                 self.whole = self.run(bind(self.model, Slices({}, frozenset())))
@@ -74,12 +81,23 @@ class Trial:
                 f"give one it takes, batch first"
             )
         self.batch = training_inputs(self.inputs)
-        self.trained = self._trained()
+        self.without_numbers = macs > MANY_MACS // 10
+        """Whether to run it on tensors that have a shape and no entries where that is enough: it saves time then."""
+        calls = [self._calls(training) for training in (False, True)]
+        self.without_numbers &= calls[0] is not None
+        self.same = calls[0] is not None and calls[0] == calls[1]
+        """Whether it does the same in training as in evaluation; then evaluation speaks for both."""
+        self.trained = None if self.same else self._trained()
 
     @property
     def modes(self) -> tuple[bool, ...]:
-        """Whether to check in training: False, and True where the network trains."""
+        """Whether to check in training: False, and True where the network trains, and otherwise than it answers."""
         return (False,) if self.trained is None else (False, True)
+
+    @property
+    def trains(self) -> bool:
+        """Whether what is checked holds in training, too."""
+        return self.same or self.trained is not None
 
     def whole_in(self, training: bool) -> Said:
         """What the whole network says."""
@@ -121,6 +139,29 @@ class Trial:
         with over or nullcontext(), watching(self.double) as watched:
             return Said(answered(network, inputs, gradient=gradient, seed=seed), watched)
 
+    def run_without_numbers(self, network: nn.Module, training: bool = False) -> Said:
+        """The same on tensors without entries: what is called and compared, and whether it runs, for little.
+
+        Raises:
+            Failed: when the network raises an error.
+        """
+        return self.run(network, training, self._numbers())
+
+    def _numbers(self) -> AbstractContextManager[Any]:
+        return numberless() if self.without_numbers else nullcontext()
+
+    def _calls(self, training: bool) -> list[Any] | None:
+        """What it calls with which numbers; None when that depends on the entries of a tensor."""
+        network = self.bound(self.model, Slices({}, frozenset()), training)
+        with self._numbers(), Calls(network) as calls:
+            try:
+                answered(network, self.batch)
+            except Failed as error:
+                log.info("not run without numbers: %s", error)
+                return None
+        made: list[Any] = calls.made
+        return made
+
     def _trained(self) -> Said | None:
         """What it says in training, going on from the state of a first run; None when it does not train."""
         nothing = Slices({}, frozenset())
@@ -138,6 +179,18 @@ class Trial:
             log.info("not checked in training, which is random")
             return None
         return said
+
+
+@contextmanager
+def numberless() -> Iterator[None]:
+    """Tensors inside have shapes and types and no entries; what fails is not logged as well by PyTorch."""
+    loud = logging.getLogger("torch._subclasses.fake_tensor")
+    before, loud.disabled = loud.disabled, True
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            yield
+    finally:
+        loud.disabled = before
 
 
 def answered(network: nn.Module, inputs: Inputs, *, gradient: bool = False, seed: int = 0) -> list[Tensor]:

@@ -13,21 +13,21 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, combinations, takewhile
+from itertools import takewhile
 from math import gcd, prod
 
 import torch
 from torch import Tensor, nn
 
 from supernet.elastic.decisions import Ask, Tables, undecided
-from supernet.elastic.failing import failing, suspects
+from supernet.elastic.failing import failing
+from supernet.elastic.following import Following
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.live import Masked, reductions
 from supernet.elastic.plan import Plan, SizeAttribute, Sizes, Slices, centre, length, named_tensors, views
 from supernet.elastic.planning import free_plan
-from supernet.elastic.size_attributes import candidates
 from supernet.elastic.skeleton import bind, make_elastic
 from supernet.elastic.trace import Group, Trace
 from supernet.elastic.trial import Failed, Said, Trial
@@ -36,14 +36,8 @@ from supernet.elastic.watching import Question
 
 log = logging.getLogger(__name__)
 
-MANY_MACS = 20_000_000_000
-"""A network that takes more multiply-adds for the example is checked in single precision, in half the time."""
 UNSEEN = "cutting it changes nothing that can be seen"
 SMALL_MAPS = f"{UNSEEN}: the example's maps are smaller than the kernel"
-MOST_CANDIDATES = 4
-"""Up to this many kinds of integers every subset of them is tried."""
-Kind = tuple[str, str, int | None, str, int]
-Place = tuple[str, str, int | None]
 Cuts = Callable[[Trace, Sequence[str]], Sequence[Sizes]]
 
 
@@ -56,6 +50,7 @@ class Verification:
         live: groups that hold.
         fixed: groups that do not, with the reason.
         size_attributes: integers of modules that have to follow.
+        modes: whether in training, of each run that was looked at.
         trained: whether they hold in training too; False where the network does not train as it is
             called, or is random then.
     """
@@ -64,6 +59,7 @@ class Verification:
     live: tuple[str, ...]
     fixed: dict[str, str]
     size_attributes: tuple[SizeAttribute, ...]
+    modes: tuple[bool, ...] = (False,)
     trained: bool = False
 
 
@@ -115,7 +111,7 @@ def verify(
         log.info("fixed: %s: %s", name, why)
     alive = [name for name in names if name not in fixed]
     needed = tuple(check.needed(size_attributes, alive))
-    return Verification(check.trace, tuple(alive), fixed, needed, check.trial.trained is not None)
+    return Verification(check.trace, tuple(alive), fixed, needed, check.trial.modes, check.trial.trains)
 
 
 def _partners(trace: Trace, fixed: Container[str]) -> Iterator[list[str]]:
@@ -153,7 +149,7 @@ class Check:
 
     def __init__(self, model: nn.Module, trace: Trace, example: Inputs | Tensor) -> None:
         self._follow(trace)
-        self.trial = Trial(model, Inputs.of(example), single=_macs(trace) > MANY_MACS)
+        self.trial = Trial(model, Inputs.of(example), _macs(trace))
         self.model = self.trial.model
 
     def _follow(self, trace: Trace) -> None:
@@ -178,10 +174,25 @@ class Check:
             self.known[key] = self._difference(plan, sizes, training)
         return self.known[key]
 
-    def _difference(self, plan: Plan, sizes: Sizes, training: bool) -> str | None:
-        skeleton = make_elastic(bind(self.model, Slices({}, frozenset())), plan)
-        bound = self.trial.bound(skeleton, plan.slices_at(skeleton, sizes), training)
+    def fails(self, names: Sequence[str], cut: Sizes, size_attributes: Sequence[SizeAttribute]) -> str | None:
+        """Why the network does not run when only these groups are cut; nothing is computed for that."""
+        plan = free_plan(self.model, self.trace, names, self.needed(size_attributes, names))
+        bound = self._cut(plan, {name: cut.get(name, dim.full) for name, dim in plan.dims.items()}, False)
         try:
+            self.trial.run_without_numbers(bound)
+        except Failed as error:
+            return str(error)
+        return None
+
+    def _cut(self, plan: Plan, sizes: Sizes, training: bool) -> nn.Module:
+        skeleton = make_elastic(bind(self.model, Slices({}, frozenset())), plan)
+        return self.trial.bound(skeleton, plan.slices_at(skeleton, sizes), training)
+
+    def _difference(self, plan: Plan, sizes: Sizes, training: bool) -> str | None:
+        bound = self._cut(plan, sizes, training)
+        try:
+            if self.trial.single:
+                self.trial.run_without_numbers(bound, training)
             sliced = self.trial.run(bound, training)
         except Failed as error:
             return f"the cut network fails: {error}"
@@ -226,9 +237,8 @@ class Check:
             """What the network compares, cut to these sizes."""
             slices = plan.slices_at(skeleton, {**plan.full, **sizes})
             try:
-                return self.trial.run(
-                    self.trial.bound(skeleton, slices, training), training
-                ).watched.questions
+                bound = self.trial.bound(skeleton, slices, training)
+                return self.trial.run_without_numbers(bound, training).watched.questions
             except Failed:
                 return ()
 
@@ -282,79 +292,14 @@ class Check:
         )
 
     def size_attributes(self, names: list[str], cut: Sizes) -> list[SizeAttribute]:
-        """The integers that have to follow, tried out on one group of every kind of place that fails without."""
-        found = {name: candidates(self.model, self.trace, self.trace.groups[name]) for name in names}
-        kinds = {name: list(dict.fromkeys(map(self._kind, found[name]))) for name in names}
-        places = {name: (self.trace.groups[name].kind, frozenset(kinds[name])) for name in names}
-        lacking = suspects(names, lambda some: self.difference(some, cut, ()), places.__getitem__)
-        known: dict[Hashable, frozenset[Kind]] = {}
-        for name in lacking:
-            if places[name] not in known:
-                known[places[name]] = frozenset(self._smallest_subset(name, cut, found[name], kinds[name]))
-        chosen: dict[Place, SizeAttribute] = {}
-        for name in names:
-            for size_attribute in found[name]:
-                if self._kind(size_attribute) in known.get(places[name], ()):
-                    chosen.setdefault(
-                        (size_attribute.module, size_attribute.attribute, size_attribute.index),
-                        size_attribute,
-                    )
-        holding = {
-            name: found[name]
-            for name in names
-            if self.trace.groups[name].kind == "heads" and (name not in lacking or known[places[name]])
-        }
-        return [*chosen.values(), *self._counts_of_heads(holding, cut, chosen)]
-
-    def _counts_of_heads(
-        self, found: Mapping[str, list[SizeAttribute]], cut: Sizes, chosen: Mapping[Place, SizeAttribute]
-    ) -> list[SizeAttribute]:
-        """What is called a number of heads and is as many: it follows, even where nothing asks for it."""
-        more: dict[Place, SizeAttribute] = {}
-        for name, size_attributes in found.items():
-            for size_attribute in size_attributes:
-                place = size_attribute.module, size_attribute.attribute, size_attribute.index
-                if (
-                    "head" in size_attribute.attribute
-                    and size_attribute.value == self.trace.groups[name].size
-                ):
-                    more.setdefault(place, size_attribute)
-        counts = [size_attribute for place, size_attribute in more.items() if place not in chosen]
-        holds = counts and self.difference(list(found), cut, [*chosen.values(), *counts]) is None
-        return counts if holds else []
-
-    def _kind(self, size_attribute: SizeAttribute) -> Kind:
-        """Integers of one kind are those of one attribute of one class about one axis: they follow together."""
-        owner = type(self.model.get_submodule(size_attribute.module)).__name__
-        return (
-            owner,
-            size_attribute.attribute,
-            size_attribute.index,
-            size_attribute.tensor,
-            size_attribute.axis,
-        )
-
-    def _smallest_subset(
-        self, name: str, cut: Sizes, found: list[SizeAttribute], kinds: list[Kind]
-    ) -> tuple[Kind, ...]:
-        """Kinds of integers under which a group holds: none, all, then subsets by size."""
-
-        def wrong(subset: Iterable[Kind]) -> str | None:
-            """What is wrong when these kinds of integers follow; None when nothing is."""
-            followed = [size_attribute for size_attribute in found if self._kind(size_attribute) in subset]
-            return self.difference([name], cut, followed)
-
-        if len(kinds) > MOST_CANDIDATES:
-            subsets = _by_progress(kinds, wrong)
-        else:
-            subsets = chain.from_iterable(combinations(kinds, count) for count in range(1, len(kinds)))
-        for way in chain([(), tuple(kinds)], subsets) if kinds else ():
-            if wrong(way) is None:
-                for kind in way:
-                    fewer = tuple(other for other in way if other != kind)
-                    way = fewer if wrong(fewer) is None else way
-                return way
-        return ()
+        """The integers that have to follow these groups."""
+        return Following(
+            self.model,
+            self.trace,
+            names,
+            fails=lambda some, size_attributes: self.fails(some, cut, size_attributes),
+            wrong=lambda some, size_attributes: self.difference(some, cut, size_attributes),
+        ).size_attributes()
 
     def needed(self, size_attributes: Iterable[SizeAttribute], live: Iterable[str]) -> list[SizeAttribute]:
         """Readings of tensors that are still cut."""
@@ -363,17 +308,6 @@ class Check:
             (name, axis) for name, axes in plan.layouts.items() for axis, layout in enumerate(axes) if layout
         }
         return [r for r in size_attributes if (f"{r.module}.{r.tensor}".lstrip("."), r.axis) in cut]
-
-
-def _by_progress(
-    kinds: Sequence[Kind], wrong: Callable[[Iterable[Kind]], str | None]
-) -> Iterator[tuple[Kind, ...]]:
-    """Subsets of many kinds: larger ones only of those under which something else went wrong than before."""
-    promising: list[tuple[Kind, ...]] = [()]
-    for _ in range(MOST_CANDIDATES):
-        wider = [(*way, kind) for way in promising for kind in kinds if kind not in way]
-        yield from wider
-        promising = [way for way in wider if wrong(way) != wrong(way[:-1])][:2]
 
 
 def mask(tensor: Tensor, plan: Plan, name: str, sizes: Sizes) -> Tensor:

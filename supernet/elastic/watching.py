@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 SINGLE = {
     torch.float32: torch.float64,
@@ -198,6 +199,30 @@ class Watching(TorchFunctionMode):
         # A function that was given no tensor made one of the usual type.
         makes = isinstance(out, Tensor) and out.dtype in SINGLE and not _holds_tensor((args, kwargs))
         return out.to(SINGLE[out.dtype]) if makes else out
+
+
+class Calls(TorchFunctionMode):
+    """Writes down which functions are called, with all that is neither a tensor nor a yes or no.
+
+    A batch norm and a dropout are told by a yes or no whether they train.
+
+    Args:
+        network: that runs; its counts of the batches of training do not matter.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        buffers = network.named_buffers()
+        self.counts = {id(buffer) for name, buffer in buffers if name.endswith("num_batches_tracked")}
+        self.made: list[Any] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", str(func))
+        leaves = tree_leaves((args, kwargs or {}))
+        counting = any(id(leaf) in self.counts for leaf in leaves)
+        if func not in ABOUT and not counting and name not in ("__get__", "_set_grad_enabled"):
+            self.made.append((name, [leaf for leaf in leaves if not isinstance(leaf, Tensor | bool)]))
+        return func(*args, **(kwargs or {}))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from supernet import elasticise
 from supernet.elastic import verify
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.plan import Plan
-from supernet.elastic.trial import Trial
+from supernet.elastic.trial import Failed, Trial
 from tests.supernet.elastic.nets import Between, images, seeded
 
 
@@ -118,3 +118,55 @@ def test_an_error_of_the_cut_network_is_a_finding() -> None:
     assert net.conversion is not None
     reasons = {group["name"]: group["reason"] for group in net.conversion["groups"]}
     assert "the cut network fails: shape" in reasons["first.width"]
+
+
+class Normed(nn.Module):
+    """Batch norm and dropout, and perhaps something that training does otherwise."""
+
+    def __init__(self, training: Callable[[Tensor], Tensor] | None = None) -> None:
+        super().__init__()
+        self.first, self.norm, self.drop = nn.Linear(6, 12), nn.BatchNorm1d(12), nn.Dropout(0.5)
+        self.last, self.other = nn.Linear(12, 5), training
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.drop(self.norm(self.first(x)).relu())
+        return self.last(self.other(x) if self.training and self.other is not None else x)
+
+
+@pytest.mark.parametrize("macs", [0, 10**11], ids=["run", "run without numbers"])
+def test_what_trains_as_it_answers_is_checked_in_evaluation_alone(macs: int) -> None:
+    trial = Trial(seeded(Normed), Inputs.of((2, 6)), macs)
+    assert trial.modes == (False,)
+    assert trial.trains
+
+
+OTHERWISE: dict[str, Callable[[Tensor], Tensor]] = {
+    "another function": lambda x: x.sigmoid(),
+    "another number": lambda x: x / x.shape[1],
+    "one call more": lambda x: (x * 1) * 1,
+}
+
+
+@pytest.mark.parametrize("macs", [0, 10**11], ids=["run", "run without numbers"])
+@pytest.mark.parametrize("training", OTHERWISE.values(), ids=OTHERWISE)
+def test_what_trains_otherwise_is_checked_in_both(training: Callable[[Tensor], Tensor], macs: int) -> None:
+    trial = Trial(seeded(lambda: Normed(training)), Inputs.of((2, 6)), macs)
+    assert trial.modes == (False, True)
+
+
+def test_a_large_network_that_looks_at_entries_is_run_with_them() -> None:
+    looking = seeded(lambda: Between(lambda x: x * (2 if float(x.sum()) > 0 else 1)))
+    trial = Trial(looking, Inputs.of((2, 6)), 10**11)
+    assert not trial.without_numbers
+    assert trial.run_without_numbers(looking).tensors[0].isfinite().all()
+
+
+def test_a_run_without_numbers_changes_nothing_and_fails_where_the_network_does() -> None:
+    trial = Trial(seeded(Normed), Inputs.of((2, 6)), 10**11)
+    before = {name: buffer.clone() for name, buffer in trial.model.named_buffers()}
+    assert trial.without_numbers
+    said = trial.run_without_numbers(trial.model, training=True)
+    assert said.tensors[0].shape == (2, 5)
+    assert all(torch.equal(before[name], buffer) for name, buffer in trial.model.named_buffers())
+    with pytest.raises(Failed, match=r"reduction dim|multiplied"):
+        trial.run_without_numbers(nn.Linear(7, 3))
