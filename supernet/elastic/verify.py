@@ -98,15 +98,18 @@ def verify(
     last = cuts(check.trace, names)
     for name in check.unseen(names, last[0]):
         fixed[name] = SMALL_MAPS if check.trace.groups[name].kind == "kernel" else UNSEEN
-    for cut in last:
-        for training in check.trial.modes:
+    # A group may have held only beside one that was fixed after it: so until nothing more is found.
+    before = -1
+    while before < len(fixed):
+        before = len(fixed)
+        for cut in last:
+            for training in check.trial.modes:
+                left = [name for name in names if name not in fixed]
+                fixed |= check.failing(left, cut, size_attributes, training)
+        for training in check.trial.modes if tables is not None else ():
             left = [name for name in names if name not in fixed]
-            fixed |= check.failing(left, cut, size_attributes, training)
-    for training in check.trial.modes:
-        if tables is None:
-            break
-        left = [name for name in names if name not in fixed]
-        fixed |= undecided(check.asking(left, size_attributes, training), tables(check.trace, left))
+            assert tables is not None
+            fixed |= undecided(check.asking(left, size_attributes, training), tables(check.trace, left))
     for name, why in fixed.items():
         log.info("fixed: %s: %s", name, why)
     alive = [name for name in names if name not in fixed]
@@ -216,15 +219,18 @@ class Check:
         key = frozenset(sizes.items()), training
         if self.last is None or self.last[0] != key:
             bound = self.trial.bound(self.model, Slices({}, frozenset()), training)
+            # Held until the run is over: a network may rebind a buffer, and another tensor take its identity.
+            held = list(named_tensors(bound))
             masks = {
                 id(tensor): mask(tensor, plan, name, sizes)
-                for name, tensor in named_tensors(bound)
+                for name, tensor in held
                 if (name in plan.layouts or name in plan.kernels)
                 and tensor.is_floating_point()
                 and not name.endswith("running_var")
             }
             over = Masked(masks, reductions(self.trace, plan, sizes))
             said = self.trial.run(bound, training, over)
+            del held
             self.last = key, None if over.missed() else said
         return self.last[1]
 
