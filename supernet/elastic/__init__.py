@@ -40,6 +40,7 @@ How a plain network becomes one (`elasticise` is the road, the others its stages
 - `groups`: which sizes have to change together: a union-find over factored axes
 - `depth`: blocks that can be left out, found in the graph
 - `size_attributes`: integers in modules that a slice would contradict (``groups``, ``num_heads``)
+- `following`: which of those integers really follow a group, found by trying
 - `sizes`: which sizes a group may take, and the choices of the space
 - `planning`: from a trace to a plan
 - `verify`: every group is checked before it may be elastic: cut network against masked one
