@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from supernet.errors import SupernetError
+from supernet.plain import plain
 from zoo.pipeline.options import DEFAULT_RUN
 
 if TYPE_CHECKING:
@@ -235,13 +236,23 @@ def _narrator() -> Narrator:
     return Narrator()
 
 
+class PlainFormatter(logging.Formatter):
+    """A line for every message."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter`."""
+        return plain(record.message)
+
+
 def main() -> None:
     """Run the command; an error a user can cause ends in its message alone."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(PlainFormatter())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     try:
         app()
     except SupernetError as error:
-        typer.echo(f"supernet: {error}", err=True)
+        typer.echo(f"supernet: {plain(error)}", err=True)
         raise SystemExit(1) from error
     except KeyboardInterrupt:
         typer.echo("supernet: stopped; the same command goes on from here", err=True)
