@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -184,11 +185,11 @@ def pull(
 
     folder = None if into is None else folder_named(into, "--into")
     source, narrator = _store(run, store), _narrator()
-    wanted = (
-        entry
-        or best(manifests(source), device=device, max_latency_ms=max_latency_ms, max_params=max_params).id
-    )
-    pulled = fetch(source, wanted, into=folder)
+    if entry is None:
+        known = manifests(source)
+        entry = best(known, device=device, max_latency_ms=max_latency_ms, max_params=max_params).id
+    with narrator.progress() as progress:
+        pulled = fetch(source, entry, into=folder, progress=partial(progress, "pulling"))
     load_onnx(pulled)
     narrator.say(
         f"{pulled.manifest.id}: {len(pulled.manifest.files)} files in {pulled.folder}, every hash checked."
@@ -206,8 +207,28 @@ def verify(run: RunFolder = None, store: StoreAt = None) -> None:
     for damage in found.damaged:
         _narrator().say(str(damage))
     if found.damaged:
-        raise StateError(f"{len(found.damaged)} files are damaged; pull or publish their entries anew")
-    _narrator().say(f"{found.entries} entries, {found.files} files, {found.bytes:,} bytes: all as published.")
+        raise StateError(
+            f"{len(found.damaged)} things are not as the index says; publish or copy their entries anew"
+        )
+    _narrator().say(
+        f"{found.entries} entries, {found.files} files, {found.bytes:,} bytes: every byte is as the index says."
+    )
+    _narrator().say(
+        f"Not to be known without a signature: {found.unseen}. "
+        f"Compare with the publisher's: sha256 of index.json {found.index_sha256}"
+    )
+
+
+@zoo_app.command()
+def reindex(run: RunFolder = None, store: StoreAt = None) -> None:
+    """Write the index of a zoo in a folder anew, from the entries that are there."""
+    from supernet.errors import StateError
+    from zoo.store import LocalStore
+
+    source = _store(run, store)
+    if not isinstance(source, LocalStore):
+        raise StateError(f"{source.address} can only be read; name the folder it is served from")
+    _narrator().say(f"{source.address}: {len(source.reindex().entries)} entries in its index.")
 
 
 def _open(
