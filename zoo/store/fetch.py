@@ -82,14 +82,19 @@ class Cache:
         Raises:
             StateError: when it does not, or the cache cannot be written to.
         """
-        missing = sum(file.size for file in files if not self.blob(file.sha256).exists())
-        with self._writing("them"):
+        with self._writing("the files"):
             self.home.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(self.home).free
+            missing = sum(file.size - self._had(file) for file in files)
         if missing > free:
             raise StateError(
                 f"the files have {missing:,} bytes and {self.home} has room for {free:,}; {_MORE_ROOM}"
             )
+
+    def _had(self, file: FileRecord) -> int:
+        """Bytes of a file that are there, whole or in part."""
+        blob = self.blob(file.sha256)
+        return min(file.size, max(map(_length, (blob, blob.with_suffix(".part")))))
 
     def fetch(
         self, store: Store, name: str, sha256: str, size: int | None = None, progress: Progress | None = None

@@ -57,8 +57,8 @@ class WebStore:
     def chunks(self, name: str, start: int = 0) -> tuple[int, Iterator[bytes]]:
         """See `Store`; a server that ignores the range begins at 0."""
         url = f"{self.address}/{quote(name)}"
-        request = Request(url, headers={"Range": f"bytes={start}-"} if start else {})
         try:
+            request = Request(url, headers={"Range": f"bytes={start}-"} if start else {})
             response: HTTPResponse = urlopen(request, timeout=self.timeout_s)
         except HTTPError as error:
             if error.code == 416 and start:
