@@ -336,6 +336,16 @@ def test_a_folder_removed_during_training_is_named_and_not_made_anew(
     assert not folder.parent.exists()
 
 
+def test_a_checkpoint_does_not_make_a_removed_folder_anew(
+    tmp_path: Path, digits: ImageDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Record, "epoch", lambda self, *_: shutil.rmtree(tmp_path / "run"))
+    trainer = Trainer(small_supernet(), digits, OPTIONS, tmp_path / "run" / "training")
+    with pytest.raises(StateError, match="was removed during the training"):
+        trainer.run()
+    assert not (tmp_path / "run").exists()
+
+
 def test_curves_that_cannot_be_written_are_an_error_of_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

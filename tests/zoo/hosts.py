@@ -76,7 +76,7 @@ class Handler(SimpleHTTPRequestHandler):
             self.server.stalls -= 1
             self.wfile.write(body[: self.server.stall_after])
             self.server.stalled.set()
-            self.server.released.wait(20)
+            self.server.released.wait()
             return
         self.wfile.write(body)
         if bad and self.server.surplus:

@@ -354,15 +354,19 @@ def test_a_disk_that_fills_while_copying_leaves_whole_files_only(
         assert describe_file(into / file.path, file.path) == file
 
 
-@pytest.mark.parametrize("sent", [0, 10_000])
-def test_a_killed_pull_keeps_every_byte_that_came(sent: int, local: LocalStore, cache: Cache) -> None:
+@pytest.mark.parametrize("sent", [0, 1_000])
+def test_a_killed_pull_keeps_every_byte_that_came(
+    sent: int, local: LocalStore, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with served(local.folder) as (server, store):
         server.stalls, server.stall_after, server.only = 1, sent, ".safetensors"
+        monkeypatch.setenv("SUPERNET_TIMEOUT_S", "1000")
         process, _ = in_a_process(store.address, cache.home)
         assert server.stalled.wait(20)
-        part = part_of(local, cache)
-        while sent and not (part.exists() and part.stat().st_size == sent):
-            assert process.is_alive()
+        part, waits = part_of(local, cache), 0
+        while sent and not (part.exists() and part.stat().st_size == sent) and waits < 500:
+            waits += 1
+            process.join(0.01)
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL

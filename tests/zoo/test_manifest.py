@@ -105,6 +105,7 @@ HOSTILE = [
     "<script>x</script>",
     "[x](http://a)",
     "`x` *y* _z_ ~~w~~",
+    "a` *b* `c",
     "# x",
     "&lt;",
     "![x](y)",
