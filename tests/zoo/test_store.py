@@ -157,6 +157,8 @@ def test_a_deleted_index_is_no_empty_zoo(tmp_path: Path) -> None:
 
 def test_an_empty_folder_is_no_zoo_and_a_zoo_may_be_empty(tmp_path: Path) -> None:
     store = LocalStore(tmp_path / "zoo")
+    with pytest.raises(MissingError, match="there is no folder"):
+        store.reindex()
     store.folder.mkdir()
     with pytest.raises(MissingError, match=r"there is no zoo at .*zoo: it has no index\.json"):
         verify(store)

@@ -275,19 +275,17 @@ def _narrator() -> Narrator:
     return Narrator()
 
 
-class PlainFormatter(logging.Formatter):
-    """A line for every message."""
+class Warnings(logging.Handler):
+    """Says a line on standard error, without breaking into a bar that is drawn meanwhile."""
 
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        """See `logging.Formatter`."""
-        return plain(record.message)
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler`."""
+        typer.echo(plain(record.getMessage()), err=True)
 
 
 def main() -> None:
     """Run the command; an error a user can cause ends in its message alone."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(PlainFormatter())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.basicConfig(level=logging.WARNING, handlers=[Warnings()])
     try:
         app()
     except SupernetError as error:

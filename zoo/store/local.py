@@ -87,8 +87,11 @@ class LocalStore:
         """Write the index anew from the manifests that are there.
 
         Raises:
+            MissingError: when there is no such folder.
             StateError: when one of them is damaged.
         """
+        if not self.folder.is_dir():
+            raise MissingError(f"there is no folder {self.folder}; name the one that holds the entries")
         with locked(self.folder / ".lock"):
             found: dict[str, str] = {}
             for path in sorted((self.folder / "entries").glob(f"[!.]*/{MANIFEST}")):
