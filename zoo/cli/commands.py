@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shlex
 import sys
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from search.options import LIMITS, check_limit
 from supernet.errors import SupernetError
 from zoo.pipeline.options import DEFAULT_RUN
 
@@ -40,10 +42,22 @@ Data = Annotated[
     str | None,
     typer.Option("--data", help="digits | folder:PATH | torchvision:NAME@ROOT | scattered | text:PATH"),
 ]
+
+
+def _limit(param: typer.CallbackParam, value: float | None) -> float | None:
+    return check_limit(param.opts[0], value)
+
+
 MaxLatency = Annotated[
-    float | None, typer.Option("--max-latency-ms", help="Limit on the latency, in milliseconds.")
+    float | None,
+    typer.Option("--max-latency-ms", help="Limit on the latency, in milliseconds.", callback=_limit),
 ]
-MaxParams = Annotated[float | None, typer.Option("--max-params", help="Limit on the number of parameters.")]
+MaxParams = Annotated[
+    float | None, typer.Option("--max-params", help="Limit on the number of parameters.", callback=_limit)
+]
+NoLimits = Annotated[
+    bool, typer.Option("--no-limits", help="Forget the limits an earlier command gave this run.")
+]
 StoreAt = Annotated[
     str | None, typer.Option("--store", help="Folder or address of the zoo; the one of --run otherwise.")
 ]
@@ -57,11 +71,12 @@ def quickstart(
     set_: Set = None,
     max_latency_ms: MaxLatency = None,
     max_params: MaxParams = None,
+    no_limits: NoLimits = False,
 ) -> None:
     """The whole road in minutes: train, profile this machine, search, export, publish, pull."""
     from zoo.cli.quickstart import quickstart as walk
 
-    opened = _open(run, config, data, set_, max_latency_ms, max_params)
+    opened = _open(run, config, data, set_, max_latency_ms, max_params, no_limits)
     walk(opened, _narrator(), shlex.join(["supernet", *sys.argv[1:]]))
 
 
@@ -100,13 +115,15 @@ def search(
     set_: Set = None,
     max_latency_ms: MaxLatency = None,
     max_params: MaxParams = None,
+    no_limits: NoLimits = False,
 ) -> None:
     """Search the Pareto front of accuracy, latency and parameters, within limits."""
-    from zoo.cli.printing import print_front
+    from zoo.cli.printing import print_front, print_limits
     from zoo.pipeline.steps import opened, profiled, search_front
 
-    workspace, narrator = opened(_open(run, config, None, set_, max_latency_ms, max_params)), _narrator()
-    known = profiled(workspace)
+    workspace = opened(_open(run, config, None, set_, max_latency_ms, max_params, no_limits))
+    known, narrator = profiled(workspace), _narrator()
+    print_limits(workspace.run.options.search, narrator)
     with narrator.progress() as progress:
         searched = search_front(workspace, known, progress)
     print_front(searched, narrator)
@@ -122,15 +139,20 @@ def export(
         list[str] | None, typer.Option("--arch", help="Id of an evaluated network; may be repeated.")
     ] = None,
     publish: Annotated[bool, typer.Option(help="Also publish to the zoo of the run.")] = True,
+    max_latency_ms: MaxLatency = None,
+    max_params: MaxParams = None,
+    no_limits: NoLimits = False,
 ) -> None:
     """Cut subnets out as ONNX, check, time and judge them, and publish them."""
-    from zoo.cli.printing import print_proofs
+    from zoo.cli.printing import print_limits, print_proofs
     from zoo.pipeline.entries import publish_proofs
     from zoo.pipeline.prove import prove
     from zoo.pipeline.steps import opened, pick, profiled
 
-    workspace, narrator = opened(_open(run, config, None, set_)), _narrator()
-    known = profiled(workspace)
+    workspace = opened(_open(run, config, None, set_, max_latency_ms, max_params, no_limits))
+    known, narrator = profiled(workspace), _narrator()
+    if not arch:
+        print_limits(workspace.run.options.search, narrator)
     chosen = pick(workspace, known, arch or [])
     with narrator.progress() as progress:
         proofs = prove(workspace, known, chosen, progress)
@@ -211,15 +233,18 @@ def _open(
     changes: list[str] | None,
     max_latency_ms: float | None = None,
     max_params: float | None = None,
+    no_limits: bool = False,
 ) -> Run:
     from zoo.pipeline.run import open_run
 
     short = {
-        "data.source": data and f'"{data}"',
+        "data.source": data and json.dumps(data, ensure_ascii=False),
         "search.max_latency_ms": max_latency_ms,
         "search.max_params": max_params,
     }
-    return open_run(run, config, [*(changes or []), *(f"{k}={v}" for k, v in short.items() if v is not None)])
+    given = [f"{key}={value}" for key, value in short.items() if value is not None]
+    forgotten = [f"search.{name}" for name in LIMITS] if no_limits else []
+    return open_run(run, config, [*(changes or []), *given], forgotten)
 
 
 def _store(run: Path, store: str | None) -> Store:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from search.options import SearchOptions
 from search.report import rows
 from zoo.cli.narrator import Narrator
 from zoo.pipeline.prove import Proof
@@ -24,6 +25,20 @@ def print_profile(known: Profiled, narrator: Narrator) -> None:
         f"were measured again because the machine drifted."
     )
     narrator.say(f"The predictor, on subnets it has not seen: {off}.")
+
+
+def print_limits(options: SearchOptions, narrator: Narrator) -> None:
+    """Which limits are in force, when any are."""
+    words = limits(options.max_latency_ms, options.max_params)
+    if words:
+        narrator.say(f"Limits in force: {words} (they are kept with the run; --no-limits clears them).")
+
+
+def limits(max_latency_ms: float | None, max_params: float | None) -> str:
+    """Limits in words; nothing where there are none."""
+    latency = f"latency <= {max_latency_ms:g} ms" if max_latency_ms is not None else ""
+    params = f"params <= {max_params:,.15g}" if max_params is not None else ""
+    return " and ".join(filter(None, (latency, params)))
 
 
 def print_front(searched: Searched, narrator: Narrator) -> None:

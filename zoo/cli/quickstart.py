@@ -9,7 +9,7 @@ from pathlib import Path
 
 from search.report import rows
 from zoo.cli.narrator import Narrator
-from zoo.cli.printing import looked_at, print_profile, print_proofs
+from zoo.cli.printing import looked_at, print_limits, print_profile, print_proofs
 from zoo.pipeline.entries import publish_proofs
 from zoo.pipeline.figure import draw_front
 from zoo.pipeline.prove import Proof, prove
@@ -78,6 +78,7 @@ def _profile(workspace: Workspace, narrator: Narrator) -> Profiled:
 
 def _search(workspace: Workspace, known: Profiled, narrator: Narrator) -> Searched:
     narrator.heading("3. Search the Pareto front")
+    print_limits(workspace.run.options.search, narrator)
     with narrator.progress() as progress:
         searched = search_front(workspace, known, progress)
     narrator.say(looked_at(searched))
@@ -86,6 +87,7 @@ def _search(workspace: Workspace, known: Profiled, narrator: Narrator) -> Search
 
 def _prove(workspace: Workspace, known: Profiled, narrator: Narrator) -> list[Proof]:
     narrator.heading("4. Choose three, and prove them")
+    print_limits(workspace.run.options.search, narrator)
     chosen = pick(workspace, known)
     with narrator.progress() as progress:
         proofs = prove(workspace, known, chosen, progress)

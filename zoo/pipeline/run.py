@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from supernet.config import decode, override, read_toml, to_plain, to_toml
+from supernet.config import decode, override, read_toml, to_plain, to_toml, without
 from supernet.errors import StateError
 from supernet.files import write_atomically
 from zoo.pipeline.options import RunOptions
@@ -82,13 +82,16 @@ class Run:
         return self.options.zoo.store or str(self.folder / "zoo")
 
 
-def open_run(folder: Path, config: Path | None = None, changes: Iterable[str] = ()) -> Run:
+def open_run(
+    folder: Path, config: Path | None = None, changes: Iterable[str] = (), forget: Iterable[str] = ()
+) -> Run:
     """The run in a folder, new or going on; nothing is written before a step calls `Run.keep`.
 
     Args:
         folder: where the run lies, or will.
         config: a TOML file; None goes on with what the folder holds, or the defaults.
         changes: ``"train.epochs=3"`` and the like; they win over the file.
+        forget: ``"search.max_params"`` and the like: of what the folder holds, what is to be as by default.
 
     Raises:
         ConfigError: for an unknown key or a wrong value.
@@ -99,7 +102,8 @@ def open_run(folder: Path, config: Path | None = None, changes: Iterable[str] = 
     if config is not None:
         options = read_toml(config, RunOptions, changes)
     else:
-        options = decode(override(to_plain(stored or RunOptions()), changes), RunOptions)
+        kept_options = without(to_plain(stored or RunOptions()), forget)
+        options = decode(override(kept_options, changes), RunOptions)
     if stored is not None:
         _check(folder, stored, options)
     return Run(folder, options)
