@@ -43,6 +43,7 @@ What everything leans on:
 - `lines`: files that grow by a line at a time
 - `versions`: which version of a format is read
 - `errors`: the errors a user can cause
+- `plain`: text from outside, as it can be shown
 - `lazy`: why ``import supernet`` is quick
 """
 

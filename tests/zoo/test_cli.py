@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from supernet.errors import SupernetError
 from zoo.cli import app
+from zoo.pipeline.run import open_run
 
 QUICK = [
     *("--set", "train.epochs=1"),
@@ -51,6 +53,37 @@ def test_a_wrong_word_is_answered_with_the_right_one(
 ) -> None:
     assert message in refused("train", "--run", str(tmp_path / "run"), *words)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *((command, "--run", "") for command in ("quickstart", "train", "profile", "search", "export")),
+        *(("zoo", command, "--run", "") for command in ("list", "pull", "verify")),
+        *(("zoo", command, "--store", "") for command in ("list", "pull", "verify")),
+        ("zoo", "pull", "--into", ""),
+    ],
+    ids=" ".join,
+)
+def test_a_blank_folder_is_refused_and_nothing_written(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert re.search("names no (folder|zoo)", refused(*words))
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_command_without_a_run_means_the_one_used_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "name one with --run" in refused("zoo", "list")
+    for name in ("a", "b"):
+        open_run(Path("runs") / name).keep()
+    assert "runs/b" in refused("zoo", "list")
+    assert "runs/a" in refused("profile", "--run", "runs/a")
+    for command in (["profile"], ["search"], ["export"], ["zoo", "list"], ["zoo", "pull"], ["zoo", "verify"]):
+        assert "runs/a" in refused(*command)
 
 
 @pytest.mark.parametrize("command", ["profile", "search", "export"])

@@ -13,7 +13,7 @@ import typer
 
 from search.options import LIMITS, check_limit
 from supernet.errors import SupernetError
-from zoo.pipeline.options import DEFAULT_RUN
+from supernet.plain import plain
 
 if TYPE_CHECKING:
     from zoo.cli.narrator import Narrator
@@ -30,7 +30,12 @@ app = typer.Typer(
 zoo_app = typer.Typer(help="Published subnets: list, pull, verify.", no_args_is_help=True)
 app.add_typer(zoo_app, name="zoo")
 
-RunFolder = Annotated[Path, typer.Option("--run", help="Folder of the run; made when it is not there.")]
+RunFolder = Annotated[
+    str | None,
+    typer.Option(
+        "--run", help="Folder of the run, made when it is not there; the one used last in runs/ otherwise."
+    ),
+]
 Config = Annotated[
     Path | None, typer.Option("--config", help="TOML file with the options of the run (configs/ has some).")
 ]
@@ -65,7 +70,7 @@ StoreAt = Annotated[
 
 @app.command()
 def quickstart(
-    run: RunFolder = Path("runs/quickstart"),
+    run: RunFolder = "runs/quickstart",
     config: Config = None,
     data: Data = None,
     set_: Set = None,
@@ -81,22 +86,22 @@ def quickstart(
 
 
 @app.command()
-def train(run: RunFolder = DEFAULT_RUN, config: Config = None, data: Data = None, set_: Set = None) -> None:
+def train(run: RunFolder = None, config: Config = None, data: Data = None, set_: Set = None) -> None:
     """Train the shared weights; goes on where it stopped."""
     from zoo.pipeline.steps import train as step
 
-    opened, narrator = _open(run, config, data, set_), _narrator()
+    opened, narrator = _open(run, config, data, set_, first="default"), _narrator()
     with narrator.progress() as progress:
         trainer = step(opened, progress)
     narrator.say(
         f"10^{trainer.supernet.space.log10_size:.1f} networks after {len(trainer.history)} epochs; "
         f"on the search split: {trainer.words()}."
     )
-    narrator.say(f"{opened.supernet} holds the supernet. Next: supernet profile --run {run}")
+    narrator.say(f"{opened.supernet} holds the supernet. Next: supernet profile --run {opened.folder}")
 
 
 @app.command()
-def profile(run: RunFolder = DEFAULT_RUN, config: Config = None, set_: Set = None) -> None:
+def profile(run: RunFolder = None, config: Config = None, set_: Set = None) -> None:
     """Time some subnets on this machine and fit a latency predictor."""
     from zoo.cli.printing import print_profile
     from zoo.pipeline.steps import opened, profile_device
@@ -105,12 +110,12 @@ def profile(run: RunFolder = DEFAULT_RUN, config: Config = None, set_: Set = Non
     with narrator.progress() as progress:
         known = profile_device(workspace, progress)
     print_profile(known, narrator)
-    narrator.say(f"Next: supernet search --run {run}")
+    narrator.say(f"Next: supernet search --run {workspace.run.folder}")
 
 
 @app.command()
 def search(
-    run: RunFolder = DEFAULT_RUN,
+    run: RunFolder = None,
     config: Config = None,
     set_: Set = None,
     max_latency_ms: MaxLatency = None,
@@ -127,12 +132,12 @@ def search(
     with narrator.progress() as progress:
         searched = search_front(workspace, known, progress)
     print_front(searched, narrator)
-    narrator.say(f"Next: supernet export --run {run}")
+    narrator.say(f"Next: supernet export --run {workspace.run.folder}")
 
 
 @app.command()
 def export(
-    run: RunFolder = DEFAULT_RUN,
+    run: RunFolder = None,
     config: Config = None,
     set_: Set = None,
     arch: Annotated[
@@ -166,7 +171,7 @@ def export(
 
 @zoo_app.command("list")
 def list_(
-    run: RunFolder = Path("runs/quickstart"),
+    run: RunFolder = None,
     store: StoreAt = None,
     device: Annotated[
         str | None, typer.Option(help="Only what was measured on this device (id or name).")
@@ -177,8 +182,9 @@ def list_(
     from zoo.cli.printing import entry_rows
     from zoo.store.pull import manifests
 
-    rows = entry_rows(manifests(_store(run, store)), device, max_latency_ms)
-    _narrator().table(f"{store or run}: {len(rows)} entries", rows)
+    source = _store(run, store)
+    rows = entry_rows(manifests(source), device, max_latency_ms)
+    _narrator().table(f"{source.address}: {len(rows)} entries", rows)
 
 
 @zoo_app.command()
@@ -186,25 +192,25 @@ def pull(
     entry: Annotated[
         str | None, typer.Argument(help="Id of an entry; the best one within the limits otherwise.")
     ] = None,
-    run: RunFolder = Path("runs/quickstart"),
+    run: RunFolder = None,
     store: StoreAt = None,
-    into: Annotated[
-        Path | None, typer.Option(help="Folder to put the files in; the cache otherwise.")
-    ] = None,
+    into: Annotated[str | None, typer.Option(help="Folder to put the files in; the cache otherwise.")] = None,
     device: Annotated[str | None, typer.Option(help="Id or name of the device the limit is about.")] = None,
     max_latency_ms: MaxLatency = None,
     max_params: MaxParams = None,
 ) -> None:
     """Fetch an entry by its id, or the most accurate one within limits; every hash is checked."""
+    from zoo.pipeline.run import folder_named
     from zoo.store.load import load_onnx
     from zoo.store.pull import best, manifests, pull as fetch
 
+    folder = None if into is None else folder_named(into, "--into")
     source, narrator = _store(run, store), _narrator()
     wanted = (
         entry
         or best(manifests(source), device=device, max_latency_ms=max_latency_ms, max_params=max_params).id
     )
-    pulled = fetch(source, wanted, into=into)
+    pulled = fetch(source, wanted, into=folder)
     load_onnx(pulled)
     narrator.say(
         f"{pulled.manifest.id}: {len(pulled.manifest.files)} files in {pulled.folder}, every hash checked."
@@ -213,7 +219,7 @@ def pull(
 
 
 @zoo_app.command()
-def verify(run: RunFolder = Path("runs/quickstart"), store: StoreAt = None) -> None:
+def verify(run: RunFolder = None, store: StoreAt = None) -> None:
     """Read every byte of a zoo and compare it with what was published."""
     from supernet.errors import StateError
     from zoo.store.verify import verify as check
@@ -227,13 +233,15 @@ def verify(run: RunFolder = Path("runs/quickstart"), store: StoreAt = None) -> N
 
 
 def _open(
-    run: Path,
+    run: str | None,
     config: Path | None,
     data: str | None,
     changes: list[str] | None,
     max_latency_ms: float | None = None,
     max_params: float | None = None,
     no_limits: bool = False,
+    *,
+    first: str | None = None,
 ) -> Run:
     from zoo.pipeline.run import open_run
 
@@ -244,14 +252,24 @@ def _open(
     }
     given = [f"{key}={value}" for key, value in short.items() if value is not None]
     forgotten = [f"search.{name}" for name in LIMITS] if no_limits else []
-    return open_run(run, config, [*(changes or []), *given], forgotten)
+    return open_run(_folder(run, first), config, [*(changes or []), *given], forgotten)
 
 
-def _store(run: Path, store: str | None) -> Store:
+def _folder(run: str | None, first: str | None = None) -> Path:
+    """The folder of the run; on standard error stands which one, when none was named."""
+    from zoo.pipeline.run import find_run
+
+    folder = find_run(run, first)
+    if run is None:
+        typer.echo(plain(f"run: {folder}"), err=True)
+    return folder
+
+
+def _store(run: str | None, store: str | None) -> Store:
     from zoo.pipeline.run import open_run
     from zoo.store import open_store
 
-    return open_store(store or open_run(run).store)
+    return open_store(open_run(_folder(run)).store if store is None else store)
 
 
 def _narrator() -> Narrator:
@@ -260,13 +278,23 @@ def _narrator() -> Narrator:
     return Narrator()
 
 
+class PlainFormatter(logging.Formatter):
+    """A line for every message."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter`."""
+        return plain(record.message)
+
+
 def main() -> None:
     """Run the command; an error a user can cause ends in its message alone."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(PlainFormatter())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     try:
         app()
     except SupernetError as error:
-        typer.echo(f"supernet: {error}", err=True)
+        typer.echo(f"supernet: {plain(error)}", err=True)
         raise SystemExit(1) from error
     except KeyboardInterrupt:
         typer.echo("supernet: stopped; the same command goes on from here", err=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from hardware.options import DeviceOptions, ProfileOptions
 from search.options import SearchOptions
@@ -48,6 +47,3 @@ class RunOptions:
     predict: PredictOptions = field(default_factory=PredictOptions)
     search: SearchOptions = field(default_factory=SearchOptions)
     zoo: ZooOptions = field(default_factory=ZooOptions)
-
-
-DEFAULT_RUN = Path("runs") / "default"
