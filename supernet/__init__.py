@@ -27,7 +27,7 @@ Learning and judging:
 - `strategies`: which subnets learn what in a step
 - `losses`: what a lesson learns from
 - `trainer`: data, lessons, loss, step
-- `recipe`: optimiser and schedule
+- `recipe`: optimiser, schedule and device
 - `record`: what a training saw
 - `checkpoint`: the state of a training in one file
 - `calibrate`: batch-norm statistics of one subnet, as data
@@ -44,6 +44,7 @@ What everything leans on:
 - `versions`: which version of a format is read
 - `errors`: the errors a user can cause
 - `plain`: text from outside, as it can be shown
+- `wording`: how numbers are said
 - `lazy`: why ``import supernet`` is quick
 """
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,9 +12,9 @@ import typer
 from search.options import LIMITS, check_limit
 from supernet.errors import SupernetError
 from supernet.plain import plain
+from zoo.cli.session import Session, Stopped, as_typed, heed_signals, in_session
 
 if TYPE_CHECKING:
-    from zoo.cli.narrator import Narrator
     from zoo.pipeline.run import Run
     from zoo.store import Store
 
@@ -69,7 +67,9 @@ StoreAt = Annotated[
 
 
 @app.command()
+@in_session
 def quickstart(
+    session: Session,
     run: RunFolder = "runs/quickstart",
     config: Config = None,
     data: Data = None,
@@ -81,16 +81,22 @@ def quickstart(
     """The whole road in minutes: train, profile this machine, search, export, publish, pull."""
     from zoo.cli.quickstart import quickstart as walk
 
-    opened = _open(run, config, data, set_, max_latency_ms, max_params, no_limits)
-    walk(opened, _narrator(), shlex.join(["supernet", *sys.argv[1:]]))
+    opened = _open(session, run, config, data, set_, max_latency_ms, max_params, no_limits)
+    walk(opened, session.narrator, as_typed())
 
 
 @app.command()
-def train(run: RunFolder = None, config: Config = None, data: Data = None, set_: Set = None) -> None:
+@in_session
+def train(
+    session: Session, run: RunFolder = None, config: Config = None, data: Data = None, set_: Set = None
+) -> None:
     """Train the shared weights; goes on where it stopped."""
+    from zoo.cli.printing import print_kept
+    from zoo.pipeline.kept import TRAINING
     from zoo.pipeline.steps import train as step
 
-    opened, narrator = _open(run, config, data, set_, first="default"), _narrator()
+    opened, narrator = _open(session, run, config, data, set_, first="default"), session.narrator
+    print_kept(opened, TRAINING, narrator)
     with narrator.progress() as progress:
         trainer = step(opened, progress)
     narrator.say(
@@ -101,12 +107,15 @@ def train(run: RunFolder = None, config: Config = None, data: Data = None, set_:
 
 
 @app.command()
-def profile(run: RunFolder = None, config: Config = None, set_: Set = None) -> None:
+@in_session
+def profile(session: Session, run: RunFolder = None, config: Config = None, set_: Set = None) -> None:
     """Time some subnets on this machine and fit a latency predictor."""
-    from zoo.cli.printing import print_profile
+    from zoo.cli.printing import print_kept, print_profile
+    from zoo.pipeline.kept import PROFILE
     from zoo.pipeline.steps import opened, profile_device
 
-    workspace, narrator = opened(_open(run, config, None, set_)), _narrator()
+    workspace, narrator = opened(_open(session, run, config, None, set_)), session.narrator
+    print_kept(workspace.run, PROFILE, narrator)
     with narrator.progress() as progress:
         known = profile_device(workspace, progress)
     print_profile(known, narrator)
@@ -114,7 +123,9 @@ def profile(run: RunFolder = None, config: Config = None, set_: Set = None) -> N
 
 
 @app.command()
+@in_session
 def search(
+    session: Session,
     run: RunFolder = None,
     config: Config = None,
     set_: Set = None,
@@ -123,12 +134,14 @@ def search(
     no_limits: NoLimits = False,
 ) -> None:
     """Search the Pareto front of accuracy, latency and parameters, within limits."""
-    from zoo.cli.printing import print_front, print_limits
+    from zoo.cli.printing import print_front, print_kept, print_limits
+    from zoo.pipeline.kept import SEARCH
     from zoo.pipeline.steps import opened, profiled, search_front
 
-    workspace = opened(_open(run, config, None, set_, max_latency_ms, max_params, no_limits))
-    known, narrator = profiled(workspace), _narrator()
+    workspace = opened(_open(session, run, config, None, set_, max_latency_ms, max_params, no_limits))
+    known, narrator = profiled(workspace), session.narrator
     print_limits(workspace.run.options.search, narrator)
+    print_kept(workspace.run, SEARCH, narrator)
     with narrator.progress() as progress:
         searched = search_front(workspace, known, progress)
     print_front(searched, narrator)
@@ -136,7 +149,9 @@ def search(
 
 
 @app.command()
+@in_session
 def export(
+    session: Session,
     run: RunFolder = None,
     config: Config = None,
     set_: Set = None,
@@ -154,8 +169,8 @@ def export(
     from zoo.pipeline.prove import prove
     from zoo.pipeline.steps import opened, pick, profiled
 
-    workspace = opened(_open(run, config, None, set_, max_latency_ms, max_params, no_limits))
-    known, narrator = profiled(workspace), _narrator()
+    workspace = opened(_open(session, run, config, None, set_, max_latency_ms, max_params, no_limits))
+    known, narrator = profiled(workspace), session.narrator
     if not arch:
         print_limits(workspace.run.options.search, narrator)
     chosen = pick(workspace, known, arch or [])
@@ -170,7 +185,9 @@ def export(
 
 
 @zoo_app.command("list")
+@in_session
 def list_(
+    session: Session,
     run: RunFolder = None,
     store: StoreAt = None,
     device: Annotated[
@@ -184,11 +201,13 @@ def list_(
 
     source = _store(run, store)
     rows = entry_rows(manifests(source), device, max_latency_ms)
-    _narrator().table(f"{source.address}: {len(rows)} entries", rows)
+    session.narrator.table(f"{source.address}: {len(rows)} entries", rows)
 
 
 @zoo_app.command()
+@in_session
 def pull(
+    session: Session,
     entry: Annotated[
         str | None, typer.Argument(help="Id of an entry; the best one within the limits otherwise.")
     ] = None,
@@ -205,7 +224,7 @@ def pull(
     from zoo.store.pull import best, manifests, pull as fetch
 
     folder = None if into is None else folder_named(into, "--into")
-    source, narrator = _store(run, store), _narrator()
+    source, narrator = _store(run, store), session.narrator
     wanted = (
         entry
         or best(manifests(source), device=device, max_latency_ms=max_latency_ms, max_params=max_params).id
@@ -219,20 +238,24 @@ def pull(
 
 
 @zoo_app.command()
-def verify(run: RunFolder = None, store: StoreAt = None) -> None:
+@in_session
+def verify(session: Session, run: RunFolder = None, store: StoreAt = None) -> None:
     """Read every byte of a zoo and compare it with what was published."""
     from supernet.errors import StateError
     from zoo.store.verify import verify as check
 
     found = check(_store(run, store))
     for damage in found.damaged:
-        _narrator().say(str(damage))
+        session.narrator.say(str(damage))
     if found.damaged:
         raise StateError(f"{len(found.damaged)} files are damaged; pull or publish their entries anew")
-    _narrator().say(f"{found.entries} entries, {found.files} files, {found.bytes:,} bytes: all as published.")
+    session.narrator.say(
+        f"{found.entries} entries, {found.files} files, {found.bytes:,} bytes: all as published."
+    )
 
 
 def _open(
+    session: Session,
     run: str | None,
     config: Path | None,
     data: str | None,
@@ -252,7 +275,8 @@ def _open(
     }
     given = [f"{key}={value}" for key, value in short.items() if value is not None]
     forgotten = [f"search.{name}" for name in LIMITS] if no_limits else []
-    return open_run(_folder(run, first), config, [*(changes or []), *given], forgotten)
+    session.run = open_run(_folder(run, first), config, [*(changes or []), *given], forgotten)
+    return session.run
 
 
 def _folder(run: str | None, first: str | None = None) -> Path:
@@ -272,12 +296,6 @@ def _store(run: str | None, store: str | None) -> Store:
     return open_store(open_run(_folder(run)).store if store is None else store)
 
 
-def _narrator() -> Narrator:
-    from zoo.cli.narrator import Narrator
-
-    return Narrator()
-
-
 class PlainFormatter(logging.Formatter):
     """A line for every message."""
 
@@ -287,7 +305,8 @@ class PlainFormatter(logging.Formatter):
 
 
 def main() -> None:
-    """Run the command; an error a user can cause ends in its message alone."""
+    """Run the command; an error a user can cause, or a request to stop, ends in its message alone."""
+    heed_signals()
     handler = logging.StreamHandler()
     handler.setFormatter(PlainFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
@@ -296,6 +315,6 @@ def main() -> None:
     except SupernetError as error:
         typer.echo(f"supernet: {plain(error)}", err=True)
         raise SystemExit(1) from error
-    except KeyboardInterrupt:
-        typer.echo("supernet: stopped; the same command goes on from here", err=True)
-        raise SystemExit(130) from None
+    except Stopped as stopped:
+        typer.echo(f"supernet: {plain(stopped)}", err=True)
+        raise SystemExit(stopped.exit_code) from None

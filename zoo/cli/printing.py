@@ -7,9 +7,18 @@ from collections.abc import Sequence
 from search.options import SearchOptions
 from search.report import rows
 from zoo.cli.narrator import Narrator
+from zoo.pipeline.kept import kept
 from zoo.pipeline.prove import Proof
+from zoo.pipeline.run import Run
 from zoo.pipeline.steps import Profiled, Searched
 from zoo.store.manifest import Manifest, MetricRecord
+
+
+def print_kept(run: Run, step: str, narrator: Narrator) -> None:
+    """What an earlier call of a step left, from which it goes on; nothing when it begins."""
+    words = kept(run).get(step)
+    if words:
+        narrator.say(f"Kept from before: {words}.")
 
 
 def print_profile(known: Profiled, narrator: Narrator) -> None:

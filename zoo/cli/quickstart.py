@@ -9,9 +9,10 @@ from pathlib import Path
 
 from search.report import rows
 from zoo.cli.narrator import Narrator
-from zoo.cli.printing import looked_at, print_limits, print_profile, print_proofs
+from zoo.cli.printing import looked_at, print_kept, print_limits, print_profile, print_proofs
 from zoo.pipeline.entries import publish_proofs
 from zoo.pipeline.figure import draw_front
+from zoo.pipeline.kept import PROFILE, SEARCH, TRAINING
 from zoo.pipeline.prove import Proof, prove
 from zoo.pipeline.pull_back import pull_back
 from zoo.pipeline.run import Run
@@ -54,6 +55,7 @@ def quickstart(run: Run, narrator: Narrator, command: str) -> list[Proof]:
 
 def _train(run: Run, narrator: Narrator) -> Workspace:
     narrator.heading("1. Train one supernet")
+    print_kept(run, TRAINING, narrator)
     with narrator.progress() as progress:
         trainer = train(run, progress)
     workspace = opened(run)
@@ -70,6 +72,7 @@ def _train(run: Run, narrator: Narrator) -> Workspace:
 
 def _profile(workspace: Workspace, narrator: Narrator) -> Profiled:
     narrator.heading("2. Profile this machine")
+    print_kept(workspace.run, PROFILE, narrator)
     with narrator.progress() as progress:
         known = profile_device(workspace, progress)
     print_profile(known, narrator)
@@ -79,6 +82,7 @@ def _profile(workspace: Workspace, narrator: Narrator) -> Profiled:
 def _search(workspace: Workspace, known: Profiled, narrator: Narrator) -> Searched:
     narrator.heading("3. Search the Pareto front")
     print_limits(workspace.run.options.search, narrator)
+    print_kept(workspace.run, SEARCH, narrator)
     with narrator.progress() as progress:
         searched = search_front(workspace, known, progress)
     narrator.say(looked_at(searched))

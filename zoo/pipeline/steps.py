@@ -29,6 +29,7 @@ from supernet.elastic.storage import WEIGHTS
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ArchitectureError, StateError
 from supernet.evaluate import Evaluator
+from supernet.recipe import device_of
 from supernet.sources import load_data
 from supernet.space import Architecture
 from supernet.tasks.task import Dataset, Metric
@@ -91,9 +92,11 @@ def train(run: Run, progress: Progress = silent) -> Trainer:
         The trainer, with the supernet in evaluation mode and the history.
 
     Raises:
+        ConfigError: for a device that this machine does not have.
         DataError: when the data are missing or damaged.
         StateError: when the folder holds the checkpoint of another training.
     """
+    device_of(run.options.train)  # refused before anything is read
     torch.set_num_threads(run.options.train.threads)
     dataset = load_data(run.options.data)
     net = build(run.options.supernet, dataset.task, seed=run.options.train.seed)
