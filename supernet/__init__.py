@@ -41,6 +41,7 @@ What everything leans on:
 - `seeds`: randomness that arrives as an argument
 - `files`: files that are whole or absent
 - `lines`: files that grow by a line at a time
+- `lock`: one process at a time
 - `versions`: which version of a format is read
 - `errors`: the errors a user can cause
 - `plain`: text from outside, as it can be shown
