@@ -37,6 +37,11 @@ MISTAKES = [
         "profile --run RUN --set profile.drop=30",
         "profile.drop is 30; of a burst of 20 calls it can be 0 to 19",
     ),
+    (
+        "profile --run RUN --set profile.subnets=8",
+        "profile.subnets is 8; a predictor is learnt and tested on ",
+    ),
+    ("quickstart --run RUN --set profile.subnets=9", "which needs at least 10"),
     ("profile --run RUN --set device.threads=0", "device.threads is 0; it can be at least 1"),
     ("train --run RUN --set train.device=tpu", "cannot be used here: PyTorch knows no such device; there "),
     ("train --run RUN --set train.device=cuda:97", "train.device is 'cuda:97', which cannot be used here: "),

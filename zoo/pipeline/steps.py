@@ -17,6 +17,7 @@ from hardware.measurement import Profile
 from hardware.profiler import profile
 from hardware.sampling import spread
 from predictors import Predictor, predictors
+from predictors.options import FEWEST
 from predictors.validate import Validation, validate
 from search.archive import Archive, Evaluation
 from search.engine import SearchResult, random_search, search
@@ -27,13 +28,14 @@ from supernet.elastic.costs import Costs
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.storage import WEIGHTS
 from supernet.elastic.supernet import Supernet
-from supernet.errors import ArchitectureError, StateError
+from supernet.errors import ArchitectureError, SpaceError, StateError
 from supernet.evaluate import Evaluator
 from supernet.recipe import device_of
 from supernet.sources import load_data
 from supernet.space import Architecture
 from supernet.tasks.task import Dataset, Metric
 from supernet.trainer import Trainer
+from supernet.wording import counted
 from zoo.pipeline.progress import Progress, silent
 from zoo.pipeline.run import Run
 from zoo.store.manifest import hash_file
@@ -141,10 +143,16 @@ def profile_device(workspace: Workspace, progress: Progress = silent) -> Profile
     """Measure subnets on this machine, or read what was measured, and fit the predictor.
 
     Raises:
+        SpaceError: when the space holds too few subnets to learn from.
         StateError: when the folder holds another profile.
     """
     options = workspace.run.options
     archs = spread(workspace.net.space, options.profile.subnets, options.profile.seed, workspace.costs.macs)
+    if len(archs) < FEWEST:
+        raise SpaceError(
+            f"the space holds {counted(workspace.net.space.size, 'network')}, and a predictor needs {FEWEST} "
+            f"to learn from; make more of the supernet elastic, see supernet.options"
+        )
     measured = profile(
         workspace.net,
         archs,
