@@ -23,7 +23,7 @@ def optimizer_of(network: nn.Module, options: TrainOptions) -> torch.optim.Optim
     if options.optimizer not in list_optimizers():
         hint = did_you_mean(options.optimizer, list_optimizers()).partition(" (")[0]
         raise ConfigError(
-            f"timm has no optimiser {options.optimizer!r}{hint}; timm.optim.list_optimizers() names them all"
+            f"timm has no optimiser {options.optimizer!r}{hint}; all of them: supernet settings train.optimizer"
         )
     # Nesterov needs some momentum; timm calls stochastic gradient descent without it "momentum".
     name = "momentum" if options.optimizer == "sgd" and options.momentum == 0 else options.optimizer
@@ -43,7 +43,7 @@ def schedule_of(optimizer: torch.optim.Optimizer, options: TrainOptions, steps: 
         raise ConfigError(
             f"no schedule is called {options.schedule!r}{did_you_mean(options.schedule, SCHEDULES)}"
         )
-    if options.schedule == "constant":  # a decay that never comes
+    if options.schedule == "constant" or steps == 1:  # a decay that never comes
         found, _ = create_scheduler_v2(
             optimizer, "step", num_epochs=steps, decay_epochs=steps + 1, warmup_epochs=round(options.warmup * steps),
             warmup_lr=options.lr * 0.01, step_on_epochs=False, updates_per_epoch=1,

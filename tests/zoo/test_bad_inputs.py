@@ -43,6 +43,10 @@ MISTAKES = [
     ),
     ("quickstart --run RUN --set profile.subnets=9", "which needs at least 10"),
     ("profile --run RUN --set device.threads=0", "device.threads is 0; it can be at least 1"),
+    (
+        "train --run RUN --set train.optimizer=sdg",
+        "timm has no optimiser 'sdg'; did you mean 'sgd'?; all of them: supernet settings train.optimizer",
+    ),
     ("train --run RUN --set train.device=tpu", "cannot be used here: PyTorch knows no such device; there "),
     ("train --run RUN --set train.device=cuda:97", "train.device is 'cuda:97', which cannot be used here: "),
     ("train --run RUN --set train.device=meta", "train.device is 'meta', which cannot be used here: "),

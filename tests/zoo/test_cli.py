@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,8 @@ from typer.testing import CliRunner
 
 from supernet.errors import SupernetError
 from zoo.cli import app
-from zoo.pipeline.run import open_run
+from zoo.pipeline.options import RunOptions
+from zoo.pipeline.run import Run, open_run
 
 QUICK = [
     *("--set", "train.epochs=1"),
@@ -89,6 +91,15 @@ def test_every_command_without_a_run_means_the_one_used_last(
 @pytest.mark.parametrize("command", ["profile", "search", "export"])
 def test_a_step_without_the_one_before_says_which_to_run(tmp_path: Path, command: str) -> None:
     assert f"supernet train --run {tmp_path}" in refused(command, "--run", str(tmp_path))
+
+
+def test_a_command_to_run_next_can_be_pasted_whatever_the_folder_is_called(tmp_path: Path) -> None:
+    run = tmp_path / "my run's $1"
+    said = refused("profile", "--run", str(run))
+    assert shlex.split(said.partition("run this first: ")[2]) == ["supernet", "train", "--run", str(run)]
+    assert shlex.split(Run(run, RunOptions()).command("zoo pull", "--into", "a b")) == [
+        *("supernet", "zoo", "pull", "--run", str(run), "--into", "a b")
+    ]
 
 
 def test_an_error_is_one_line_on_standard_error(tmp_path: Path) -> None:

@@ -147,6 +147,7 @@ def test_a_latency_was_measured_and_is_predicted_for_what_was_not(road: Road) ->
     for entry in road.entries:
         (device,) = entry.devices
         assert device.device["id"] == known.device.id and device.runs > 0
+        assert device.p10_ms <= device.median_ms <= device.p90_ms
         assert device.predicted_ms is not None and 0 < device.predicted_ms < math.inf
 
 
@@ -189,7 +190,8 @@ def test_what_was_listed_is_what_was_published(road: Road) -> None:
 
 def test_the_best_entry_was_put_where_it_was_asked_for(road: Road) -> None:
     test = {entry.id: metric.value for entry in road.entries if (metric := entry.metric()) is not None}
-    (pulled,) = re.findall(r"^\s*(\S+): \d+ files", road.said["best"], re.MULTILINE)
+    ((pulled, files),) = re.findall(r"^\s*(\S+): (\d+) files", road.said["best"], re.MULTILINE)
+    assert int(files) == len(list((road.home / "mine").iterdir()))
     assert test[pulled] == max(test.values())
     assert {path.name for path in (road.home / "mine").iterdir()} == {
         *("README.md", "manifest.json", "model.onnx", "model.safetensors")

@@ -12,6 +12,7 @@ import typer
 from search.options import LIMITS, check_limit
 from supernet.errors import SupernetError
 from supernet.plain import plain
+from supernet.wording import counted
 from zoo.cli.session import Session, Stopped, as_typed, heed_signals, in_session
 
 if TYPE_CHECKING:
@@ -100,10 +101,10 @@ def train(
     with narrator.progress() as progress:
         trainer = step(opened, progress)
     narrator.say(
-        f"10^{trainer.supernet.space.log10_size:.1f} networks after {len(trainer.history)} epochs; "
+        f"10^{trainer.supernet.space.log10_size:.1f} networks after {counted(len(trainer.history), 'epoch')}; "
         f"on the search split: {trainer.words()}."
     )
-    narrator.say(f"{opened.supernet} holds the supernet. Next: supernet profile --run {opened.folder}")
+    narrator.say(f"{opened.supernet} holds the supernet. Next: {opened.command('profile')}")
 
 
 @app.command()
@@ -119,7 +120,7 @@ def profile(session: Session, run: RunFolder = None, config: Config = None, set_
     with narrator.progress() as progress:
         known = profile_device(workspace, progress)
     print_profile(known, narrator)
-    narrator.say(f"Next: supernet search --run {workspace.run.folder}")
+    narrator.say(f"Next: {workspace.run.command('search')}")
 
 
 @app.command()
@@ -145,7 +146,7 @@ def search(
     with narrator.progress() as progress:
         searched = search_front(workspace, known, progress)
     print_front(searched, narrator)
-    narrator.say(f"Next: supernet export --run {workspace.run.folder}")
+    narrator.say(f"Next: {workspace.run.command('export')}")
 
 
 @app.command()
@@ -196,12 +197,13 @@ def list_(
     max_latency_ms: MaxLatency = None,
 ) -> None:
     """What a zoo holds."""
-    from zoo.cli.printing import entry_rows
+    from zoo.cli.printing import entry_rows, limits
     from zoo.store.pull import manifests
 
     source = _store(run, store)
     rows = entry_rows(manifests(source), device, max_latency_ms)
-    session.narrator.table(f"{source.address}: {len(rows)} entries", rows)
+    within = f" with {limits(max_latency_ms, None)}" if max_latency_ms is not None else ""
+    session.narrator.table(f"{source.address}: {counted(len(rows), 'entry', 'entries')}{within}", rows)
 
 
 @zoo_app.command()
@@ -232,7 +234,7 @@ def pull(
     pulled = fetch(source, wanted, into=folder)
     load_onnx(pulled)
     narrator.say(
-        f"{pulled.manifest.id}: {len(pulled.manifest.files)} files in {pulled.folder}, every hash checked."
+        f"{pulled.manifest.id}: {counted(len(pulled.files), 'file')} in {pulled.folder}, every hash checked."
     )
     narrator.say(f"ONNX Runtime opens {pulled.path('.onnx')}.")
 

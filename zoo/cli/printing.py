@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from search.options import SearchOptions
 from search.report import rows
+from supernet.tasks.task import Metric
+from supernet.wording import alike, counted
 from zoo.cli.narrator import Narrator
 from zoo.pipeline.kept import kept
 from zoo.pipeline.prove import Proof
@@ -26,11 +28,11 @@ def print_profile(known: Profiled, narrator: Narrator) -> None:
     found, off = known.profile, known.validation
     low, high = found.median_ms.min(), found.median_ms.max()
     narrator.say(
-        f"{found.device.name}, {found.device.runtime} {found.device.version}, {found.device.threads} thread"
+        f"{found.device.name}, {found.device.runtime} {found.device.version}, {counted(found.device.threads, 'thread')}"
     )
     narrator.say(
-        f"{len(found.measurements)} subnets took {low:.3f} to {high:.3f} ms; measured twice they differ by "
-        f"{found.repeat.mean:.1%}; {found.drifts} of {found.windows} windows "
+        f"{counted(len(found.measurements), 'subnet')} took {low:.3f} to {high:.3f} ms; measured twice they differ by "
+        f"{found.repeat.mean:.1%}; {found.drifts} of {counted(found.windows, 'window')} "
         f"were measured again because the machine drifted."
     )
     narrator.say(f"The predictor, on subnets it has not seen: {off}.")
@@ -60,16 +62,14 @@ def looked_at(searched: Searched) -> str:
     """How much the search had to look at, in a sentence."""
     found = searched.result
     return (
-        f"{found.paid} networks evaluated ({found.scored} of them now, the others were in the archive), "
+        f"{counted(found.paid, 'network')} evaluated ({found.scored} of them now, the others were in the archive), "
         f"{len(found.front)} on the front."
     )
 
 
 def print_proofs(proofs: Sequence[Proof], narrator: Narrator) -> None:
     """What was proven of the chosen networks."""
-    narrator.table(
-        "the chosen three, re-estimated, cut out, exported, measured", [proof_row(p) for p in proofs]
-    )
+    narrator.table("the chosen ones, re-estimated, cut out, exported, measured", proof_rows(proofs))
     narrator.say(
         f"Inside the supernet against cut out: largest difference {max(p.exact for p in proofs):g}. "
         f"ONNX Runtime against PyTorch: {max(p.parity.max_relative for p in proofs):.1e} relative, "
@@ -77,24 +77,30 @@ def print_proofs(proofs: Sequence[Proof], narrator: Narrator) -> None:
     )
 
 
-def proof_row(proof: Proof) -> dict[str, str]:
-    """A proof as a row of a table."""
-    predicted, measured = proof.predicted, proof.measured
-    low, mean, high = (float(value[0]) for value in (predicted.low, predicted.mean, predicted.high))
-    return {
-        "": proof.name,
-        "network": proof.arch.id,
-        "test": str(proof.test),
-        "measured ms": f"{measured.median_ms:.3g} ± {measured.ci:.1%}",
-        "predicted ms": f"{mean:.3g} [{low:.3g}, {high:.3g}]",
-        "params": f"{proof.params:,}",
-        "MACs": f"{proof.macs:,}",
-        "KiB": f"{proof.onnx.size_bytes / 1024:.0f}",
-    }
+def proof_rows(proofs: Sequence[Proof]) -> list[dict[str, str]]:
+    """Proofs as rows of a table."""
+    measured = alike([proof.measured.median_ms for proof in proofs], 3)
+    bounds = [float(v[0]) for p in proofs for v in (p.predicted.mean, p.predicted.low, p.predicted.high)]
+    predicted = iter(alike(bounds, 3))
+    return [
+        {
+            "": proof.name,
+            "network": proof.arch.id,
+            "test": str(proof.test),
+            "measured ms": f"{ms} ± {proof.measured.ci:.1%}",
+            "predicted ms": f"{next(predicted)} [{next(predicted)}, {next(predicted)}]",
+            "params": f"{proof.params:,}",
+            "MACs": f"{proof.macs:,}",
+            "KiB": f"{proof.onnx.size_bytes / 1024:.0f}",
+        }
+        for proof, ms in zip(proofs, measured)
+    ]
 
 
 def _shown(metric: MetricRecord | None) -> str:
-    return "" if metric is None else f"{metric.metric} {metric.value:.4g} {metric.unit}".strip()
+    if metric is None:
+        return ""
+    return f"{metric.metric} {Metric(metric.metric, metric.unit, metric.sense).show(metric.value)}"
 
 
 def entry_rows(

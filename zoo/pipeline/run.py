@@ -12,6 +12,7 @@ zoo/            where they are published, unless the options name another store
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, fields
@@ -53,6 +54,11 @@ class Run:
             StateError: when the folder cannot be written to.
         """
         write_atomically(self.folder / CONFIG, to_toml(self.options))
+
+    def command(self, *words: str) -> str:
+        """What to type into a shell for another step of this run: ``supernet search --run runs/mine``."""
+        step, *rest = words
+        return shlex.join(["supernet", *step.split(), "--run", str(self.folder), *rest])
 
     @property
     def training(self) -> Path:

@@ -117,9 +117,7 @@ def opened(run: Run) -> Workspace:
         StateError: when there is none yet.
     """
     if not (run.supernet / WEIGHTS).exists():
-        raise StateError(
-            f"{run.folder} holds no trained supernet; run this first: supernet train --run {run.folder}"
-        )
+        raise StateError(f"{run.folder} holds no trained supernet; run this first: {run.command('train')}")
     torch.set_num_threads(run.options.train.threads)
     return Workspace(run, Supernet.load(run.supernet))
 
@@ -191,7 +189,7 @@ def profiled(workspace: Workspace) -> Profiled:
     path = workspace.run.profile / "profile.json"
     if not path.exists():
         raise StateError(
-            f"{workspace.run.folder} holds no profile; run this first: supernet profile --run {workspace.run.folder}"
+            f"{workspace.run.folder} holds no profile; run this first: {workspace.run.command('profile')}"
         )
     return learn(workspace, Profile.load(path))
 
@@ -275,7 +273,7 @@ def evaluations(workspace: Workspace, known: Profiled) -> list[Evaluation]:
     path = workspace.run.search / ARCHIVE
     if not path.exists():
         raise StateError(
-            f"{workspace.run.folder} holds no search; run this first: supernet search --run {workspace.run.folder}"
+            f"{workspace.run.folder} holds no search; run this first: {workspace.run.command('search')}"
         )
     with Archive(path, workspace.net.space, objectives(workspace, known), _subject(workspace)) as archive:
         return list(archive)
