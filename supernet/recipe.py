@@ -23,7 +23,7 @@ def optimizer_of(network: nn.Module, options: TrainOptions) -> torch.optim.Optim
     if options.optimizer not in list_optimizers():
         hint = did_you_mean(options.optimizer, list_optimizers()).partition(" (")[0]
         raise ConfigError(
-            f"timm has no optimiser {options.optimizer!r}{hint}; all of them: supernet settings train.optimizer"
+            f"timm has no optimiser {options.optimizer!r}{hint} (supernet settings train.optimizer lists them all)"
         )
     # Nesterov needs some momentum; timm calls stochastic gradient descent without it "momentum".
     name = "momentum" if options.optimizer == "sgd" and options.momentum == 0 else options.optimizer

@@ -45,7 +45,7 @@ MISTAKES = [
     ("profile --run RUN --set device.threads=0", "device.threads is 0; it can be at least 1"),
     (
         "train --run RUN --set train.optimizer=sdg",
-        "timm has no optimiser 'sdg'; did you mean 'sgd'?; all of them: supernet settings train.optimizer",
+        "timm has no optimiser 'sdg'; did you mean 'sgd'? (supernet settings train.optimizer lists them all)",
     ),
     ("train --run RUN --set train.device=tpu", "cannot be used here: PyTorch knows no such device; there "),
     ("train --run RUN --set train.device=cuda:97", "train.device is 'cuda:97', which cannot be used here: "),
