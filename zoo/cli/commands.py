@@ -68,11 +68,16 @@ def quickstart(
 @app.command()
 def train(run: RunFolder = DEFAULT_RUN, config: Config = None, data: Data = None, set_: Set = None) -> None:
     """Train the shared weights; goes on where it stopped."""
+    from supernet.sources import load_data
+    from zoo.cli.printing import print_data
     from zoo.pipeline.steps import train as step
 
     opened, narrator = _open(run, config, data, set_), _narrator()
     with narrator.progress() as progress:
-        trainer = step(opened, progress)
+        dataset = load_data(opened.options.data, progress)
+    print_data(dataset, narrator)
+    with narrator.progress() as progress:
+        trainer = step(opened, progress, dataset)
     narrator.say(
         f"10^{trainer.supernet.space.log10_size:.1f} networks after {len(trainer.history)} epochs; "
         f"on the search split: {trainer.words()}."

@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from search.report import rows
+from supernet.options import title
+from supernet.tasks.task import Dataset
 from zoo.cli.narrator import Narrator
 from zoo.pipeline.prove import Proof
 from zoo.pipeline.steps import Profiled, Searched
 from zoo.store.manifest import Manifest, MetricRecord
+
+
+def print_data(data: Dataset, narrator: Narrator) -> None:
+    """How the examples are split, and what a person should know of them."""
+    narrator.say(
+        f"{title(data.name)}: {data.count('train'):,} examples to train on, {data.count('search'):,} to search "
+        f"on, {data.count('test'):,} that nobody sees until the end."
+    )
+    for note in data.notes:
+        narrator.say(f"Note: {note}.")
 
 
 def print_profile(known: Profiled, narrator: Narrator) -> None:

@@ -7,7 +7,7 @@ Python may call the same functions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 import numpy as np
@@ -52,11 +52,18 @@ class Workspace:
 
     run: Run
     net: Supernet
+    _known: list[Dataset] = field(default_factory=list, repr=False, compare=False)
 
-    @cached_property
+    @property
     def dataset(self) -> Dataset:
         """The examples, with their task."""
-        return load_data(self.run.options.data)
+        return self.read()
+
+    def read(self, progress: Progress = silent) -> Dataset:
+        """The examples, with their task; the first call reads them and says how far that is."""
+        if not self._known:
+            self._known.append(load_data(self.run.options.data, progress))
+        return self._known[0]
 
     @property
     def quality(self) -> Metric:
@@ -84,8 +91,11 @@ class Workspace:
         )
 
 
-def train(run: Run, progress: Progress = silent) -> Trainer:
+def train(run: Run, progress: Progress = silent, dataset: Dataset | None = None) -> Trainer:
     """Train the run's supernet, or load it when that is done.
+
+    Args:
+        dataset: that of the run, where it was read already.
 
     Returns:
         The trainer, with the supernet in evaluation mode and the history.
@@ -95,7 +105,7 @@ def train(run: Run, progress: Progress = silent) -> Trainer:
         StateError: when the folder holds the checkpoint of another training.
     """
     torch.set_num_threads(run.options.train.threads)
-    dataset = load_data(run.options.data)
+    dataset = dataset or load_data(run.options.data, progress)
     net = build(run.options.supernet, dataset.task, seed=run.options.train.seed)
     trainer = Trainer(net, dataset, run.options.train, run.training)
     run.keep()
@@ -105,8 +115,11 @@ def train(run: Run, progress: Progress = silent) -> Trainer:
     return trainer
 
 
-def opened(run: Run) -> Workspace:
+def opened(run: Run, dataset: Dataset | None = None) -> Workspace:
     """The run's trained supernet, to work with.
+
+    Args:
+        dataset: that of the run, where it was read already.
 
     Raises:
         StateError: when there is none yet.
@@ -116,7 +129,7 @@ def opened(run: Run) -> Workspace:
             f"{run.folder} holds no trained supernet; run this first: supernet train --run {run.folder}"
         )
     torch.set_num_threads(run.options.train.threads)
-    return Workspace(run, Supernet.load(run.supernet))
+    return Workspace(run, Supernet.load(run.supernet), [dataset] if dataset else [])
 
 
 @dataclass(frozen=True)
@@ -140,14 +153,14 @@ def profile_device(workspace: Workspace, progress: Progress = silent) -> Profile
     Raises:
         StateError: when the folder holds another profile.
     """
-    options = workspace.run.options
+    options, task = workspace.run.options, workspace.read(progress).task
     archs = spread(workspace.net.space, options.profile.subnets, options.profile.seed, workspace.costs.macs)
     measured = profile(
         workspace.net,
         archs,
         workspace.example,
         workspace.run.profile,
-        free_axes=workspace.dataset.task.free_axes,
+        free_axes=task.free_axes,
         options=options.profile,
         device=options.device,
         progress=progress,
@@ -234,6 +247,7 @@ def search_front(workspace: Workspace, known: Profiled, progress: Progress = sil
         InfeasibleError: when no network meets the limits; it names the nearest that does.
         StateError: when the folder holds another search.
     """
+    workspace.read(progress)
     goals, options, subject = objectives(workspace, known), workspace.run.options.search, _subject(workspace)
     result = search(
         workspace.net.space,
