@@ -280,7 +280,8 @@ def _statistics(train: Split, seed: int, progress: Progress) -> tuple[Tensor, Te
     """Mean and standard deviation of each channel over 4,096 training images, on a scale from 0 to 1."""
     sample = torch.randperm(len(train), generator=generator(seed, "statistics"))[:4096]
     moments = torch.zeros(2, train.images.shape[1], dtype=torch.float64)
-    done = counted(progress, "taking mean and deviation", len(sample))
+    told = progress if isinstance(train.images, ImageFiles) else silent
+    done = counted(told, "taking mean and deviation", len(sample))
     for chosen in torch.split(sample, 256):
         pixels = train.images[chosen].double() / 255
         moments += torch.stack([pixels.sum((0, 2, 3)), pixels.square().sum((0, 2, 3))])

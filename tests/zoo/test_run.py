@@ -51,3 +51,20 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StateError, match="cannot write"):
         open_run(tmp_path / "file" / "run").keep()
+
+
+def test_a_run_goes_on_with_its_data_from_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cats").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "run"
+    open_run(folder, changes=["data.source=folder:cats"]).keep()
+    (folder / "training").mkdir()
+    assert (
+        open_run(folder, changes=["data.source=folder:cats"]).options.data.source == f"folder:{tmp_path}/cats"
+    )
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert open_run(folder).options.data.source == f"folder:{tmp_path}/cats"
+    assert open_run(folder, changes=["data.source=folder:../cats"]).options == open_run(folder).options
