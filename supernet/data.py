@@ -203,7 +203,11 @@ def image_dataset(found: ImageSplits, options: DataOptions, progress: Progress =
         ),
         shift=round(options.shift * side),
         flip=found.flips if options.flip is None else options.flip,
-        notes=(*found.notes, *_lacking(found.classes, {"search": search, "test": test})),
+        notes=(
+            *found.notes,
+            *missing_words(found.classes, search.labels, "the search split"),
+            *missing_words(found.classes, test.labels, "the test split"),
+        ),
     )
 
 
@@ -220,19 +224,15 @@ def need_two(classes: Sequence[str], where: str) -> None:
         )
 
 
-def _lacking(classes: tuple[str, ...], splits: Mapping[str, Split]) -> list[str]:
-    """A sentence on each split that holds no image of some class."""
-    notes = []
-    for name, split in splits.items():
-        counts = split.labels.bincount(minlength=len(classes)).tolist()
-        missing = [repr(label) for label, count in zip(classes, counts) if not count]
-        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        if missing:
-            notes.append(
-                f"the {name} split holds no image of {', '.join(missing[:5])}{more}: "
-                "its figures say nothing about that"
-            )
-    return notes
+def missing_words(classes: Sequence[str], labels: Tensor, where: str) -> list[str]:
+    """A sentence on the classes that no label names, when there are any."""
+    counts = labels.bincount(minlength=len(classes)).tolist()
+    missing = [repr(label) for label, count in zip(classes, counts) if not count]
+    if not missing:
+        return []
+    more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+    named = ", ".join(missing[:5]) + more
+    return [f"{where} holds no image of {named}: its figures say nothing about that"]
 
 
 def split_off(

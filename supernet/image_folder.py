@@ -39,12 +39,15 @@ class LabelledFiles:
     skipped: tuple[Path, ...]
 
 
-def labelled(folder: Path, classes: Sequence[str] | None = None) -> LabelledFiles:
+def labelled(
+    folder: Path, classes: Sequence[str] | None = None, *, of: str = "in the train split"
+) -> LabelledFiles:
     """The image files of every class folder inside a folder; hidden ones are no part of it.
 
     Args:
         folder: holds one folder per class.
         classes: what the labels count; None takes those found.
+        of: whose classes those are, for messages.
 
     Raises:
         DataError: when the folder is missing or holds no class, a class holds no image, or is not among
@@ -61,9 +64,7 @@ def labelled(folder: Path, classes: Sequence[str] | None = None) -> LabelledFile
     skipped = [entry for entry in inside if not entry.is_dir()]
     for name, files in found.items():
         if name not in names:
-            raise DataError(
-                f"class {name!r} of {folder} is not in the train split{did_you_mean(name, names)}"
-            )
+            raise DataError(f"class {name!r} of {folder} is not {of}{did_you_mean(name, names)}")
         good = [file for file in files if _is_image(file)]
         bad = [file for file in files if not _is_image(file)]
         if not good:

@@ -25,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-zoo_app = typer.Typer(help="Published subnets: list, pull, verify.", no_args_is_help=True)
+zoo_app = typer.Typer(help="Published subnets: list, pull, try out, verify.", no_args_is_help=True)
 app.add_typer(zoo_app, name="zoo")
 
 RunFolder = Annotated[Path, typer.Option("--run", help="Folder of the run; made when it is not there.")]
@@ -47,6 +47,8 @@ MaxParams = Annotated[float | None, typer.Option("--max-params", help="Limit on 
 StoreAt = Annotated[
     str | None, typer.Option("--store", help="Folder or address of the zoo; the one of --run otherwise.")
 ]
+
+Entry = Annotated[str, typer.Argument(help="Id of an entry, or the folder it was pulled into.")]
 
 
 @app.command()
@@ -207,6 +209,32 @@ def verify(run: RunFolder = Path("runs/quickstart"), store: StoreAt = None) -> N
     if found.damaged:
         raise StateError(f"{len(found.damaged)} files are damaged; pull or publish their entries anew")
     _narrator().say(f"{found.entries} entries, {found.files} files, {found.bytes:,} bytes: all as published.")
+
+
+@zoo_app.command()
+def demo(
+    entry: Entry,
+    images: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
+    run: RunFolder = Path("runs/quickstart"),
+    store: StoreAt = None,
+) -> None:
+    """What a published network sees on your images."""
+    from zoo.cli.images import demo as show, entry_or_folder
+
+    show(entry_or_folder(entry, lambda: _store(run, store)), images, _narrator())
+
+
+@zoo_app.command()
+def evaluate(
+    entry: Entry,
+    data: Annotated[str, typer.Argument(help="folder:PATH; PATH holds CLASS/IMAGE, or test/CLASS/IMAGE.")],
+    run: RunFolder = Path("runs/quickstart"),
+    store: StoreAt = None,
+) -> None:
+    """How good a published network is on your labelled images, matched by the names of the classes."""
+    from zoo.cli.images import entry_or_folder, evaluate as judge
+
+    judge(entry_or_folder(entry, lambda: _store(run, store)), data, _narrator())
 
 
 def _open(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from importlib.metadata import version
 from math import sqrt
+from typing import Any
 
 from hardware.export import OPSET
 from hardware.measurement import Profile
@@ -14,7 +14,6 @@ from supernet.data import SPLITS
 from supernet.elastic.storage import WEIGHTS as SUPERNET_WEIGHTS
 from supernet.evaluate import Result
 from supernet.options import title
-from supernet.space import Value
 from supernet.tasks.task import Dataset, Score
 from zoo.pipeline.prove import ONNX, WEIGHTS, Proof
 from zoo.pipeline.run import Run
@@ -77,7 +76,7 @@ def manifest(workspace: Workspace, proof: Proof, profile: Profile) -> Manifest:
         weights_sha256=proof.weights_sha256,
         files=(),
         licences=LicenceRecord(weights=run.options.zoo.licence, data=run.options.zoo.data_licence),
-        dataset=_dataset(data, workspace.net.input_values(proof.arch)),
+        dataset=_dataset(data, workspace.preprocess(proof.arch)),
         recipe=RecipeRecord(
             strategy=run.options.train.strategy,
             epochs=run.options.train.epochs,
@@ -112,11 +111,11 @@ def entry_id(run: Run, proof: Proof) -> str:
     return f"{model}-{proof.arch.id}-{proof.onnx.sha256[:8]}"
 
 
-def _dataset(data: Dataset, values: Mapping[str, Value]) -> DatasetRecord:
+def _dataset(data: Dataset, preprocess: dict[str, Any]) -> DatasetRecord:
     return DatasetRecord(
         name=title(data.name),
         splits={name: data.count(name) for name in SPLITS},
-        preprocess=data.preprocessing(values),
+        preprocess=preprocess,
         classes=getattr(data.task, "classes", ()),
     )
 

@@ -130,7 +130,7 @@ def _properties(workspace: Workspace, arch: Architecture) -> dict[str, str]:
         "architecture_id": arch.id,
         "space": arch.space,
         "task": data.task.name,
-        "preprocess": json.dumps(data.preprocessing(workspace.net.input_values(arch)), sort_keys=True),
+        "preprocess": json.dumps(workspace.preprocess(arch), sort_keys=True),
         "classes": json.dumps(getattr(data.task, "classes", ())),
     }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,6 +74,10 @@ class Workspace:
     def example(self, arch: Architecture) -> Inputs:
         """Two examples as an architecture takes them."""
         return self.dataset.task.example_inputs(self.net.input_values(arch))
+
+    def preprocess(self, arch: Architecture) -> dict[str, Any]:
+        """How raw data become the inputs of an architecture, as its manifest and its file say it."""
+        return self.dataset.preprocessing(self.net.input_values(arch))
 
     @cached_property
     def costs(self) -> Costs:
