@@ -23,7 +23,9 @@ Learning and judging:
 - `tasks`: what goes in, what is learnt, how good an answer is; a task and its data are one file
 - `sources`: where data come from
 - `data`: images to train, to search and to test on: three splits that share no image
+- `image_folder`: images in class folders
 - `images`: images in files
+- `preprocessing`: how an image becomes an input, as one value for training and for whoever pulls a network
 - `strategies`: which subnets learn what in a step
 - `losses`: what a lesson learns from
 - `trainer`: data, lessons, loss, step

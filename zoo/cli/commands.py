@@ -26,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-zoo_app = typer.Typer(help="Published subnets: list, pull, verify.", no_args_is_help=True)
+zoo_app = typer.Typer(help="Published subnets: list, pull, try out, verify.", no_args_is_help=True)
 app.add_typer(zoo_app, name="zoo")
 
 RunFolder = Annotated[
@@ -66,6 +66,8 @@ StoreAt = Annotated[
     str | None, typer.Option("--store", help="Folder or address of the zoo; the one of --run otherwise.")
 ]
 
+Entry = Annotated[str, typer.Argument(help="Id of an entry, or the folder it was pulled into.")]
+
 
 @app.command()
 @in_session
@@ -92,14 +94,18 @@ def train(
     session: Session, run: RunFolder = None, config: Config = None, data: Data = None, set_: Set = None
 ) -> None:
     """Train the shared weights; goes on where it stopped."""
-    from zoo.cli.printing import print_kept
+    from supernet.sources import load_data
+    from zoo.cli.printing import print_data, print_kept
     from zoo.pipeline.kept import TRAINING
     from zoo.pipeline.steps import train as step
 
     opened, narrator = _open(session, run, config, data, set_, first="default"), session.narrator
     print_kept(opened, TRAINING, narrator)
     with narrator.progress() as progress:
-        trainer = step(opened, progress)
+        dataset = load_data(opened.options.data, progress)
+    print_data(dataset, narrator)
+    with narrator.progress() as progress:
+        trainer = step(opened, progress, dataset)
     narrator.say(
         f"10^{trainer.supernet.space.log10_size:.1f} networks after {counted(len(trainer.history), 'epoch')}; "
         f"on the search split: {trainer.words()}."
@@ -254,6 +260,36 @@ def verify(session: Session, run: RunFolder = None, store: StoreAt = None) -> No
     session.narrator.say(
         f"{found.entries} entries, {found.files} files, {found.bytes:,} bytes: all as published."
     )
+
+
+@zoo_app.command()
+@in_session
+def demo(
+    session: Session,
+    entry: Entry,
+    images: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
+    run: RunFolder = None,
+    store: StoreAt = None,
+) -> None:
+    """What a published network sees on your images."""
+    from zoo.cli.images import demo as show, entry_or_folder
+
+    show(entry_or_folder(entry, lambda: _store(run, store)), images, session.narrator)
+
+
+@zoo_app.command()
+@in_session
+def evaluate(
+    session: Session,
+    entry: Entry,
+    data: Annotated[str, typer.Argument(help="folder:PATH; PATH holds CLASS/IMAGE, or test/CLASS/IMAGE.")],
+    run: RunFolder = None,
+    store: StoreAt = None,
+) -> None:
+    """How good a published network is on your labelled images, matched by the names of the classes."""
+    from zoo.cli.images import entry_or_folder, evaluate as judge
+
+    judge(entry_or_folder(entry, lambda: _store(run, store)), data, session.narrator)
 
 
 def _open(

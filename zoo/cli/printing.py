@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from search.options import SearchOptions
 from search.report import rows
-from supernet.tasks.task import Metric
+from supernet.options import title
+from supernet.tasks.task import Dataset, Metric
 from supernet.wording import alike, counted
 from zoo.cli.narrator import Narrator
 from zoo.pipeline.kept import kept
@@ -21,6 +22,16 @@ def print_kept(run: Run, step: str, narrator: Narrator) -> None:
     words = kept(run).get(step)
     if words:
         narrator.say(f"Kept from before: {words}.")
+
+
+def print_data(data: Dataset, narrator: Narrator) -> None:
+    """How the examples are split, and what a person should know of them."""
+    narrator.say(
+        f"{title(data.name)}: {data.count('train'):,} examples to train on, {data.count('search'):,} to search "
+        f"on, {data.count('test'):,} that nobody sees until the end."
+    )
+    for note in data.notes:
+        narrator.say(f"Note: {note}.")
 
 
 def print_profile(known: Profiled, narrator: Narrator) -> None:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from search.report import rows
+from supernet.sources import load_data
 from supernet.wording import counted
 from zoo.cli.narrator import Narrator
-from zoo.cli.printing import looked_at, print_kept, print_limits, print_profile, print_proofs
+from zoo.cli.printing import looked_at, print_data, print_kept, print_limits, print_profile, print_proofs
 from zoo.pipeline.entries import publish_proofs
 from zoo.pipeline.figure import draw_front
 from zoo.pipeline.kept import PROFILE, SEARCH, TRAINING
@@ -58,13 +59,12 @@ def _train(run: Run, narrator: Narrator) -> Workspace:
     narrator.heading("1. Train one supernet")
     print_kept(run, TRAINING, narrator)
     with narrator.progress() as progress:
-        trainer = train(run, progress)
-    workspace = opened(run)
-    data, space = workspace.dataset, workspace.net.space
-    narrator.say(
-        f"{data.name}: {data.count('train'):,} examples to train on, {data.count('search'):,} to search on, "
-        f"{data.count('test'):,} that nobody sees until the end."
-    )
+        data = load_data(run.options.data, progress)
+    print_data(data, narrator)
+    with narrator.progress() as progress:
+        trainer = train(run, progress, data)
+    workspace = opened(run, data)
+    space = workspace.net.space
     narrator.say(
         f"One set of weights now holds 10^{space.log10_size:.1f} networks ({counted(len(space), 'choice')})."
     )

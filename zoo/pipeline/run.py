@@ -15,12 +15,13 @@ import os
 import shlex
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from supernet.config import decode, override, read_toml, to_plain, to_toml, without
 from supernet.errors import StateError
 from supernet.files import write_atomically
+from supernet.options import absolute
 from zoo.pipeline.options import RunOptions
 
 CONFIG = "config.toml"
@@ -153,17 +154,23 @@ def open_run(
         StateError: when an option would change that earlier work in the folder rests on.
     """
     kept = folder / CONFIG
-    stored = read_toml(kept, RunOptions) if kept.exists() else None
+    stored = _anchored(read_toml(kept, RunOptions)) if kept.exists() else None
     if config is not None:
         options = read_toml(config, RunOptions, changes)
     else:
         kept_options = without(to_plain(stored or RunOptions()), forget)
         options = decode(override(kept_options, changes), RunOptions)
+    options = _anchored(options)
     if stored is not None:
         _check(folder, stored, options)
         with suppress(OSError):  # somebody else's run may be read too
             os.utime(kept)
     return Run(folder, options)
+
+
+def _anchored(options: RunOptions) -> RunOptions:
+    """The options with a data path that the next command understands, from whatever folder it is typed."""
+    return replace(options, data=replace(options.data, source=absolute(options.data.source)))
 
 
 def _check(folder: Path, stored: RunOptions, asked: RunOptions) -> None:

@@ -7,8 +7,9 @@ Python may call the same functions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,11 +56,18 @@ class Workspace:
 
     run: Run
     net: Supernet
+    _known: list[Dataset] = field(default_factory=list, repr=False, compare=False)
 
-    @cached_property
+    @property
     def dataset(self) -> Dataset:
         """The examples, with their task."""
-        return load_data(self.run.options.data)
+        return self.read()
+
+    def read(self, progress: Progress = silent) -> Dataset:
+        """The examples, with their task; the first call reads them and says how far that is."""
+        if not self._known:
+            self._known.append(load_data(self.run.options.data, progress))
+        return self._known[0]
 
     @property
     def quality(self) -> Metric:
@@ -69,6 +77,10 @@ class Workspace:
     def example(self, arch: Architecture) -> Inputs:
         """Two examples as an architecture takes them."""
         return self.dataset.task.example_inputs(self.net.input_values(arch))
+
+    def preprocess(self, arch: Architecture) -> dict[str, Any]:
+        """How raw data become the inputs of an architecture, as its manifest and its file say it."""
+        return self.dataset.preprocessing(self.net.input_values(arch))
 
     @cached_property
     def costs(self) -> Costs:
@@ -87,8 +99,11 @@ class Workspace:
         )
 
 
-def train(run: Run, progress: Progress = silent) -> Trainer:
+def train(run: Run, progress: Progress = silent, dataset: Dataset | None = None) -> Trainer:
     """Train the run's supernet, or load it when that is done.
+
+    Args:
+        dataset: that of the run, where it was read already.
 
     Returns:
         The trainer, with the supernet in evaluation mode and the history.
@@ -100,7 +115,7 @@ def train(run: Run, progress: Progress = silent) -> Trainer:
     """
     device_of(run.options.train)  # refused before anything is read
     torch.set_num_threads(run.options.train.threads)
-    dataset = load_data(run.options.data)
+    dataset = dataset or load_data(run.options.data, progress)
     net = build(run.options.supernet, dataset.task, seed=run.options.train.seed)
     trainer = Trainer(net, dataset, run.options.train, run.training)
     run.keep()
@@ -110,8 +125,11 @@ def train(run: Run, progress: Progress = silent) -> Trainer:
     return trainer
 
 
-def opened(run: Run) -> Workspace:
+def opened(run: Run, dataset: Dataset | None = None) -> Workspace:
     """The run's trained supernet, to work with.
+
+    Args:
+        dataset: that of the run, where it was read already.
 
     Raises:
         StateError: when there is none yet.
@@ -119,7 +137,7 @@ def opened(run: Run) -> Workspace:
     if not (run.supernet / WEIGHTS).exists():
         raise StateError(f"{run.folder} holds no trained supernet; run this first: {run.command('train')}")
     torch.set_num_threads(run.options.train.threads)
-    return Workspace(run, Supernet.load(run.supernet))
+    return Workspace(run, Supernet.load(run.supernet), [dataset] if dataset else [])
 
 
 @dataclass(frozen=True)
@@ -144,7 +162,7 @@ def profile_device(workspace: Workspace, progress: Progress = silent) -> Profile
         SpaceError: when the space holds too few subnets to learn from.
         StateError: when the folder holds another profile.
     """
-    options = workspace.run.options
+    options, task = workspace.run.options, workspace.read(progress).task
     archs = spread(workspace.net.space, options.profile.subnets, options.profile.seed, workspace.costs.macs)
     if len(archs) < FEWEST:
         raise SpaceError(
@@ -156,7 +174,7 @@ def profile_device(workspace: Workspace, progress: Progress = silent) -> Profile
         archs,
         workspace.example,
         workspace.run.profile,
-        free_axes=workspace.dataset.task.free_axes,
+        free_axes=task.free_axes,
         options=options.profile,
         device=options.device,
         progress=progress,
@@ -243,6 +261,7 @@ def search_front(workspace: Workspace, known: Profiled, progress: Progress = sil
         InfeasibleError: when no network meets the limits; it names the nearest that does.
         StateError: when the folder holds another search.
     """
+    workspace.read(progress)
     goals, options, subject = objectives(workspace, known), workspace.run.options.search, _subject(workspace)
     result = search(
         workspace.net.space,
