@@ -23,11 +23,13 @@ Learning and judging:
 - `tasks`: what goes in, what is learnt, how good an answer is; a task and its data are one file
 - `sources`: where data come from
 - `data`: images to train, to search and to test on: three splits that share no image
+- `image_folder`: images in class folders
 - `images`: images in files
+- `preprocessing`: how an image becomes an input, as one value for training and for whoever pulls a network
 - `strategies`: which subnets learn what in a step
 - `losses`: what a lesson learns from
 - `trainer`: data, lessons, loss, step
-- `recipe`: optimiser and schedule
+- `recipe`: optimiser, schedule and device
 - `record`: what a training saw
 - `checkpoint`: the state of a training in one file
 - `calibrate`: batch-norm statistics of one subnet, as data
@@ -45,6 +47,7 @@ What everything leans on:
 - `versions`: which version of a format is read
 - `errors`: the errors a user can cause
 - `plain`: text from outside, as it can be shown
+- `wording`: how numbers are said
 - `lazy`: why ``import supernet`` is quick
 """
 

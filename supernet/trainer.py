@@ -26,7 +26,7 @@ from supernet.errors import StateError, SupernetError
 from supernet.evaluate import Evaluator, Result
 from supernet.lock import is_removed, locked
 from supernet.options import TrainOptions
-from supernet.recipe import optimizer_of, schedule_of
+from supernet.recipe import device_of, optimizer_of, schedule_of
 from supernet.record import Epoch, Record
 from supernet.seeds import derive, rng
 from supernet.space import Architecture
@@ -57,7 +57,8 @@ class Trainer:
 
     Raises:
         SupernetError: for a strategy that is not registered.
-        ConfigError: for an option that this strategy does not have, or an unknown optimiser or schedule.
+        ConfigError: for an option that this strategy does not have, an unknown optimiser or schedule, or a
+            device that is not there.
         StateError: when the folder holds the checkpoint of another run, or a damaged one.
     """
 
@@ -72,7 +73,7 @@ class Trainer:
     ) -> None:
         self.options = options = options or TrainOptions()
         self.layout = _layout(supernet)
-        self.supernet = supernet.to(options.device, memory_format=self.layout)  # type: ignore[call-overload]
+        self.supernet = supernet.to(device_of(options), memory_format=self.layout)  # type: ignore[call-overload]
         self.dataset, self.task = dataset, dataset.task
         self.folder = folder
         self.strategy = strategy or decode(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from typer.testing import CliRunner
 from supernet.errors import SupernetError
 from tests.zoo import made
 from zoo.cli import app
-from zoo.pipeline.run import open_run
+from zoo.pipeline.options import RunOptions
+from zoo.pipeline.run import Run, open_run
 
 QUICK = [
     *("--set", "train.epochs=1"),
@@ -96,7 +98,7 @@ def test_verifying_says_what_it_cannot_know_and_fails_without_an_index(tmp_path:
     assert "who wrote index.json" in said and "sha256 of index.json" in said
     (store.folder / "index.json").unlink()
     assert "reindex" in refused("zoo", "verify", *words)
-    assert "1 entries" in CliRunner().invoke(app, ["zoo", "reindex", *words], catch_exceptions=False).output
+    assert "1 entry" in CliRunner().invoke(app, ["zoo", "reindex", *words], catch_exceptions=False).output
     shutil.copytree(store.folder / "entries" / "digits-a", store.folder / "entries" / "digits-b")
     assert "not as the index says" in refused("zoo", "verify", *words)
 
@@ -112,6 +114,15 @@ def test_pulling_draws_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("command", ["profile", "search", "export"])
 def test_a_step_without_the_one_before_says_which_to_run(tmp_path: Path, command: str) -> None:
     assert f"supernet train --run {tmp_path}" in refused(command, "--run", str(tmp_path))
+
+
+def test_a_command_to_run_next_can_be_pasted_whatever_the_folder_is_called(tmp_path: Path) -> None:
+    run = tmp_path / "my run's $1"
+    said = refused("profile", "--run", str(run))
+    assert shlex.split(said.partition("run this first: ")[2]) == ["supernet", "train", "--run", str(run)]
+    assert shlex.split(Run(run, RunOptions()).command("zoo pull", "--into", "a b")) == [
+        *("supernet", "zoo", "pull", "--run", str(run), "--into", "a b")
+    ]
 
 
 def test_an_error_is_one_line_on_standard_error(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ In the order one would read them:
 - `fetch`: a cache of files named by their hash
 - `pull`: getting an entry out, by id or the best within limits
 - `load`: running what was pulled
+- `images`: what a pulled network sees on images, and how good it is on a labelled folder
 - `verify`: whether a store still holds what was published
 
 Nothing here knows runs, steps or the command line.

@@ -104,7 +104,11 @@ def _use(manifest: Manifest) -> str:
         for t in tensors
     ]
     table = _table(("", "name", "type", "shape"), ports)
-    return "\n\n".join(part for part in (table, f"    supernet zoo pull {manifest.id}") if part)
+    how = "\n".join(
+        f"- {key}: {json.dumps(value)}" for key, value in sorted(manifest.dataset.preprocess.items())
+    )
+    inputs = f"How an example becomes an input:\n\n{how}" if how else ""
+    return "\n\n".join(part for part in (table, inputs, f"    supernet zoo pull {manifest.id}") if part)
 
 
 def _interval(ci: tuple[float, float] | None) -> str:

@@ -95,7 +95,14 @@ class LicenceRecord(Record, frozen=True):
 
 
 class DatasetRecord(Record, frozen=True):
-    """The data: its ``name``, examples per split, and how an example becomes an input."""
+    """The data a network was trained on.
+
+    Args:
+        name: as people call them, without where they lie.
+        splits: examples of each.
+        preprocess: how an example becomes an input; of images, `ImagePreprocessing` as JSON values.
+        classes: names, in the order of the outputs.
+    """
 
     name: str
     splits: dict[str, int]
