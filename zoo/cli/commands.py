@@ -258,7 +258,7 @@ def verify(session: Session, run: RunFolder = None, store: StoreAt = None) -> No
         session.narrator.say(str(damage))
     if found.damaged:
         raise StateError(
-            f"{counted(len(found.damaged), 'thing')} not as the index says, named above; "
+            f"damaged, missing or not listed: {counted(len(found.damaged), 'file')}, named above; "
             f"publish or copy the entries anew"
         )
     session.narrator.say(
