@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import fields
+from math import ceil
 from typing import Any, cast
 
 import torch
+from torch import Tensor, nn
 
 from supernet.config import decode
 from supernet.elastic.elasticise import elasticise
@@ -33,14 +35,18 @@ def build(options: SupernetOptions, task: Task, *, seed: int = 0) -> Supernet:
 
     Raises:
         SupernetError: when nothing has that name, or what has it is for another task.
-        ConfigError: for an option that is not there.
+        ConfigError: for an option that is not there, or images too small for the network.
         ConversionError: when the network cannot be made elastic as asked.
     """
     if options.model in presets:
-        return _preset(options, task, seed)
-    with torch.random.fork_rng():
-        torch.manual_seed(derive(seed, "weights"))
-        return _from_network(options, task) if options.model in networks else _from_timm(options, task)
+        supernet = _preset(options, task, seed)
+    else:
+        with torch.random.fork_rng():
+            torch.manual_seed(derive(seed, "weights"))
+            made = _from_network if options.model in networks else _from_timm
+            supernet = made(options, task)
+    _check_side(supernet, options.model, task)
+    return supernet
 
 
 def _preset(options: SupernetOptions, task: Task, seed: int) -> Supernet:
@@ -79,8 +85,8 @@ def _from_timm(options: SupernetOptions, task: Task) -> Supernet:
         hint = did_you_mean(options.model, known).partition(" (")[0]
         raise SupernetError(
             f"no preset, network or timm model is called {options.model!r}{hint}; the presets are "
-            f"{', '.join(presets)}, the networks {', '.join(networks)}, and timm.list_models() names "
-            f"{len(timm.list_models())} more"
+            f"{', '.join(presets)}, the networks {', '.join(networks)}; these and timm's "
+            f"{len(timm.list_models()):,}: supernet settings supernet.model"
         )
     _classifies(options.model, task)
     own: dict[str, Any] = {"num_classes": task.network["classes"], "in_chans": task.network["channels"]}
@@ -94,3 +100,42 @@ def _classifies(model: str, task: Task) -> None:
             f"{model!r} classifies images, the data are for {task.name}; "
             f"the networks for other tasks are {', '.join(networks)}"
         )
+
+
+def _check_side(supernet: Supernet, model: str, task: Task) -> None:
+    """Refuse images of which the network leaves one pixel and scales that down again: it would see padding."""
+    if "resolution" not in task.network:
+        return
+    elastic = supernet.resizes_inputs
+    side = min(supernet.space["resolution"].values) if elastic else task.network["resolution"]
+    needed, seen = _needed_side(supernet, task, int(side)), int(side)
+    if needed <= seen:
+        return
+    while needed > seen:
+        seen = 1 << needed.bit_length()
+        needed = _needed_side(supernet, task, seen)
+    option = "supernet.options.resolution" if elastic else "data.resolution"
+    raise ConfigError(f"images of {side} px are too small for {model!r}; {option} can be {needed} or more")
+
+
+def _needed_side(supernet: Supernet, task: Task, side: int) -> int:
+    """The least side at which every layer that scales down has as many pixels as it makes one of.
+
+    Args:
+        side: of the images that are tried; when they turn out too small, the answer is too.
+    """
+    needed = [1]
+
+    def look(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+        """How large the images have to be for one layer."""
+        stride = layer.stride if isinstance(layer.stride, tuple | list) else (layer.stride,)
+        if isinstance(inputs[0], Tensor) and inputs[0].dim() == 4:
+            needed.append(ceil(side / min(inputs[0].shape[-2:]) * (max(stride) - 1)) + 1)
+
+    network = supernet.subnet(supernet.space.largest()).eval()
+    for layer in network.modules():
+        if isinstance(getattr(layer, "stride", None), int | tuple | list):
+            layer.register_forward_pre_hook(look)
+    with torch.inference_mode():
+        task.example_inputs({"resolution": side}).with_batch(1).call(network)
+    return max(needed)

@@ -6,7 +6,7 @@ Small data sets live in memory as one tensor of bytes.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -14,20 +14,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from supernet.errors import DataError, did_you_mean
-from supernet.images import ImageFiles, labelled, native_size
+from supernet.images import ImageFiles
 from supernet.options import DataOptions
+from supernet.preprocessing import ImagePreprocessing
 from supernet.seeds import generator
-from supernet.sources import sources
+from supernet.sources import Progress, counted, silent, sources
+from supernet.space import Value
 from supernet.tasks.classification import ImageClassification
-from supernet.tasks.task import SplitName
+from supernet.tasks.task import AS_TRAINED, SplitName
 
 SPLITS: tuple[SplitName, ...] = ("train", "search", "test")
-MEMORY_BYTES = 2 << 30
-"""Folders that decode to more than this stay on disk."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class ImageSplits:
 
     Args:
         flips: whether a mirrored image still is one of its class.
+        notes: what a person should know of them, e.g. which files were skipped.
     """
 
     classes: tuple[str, ...]
@@ -64,6 +65,7 @@ class ImageSplits:
     search: Split | None = None
     test: Split | None = None
     flips: bool = True
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,10 @@ class ImageDataset:
     Args:
         name: the source as it was asked for.
         classes: names of the classes, in the order of the labels.
-        mean: of the train split's channels, on a scale from 0 to 1, ``(channels, 1, 1)``.
-        std: their standard deviations, likewise.
+        shown_as: how an image becomes an input; mean and deviation are those of the train split.
         shift: largest random shift in training, in pixels.
         flip: whether training images are mirrored at random.
+        notes: what a person should know of them.
     """
 
     name: str
@@ -84,10 +86,10 @@ class ImageDataset:
     train: Split
     search: Split
     test: Split
-    mean: Tensor
-    std: Tensor
+    shown_as: ImagePreprocessing
     shift: int
     flip: bool
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def task(self) -> ImageClassification:
@@ -97,12 +99,12 @@ class ImageDataset:
     @property
     def channels(self) -> int:
         """1 for grey, 3 for colour."""
-        return self.train.images.shape[1]
+        return self.shown_as.channels
 
     @property
     def resolution(self) -> int:
         """Side of the images in pixels."""
-        return self.train.images.shape[2]
+        return self.shown_as.resolution
 
     def split(self, name: SplitName) -> Split:
         """A split by name."""
@@ -115,22 +117,15 @@ class ImageDataset:
     def identity(self) -> list[Any]:
         """What has to be equal for a training to go on with it."""
         counts = {name: self.count(name) for name in SPLITS}
-        shape = [self.channels, self.resolution, *self.mean.flatten().tolist()]
-        return [self.name, counts, shape, self.shift, self.flip]
+        return [self.name, counts, self.preprocessing(), self.shift, self.flip]
 
-    def preprocessing(self) -> dict[str, Any]:
-        """How an image becomes an input."""
-        return {
-            "resolution": self.resolution,
-            "channels": self.channels,
-            "mean": self.mean.flatten().tolist(),
-            "std": self.std.flatten().tolist(),
-            "scale": "bytes / 255, then (x - mean) / std",
-        }
+    def preprocessing(self, values: Mapping[str, Value] = AS_TRAINED) -> dict[str, Any]:
+        """How an image becomes an input: an `ImagePreprocessing`."""
+        return self.shown_as.for_inputs_of(int(values.get("resolution", self.resolution))).to_json()
 
     def normalise(self, images: Tensor) -> Tensor:
         """Bytes ``(images, channels, height, width)`` as a network sees them: floats, normalised."""
-        return (images.float() / 255 - self.mean) / self.std
+        return self.shown_as.normalise(images)
 
     def epoch_steps(self, batch_size: int) -> int:
         """Steps per epoch; images that do not fill a last batch wait for another epoch."""
@@ -181,12 +176,13 @@ class ImageDataset:
         ]
 
 
-def image_dataset(found: ImageSplits, options: DataOptions) -> ImageDataset:
+def image_dataset(found: ImageSplits, options: DataOptions, progress: Progress = silent) -> ImageDataset:
     """Images with the splits that are missing split off.
 
     Raises:
-        DataError: when there are too few images.
+        DataError: when there are too few images, or a single class.
     """
+    need_two(found.classes, options.source)
     train, test, search = found.train, found.test, found.search
     left = 1.0
     if test is None:
@@ -195,18 +191,48 @@ def image_dataset(found: ImageSplits, options: DataOptions) -> ImageDataset:
     if search is None:
         share = options.search_share / left
         train, search = split_off(train, share, options.split_seed, "search", found.classes)
-    mean, std = _statistics(train, options.split_seed)
+    _, channels, side, _ = train.images.shape
     return ImageDataset(
         name=options.source,
         classes=found.classes,
         train=train,
         search=search,
         test=test,
-        mean=mean,
-        std=std,
-        shift=round(options.shift * train.images.shape[2]),
+        shown_as=ImagePreprocessing.plain(side, channels).normalised_with(
+            *_statistics(train, options.split_seed, progress)
+        ),
+        shift=round(options.shift * side),
         flip=found.flips if options.flip is None else options.flip,
+        notes=(
+            *found.notes,
+            *missing_words(found.classes, search.labels, "the search split"),
+            *missing_words(found.classes, test.labels, "the test split"),
+        ),
     )
+
+
+def need_two(classes: Sequence[str], where: str) -> None:
+    """Refuse data that leave nothing to learn.
+
+    Raises:
+        DataError: when there are fewer than two classes.
+    """
+    if len(classes) < 2:
+        raise DataError(
+            f"{where} holds one class, {', '.join(map(repr, classes))}: every answer would be right; "
+            "add the images of a second one"
+        )
+
+
+def missing_words(classes: Sequence[str], labels: Tensor, where: str) -> list[str]:
+    """A sentence on the classes that no label names, when there are any."""
+    counts = labels.bincount(minlength=len(classes)).tolist()
+    missing = [repr(label) for label, count in zip(classes, counts) if not count]
+    if not missing:
+        return []
+    more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+    named = ", ".join(missing[:5]) + more
+    return [f"{where} holds no image of {named}: its figures say nothing about that"]
 
 
 def split_off(
@@ -250,16 +276,19 @@ def augment(images: Tensor, shift: int, flip: bool, rng: torch.Generator) -> Ten
     return moved.permute(0, 3, 1, 2).contiguous()
 
 
-def _statistics(train: Split, seed: int) -> tuple[Tensor, Tensor]:
+def _statistics(train: Split, seed: int, progress: Progress) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel over 4,096 training images, on a scale from 0 to 1."""
     sample = torch.randperm(len(train), generator=generator(seed, "statistics"))[:4096]
     moments = torch.zeros(2, train.images.shape[1], dtype=torch.float64)
+    told = progress if isinstance(train.images, ImageFiles) else silent
+    done = counted(told, "taking mean and deviation", len(sample))
     for chosen in torch.split(sample, 256):
         pixels = train.images[chosen].double() / 255
         moments += torch.stack([pixels.sum((0, 2, 3)), pixels.square().sum((0, 2, 3))])
+        done(len(chosen))
     mean, square = moments / (len(sample) * train.images.shape[2] * train.images.shape[3])
     std = (square - mean.square()).clamp_min(0).sqrt().clamp_min(1e-3)
-    return mean.float().view(-1, 1, 1), std.float().view(-1, 1, 1)
+    return mean.float(), std.float()
 
 
 @lru_cache(maxsize=2)
@@ -268,7 +297,7 @@ def _order(images: int, seed: int, epoch: int) -> Tensor:
 
 
 @sources.register("digits")
-def digits(rest: str, options: DataOptions) -> ImageDataset:
+def digits(rest: str, options: DataOptions, progress: Progress) -> ImageDataset:
     """1,797 handwritten digits of 8 px, grey, from scikit-learn's wheel; enlarged to 24 px unless asked.
 
     Enlarged, they leave a network some resolutions to halve, as photographs do.
@@ -284,41 +313,11 @@ def digits(rest: str, options: DataOptions) -> ImageDataset:
     return image_dataset(ImageSplits(tuple(map(str, range(10))), split, flips=False), options)
 
 
-@sources.register("folder")
-def folder(rest: str, options: DataOptions) -> ImageDataset:
-    """An image folder: ``train/CLASS/IMAGE`` and, where they exist, ``val/`` and ``test/`` likewise."""
-    root = Path(rest).expanduser()
-    if not rest or not root.is_dir():
-        raise DataError(
-            f"there is no folder {rest!r}; write folder:PATH with a folder that holds train/CLASS/IMAGE"
-        )
-    if not (root / "train").is_dir():
-        inside = (entry.name for entry in root.iterdir() if entry.is_dir())
-        raise DataError(
-            f"{root} holds no folder 'train'{did_you_mean('train', inside)}; put train/CLASS/IMAGE there"
-        )
-    classes, files, labels = labelled(root / "train")
-    side, channels = native_size(files[0])
-    options = replace(options, resolution=options.resolution or side, channels=options.channels or channels)
-    search, test = (
-        _from_files(*labelled(root / name, classes)[1:], options) if (root / name).is_dir() else None
-        for name in ("val", "test")
-    )
-    return image_dataset(ImageSplits(classes, _from_files(files, labels, options), search, test), options)
-
-
-def _from_files(files: list[Path], labels: list[int], options: DataOptions) -> Split:
-    assert options.resolution and options.channels
-    images = ImageFiles(tuple(files), options.resolution, options.channels)
-    in_memory = images.shape.numel() <= MEMORY_BYTES
-    return Split(images[torch.arange(len(files))] if in_memory else images, torch.tensor(labels))
-
-
 _GLYPHS = frozenset({"MNIST", "KMNIST", "USPS"})
 
 
 @sources.register("torchvision")
-def torchvision(rest: str, options: DataOptions) -> ImageDataset:
+def torchvision(rest: str, options: DataOptions, progress: Progress) -> ImageDataset:
     """A data set of torchvision that lies in a folder: its test split is the test split."""
     from torchvision import datasets
 
@@ -363,20 +362,17 @@ def _from_torchvision(
 
 
 def fitted(images: Tensor, options: DataOptions) -> Tensor:
-    """Bytes ``(images, channels, height, width)`` with the channels and the resolution that are asked for."""
-    if options.channels == 1 and images.shape[1] == 3:
-        weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-        images = torch.cat(
-            [(part * weights).sum(1, keepdim=True).round().byte() for part in torch.split(images, 4096)]
-        )
-    elif options.channels == 3 and images.shape[1] == 1:
-        images = images.repeat(1, 3, 1, 1)
-    side = options.resolution or images.shape[2]
-    if images.shape[2:] == (side, side):
+    """Bytes ``(images, channels, height, width)`` with the channels and the resolution that are asked for.
+
+    Each image goes the road that its file would go (`ImagePreprocessing.square`).
+    """
+    side = options.resolution or min(images.shape[2:])
+    shown = ImagePreprocessing.plain(side, options.channels or images.shape[1])
+    if images.shape[1:] == (shown.channels, side, side):
         return images.contiguous()
-    return torch.cat(
-        [
-            F.interpolate(part.float(), (side, side), mode="bilinear", antialias=True).round().byte()
-            for part in torch.split(images, 4096)
-        ]
-    )
+    return torch.from_numpy(np.stack([shown.square(_picture(image)) for image in images]))
+
+
+def _picture(image: Tensor) -> Image.Image:
+    """Bytes ``(channels, height, width)`` as Pillow holds them."""
+    return Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy())

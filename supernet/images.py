@@ -1,22 +1,45 @@
-"""Images in files: class folders, decoding to a square of bytes, and image sets too large for memory."""
+"""Images in files: which can be read here, what their headers say, and image sets too large for memory."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from supernet.errors import DataError, did_you_mean
+from supernet.errors import DataError
+from supernet.preprocessing import UNREADABLE, ImagePreprocessing
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
-_GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "F"})
+HELPED: Mapping[str, str] = {
+    ".avif": "Pillow 11.3 or newer",
+    ".heic": "'supernet[heif]'",
+    ".heif": "'supernet[heif]'",
+}
+"""Endings of images that not every Pillow reads, and what to install for them."""
+
+_GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "F"})
+_AT_ONCE = 64
+
+
+@cache
+def readable() -> frozenset[str]:
+    """Endings of the image files that can be read here, in lower case."""
+    with suppress(ImportError):
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
+    known = Image.registered_extensions()
+    return SUFFIXES | {ending for ending in HELPED if known.get(ending) in Image.OPEN}
 
 
 @dataclass(frozen=True)
@@ -25,13 +48,11 @@ class ImageFiles:
 
     Args:
         paths: one file per image.
-        resolution: side of the square they are shown at, in pixels.
-        channels: 1 (grey) or 3 (colour).
+        preprocessing: how a file becomes a square of bytes.
     """
 
     paths: tuple[Path, ...]
-    resolution: int
-    channels: int
+    preprocessing: ImagePreprocessing
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -39,11 +60,12 @@ class ImageFiles:
     @property
     def shape(self) -> torch.Size:
         """``(images, channels, height, width)``."""
-        return torch.Size((len(self), self.channels, self.resolution, self.resolution))
+        side = self.preprocessing.resolution
+        return torch.Size((len(self), self.preprocessing.channels, side, side))
 
     def take(self, indices: Tensor) -> ImageFiles:
         """Some of the images, still on disk."""
-        return ImageFiles(tuple(self.paths[i] for i in indices.tolist()), self.resolution, self.channels)
+        return ImageFiles(tuple(self.paths[i] for i in indices.tolist()), self.preprocessing)
 
     def __getitem__(self, indices: Tensor) -> Tensor:
         """The images at these places, bytes ``(indices, channels, height, width)``.
@@ -53,96 +75,83 @@ class ImageFiles:
         """
         paths = [self.paths[i] for i in indices.tolist()]
         with ThreadPoolExecutor() as pool:
-            squares = pool.map(lambda path: decode_square(path, self.resolution, self.channels), paths)
-            return torch.from_numpy(np.stack(list(squares)))
+            return torch.from_numpy(np.stack(list(pool.map(self.preprocessing.decode, paths))))
+
+    def in_memory(self, decoded: Callable[[int], None]) -> Tensor:
+        """All images at once, ``(images, channels, height, width)``.
+
+        Args:
+            decoded: told how many more are there.
+
+        Raises:
+            DataError: naming the file that can not be decoded.
+        """
+        images = torch.empty(self.shape, dtype=torch.uint8)
+        for part in torch.split(torch.arange(len(self)), _AT_ONCE):
+            images[part] = self[part]
+            decoded(len(part))
+        return images
 
 
-def decode_square(path: Path, resolution: int, channels: int) -> NDArray[np.uint8]:
-    """One image, its shorter side scaled to the resolution and its centre kept.
-
-    Returns:
-        Bytes ``(channels, resolution, resolution)``.
-
-    Raises:
-        DataError: when the file is no image, is damaged or can not be read.
-    """
-    try:
-        with Image.open(path) as file:
-            deep = file.mode.startswith("I") or file.mode == "F"
-            image = (_eight_bits(file) if deep else file).convert("L" if channels == 1 else "RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"cannot decode {path}: {error}; replace or remove the file") from error
-    scale = resolution / min(image.size)
-    if scale != 1:
-        width, height = (max(resolution, round(side * scale)) for side in image.size)
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = ((side - resolution) // 2 for side in image.size)
-    pixels = np.asarray(image, dtype=np.uint8).reshape(image.height, image.width, channels)
-    return pixels[top : top + resolution, left : left + resolution].transpose(2, 0, 1)
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Sixteen-bit and float grey values on the scale of bytes; PIL alone would clip them."""
-    values = np.asarray(image, dtype=np.float64)
-    top = 1.0 if image.mode == "F" and values.max() <= 1 else 255.0 if values.max() <= 255 else 65535.0
-    return Image.fromarray((values * (255.0 / top)).clip(0, 255).astype(np.uint8))
-
-
-def native_size(path: Path) -> tuple[int, int]:
-    """The shorter side of an image in pixels, and its channels (1 or 3).
-
-    Raises:
-        DataError: when the file is no image.
-    """
-    try:
-        with Image.open(path) as image:
-            return min(image.size), 1 if image.mode in _GREY_MODES else 3
-    except OSError as error:
-        raise DataError(f"cannot decode {path}: {error}; replace or remove the file") from error
-
-
-def class_folders(folder: Path) -> dict[str, list[Path]]:
-    """The image files of every class folder inside a folder, sorted by name.
-
-    Raises:
-        DataError: when the folder is missing or holds no class, or a class holds no image.
-    """
-    if not folder.is_dir():
-        raise DataError(f"there is no folder {folder}; give an image folder that holds train/CLASS/IMAGE")
-    classes = {
-        entry.name: sorted(file for file in entry.rglob("*") if file.suffix.lower() in SUFFIXES)
-        for entry in sorted(folder.iterdir())
-        if entry.is_dir() and not entry.name.startswith(".")
-    }
-    if not classes:
-        raise DataError(f"{folder} holds no class folders; put the images of each class in one of its own")
-    for name, files in classes.items():
-        if not files:
-            kinds = ", ".join(sorted(SUFFIXES))
-            raise DataError(
-                f"class {name!r} has no images in {folder / name}; add some ({kinds}) or remove it"
-            )
-    return classes
-
-
-def labelled(
-    folder: Path, classes: Sequence[str] | None = None
-) -> tuple[tuple[str, ...], list[Path], list[int]]:
-    """Classes, files and labels of one split of an image folder.
+@dataclass(frozen=True)
+class Headers:
+    """What the headers of some images say.
 
     Args:
-        folder: holds one folder per class.
-        classes: what the labels count; None takes those found.
+        images: how many there are.
+        grey: how many of them hold no colour.
+        side: the median of their shorter sides, in pixels.
+        sides: the smallest and the largest of those.
+    """
+
+    images: int
+    grey: int
+    side: int
+    sides: tuple[int, int]
+
+
+def read_headers(paths: Sequence[Path], looked: Callable[[int], None]) -> Headers:
+    """Sizes and colours of image files, which are not decoded.
+
+    Args:
+        looked: told how many more were looked at.
 
     Raises:
-        DataError: as `class_folders`, and for a class that is not among ``classes``.
+        DataError: naming the file that is no image.
     """
-    found = class_folders(folder)
-    names = tuple(found) if classes is None else tuple(classes)
-    for name in found:
-        if name not in names:
-            raise DataError(
-                f"class {name!r} of {folder} is not in the train split{did_you_mean(name, names)}"
-            )
-    files = [file for name in found for file in found[name]]
-    return names, files, [names.index(name) for name in found for _ in found[name]]
+    found: list[tuple[int, bool]] = []
+    with ThreadPoolExecutor() as pool:
+        for header in pool.map(_header, paths):
+            found.append(header)
+            looked(1)
+    sides, grey = zip(*found)
+    return Headers(len(found), sum(grey), round(median(sides)), (min(sides), max(sides)))
+
+
+def _header(path: Path) -> tuple[int, bool]:
+    """The shorter side in pixels, and whether the image is grey."""
+    try:
+        with Image.open(path) as image:
+            return min(image.size), image.mode in _GREY_MODES
+    except UNREADABLE as error:
+        raise DataError(f"cannot decode {path}: {error}; replace or remove the file") from error
+
+
+def skipped_words(files: Iterable[Path]) -> str:
+    """How many files are no images that can be read here, by their ending, and what would read them.
+
+    Returns:
+        ``"12 files skipped: 10 .heic, 2 .txt; to read .heic, install 'supernet[heif]'"``.
+    """
+    counts = Counter(file.suffix.lower() or "without an ending" for file in files)
+    listed = ", ".join(f"{count} {ending}" for ending, count in counts.most_common())
+    helped: dict[str, list[str]] = {}
+    for ending in sorted(counts.keys() & HELPED.keys()):
+        helped.setdefault(HELPED[ending], []).append(ending)
+    remedies = [f"; to read {' and '.join(endings)}, install {what}" for what, endings in helped.items()]
+    return f"{plural(counts.total(), 'file')} skipped: {listed}{''.join(remedies)}"
+
+
+def plural(count: int, noun: str) -> str:
+    """``"1 file"``, ``"1,200 files"``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -6,12 +6,19 @@ down here and nowhere else.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
+from math import isfinite
+from pathlib import Path
 
 from supernet.errors import ConfigError
 
 Plain = bool | int | float | str | list[int | float | str]
 """What an option of a registered thing can be in a configuration file."""
+
+
+SMALLEST_SIDE = 8
+"""Pixels that an image must have for a network to find anything in it."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +28,9 @@ class DataOptions:
     Args:
         source: ``digits``, ``folder:PATH`` or ``torchvision:NAME@ROOT`` to classify; ``scattered`` digits to
             segment; ``text`` or ``text:PATH`` to model a language.
-        resolution: side of the square images in pixels; None takes the data's own (digits: 24).
-        channels: 1 for grey, 3 for colour; None takes the data's own.
+        resolution: side of the square images in pixels; None takes the data's own (digits: 24, a folder the
+            median of its images, at most 224).
+        channels: 1 for grey, 3 for colour; None takes the data's own, and colour where some images have it.
         search_share: share of the images kept aside for the search, where the data brings no such split.
         test_share: share kept aside as test split, where the data brings none.
         split_seed: which images those are; apart from the training's seed, so that runs compare.
@@ -46,7 +54,7 @@ class DataOptions:
 
     def __post_init__(self) -> None:
         within("length", self.length, 2)
-        within("resolution", self.resolution or 1, 1, 4096)
+        within("resolution", self.resolution or SMALLEST_SIDE, SMALLEST_SIDE, 4096)
         within("search_share", self.search_share, 0.001, 0.9)
         within("test_share", self.test_share, 0.001, 0.9)
         within("shift", self.shift, 0.0, 0.5)
@@ -57,6 +65,28 @@ class DataOptions:
                 f"search_share {self.search_share} and test_share {self.test_share} leave nothing to "
                 "train on; keep their sum below 1"
             )
+
+
+def absolute(source: str) -> str:
+    """A data source whose path means the same from any folder.
+
+    What stands behind the colon is a path or ``NAME@PATH``; where nothing lies there it is left as it is.
+    """
+    kind, _, rest = source.partition(":")
+    name, at, place = rest.partition("@")
+    for before, path in ((f"{kind}:", rest), (f"{kind}:{name}{at}", place)):
+        if path and Path(path).expanduser().exists():
+            return before + os.path.abspath(Path(path).expanduser())  # noqa: PTH100  (resolve follows links)
+    return source
+
+
+def title(source: str) -> str:
+    """What people call the data of a source, without where they lie: ``cats`` for ``folder:/home/me/cats``."""
+    _, _, rest = source.partition(":")
+    name, at, place = rest.partition("@")
+    if Path(rest).is_absolute():
+        return Path(rest).name
+    return name if at and Path(place).is_absolute() else source
 
 
 @dataclass(frozen=True)
@@ -141,11 +171,11 @@ class TrainOptions:
 
 
 def within(name: str, value: float, low: float, high: float | None = None) -> None:
-    """Check a number of an options class.
+    """Check a number of an options class; no range holds infinity.
 
     Raises:
         ConfigError: naming the option, its value and the range.
     """
-    if not (value >= low and (high is None or value <= high)):
+    if not (isfinite(value) and value >= low and (high is None or value <= high)):
         bounds = f"at least {low:g}" if high is None else f"{low:g} to {high:g}"
         raise ConfigError(f"{name} is {value:g}; it can be {bounds}")

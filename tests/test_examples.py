@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 import runpy
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+
+from supernet.preprocessing import ImagePreprocessing
+from tests.zoo.test_images import file_of_thirds, picture
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -47,5 +52,19 @@ def test_images_of_ones_own_are_split_learnt_and_judged(capsys: pytest.CaptureFi
     assert len(right) == 2 and min(right) > 60
 
 
+@pytest.mark.parametrize("inside", [9, 6])
+def test_a_pulled_file_sees_a_photograph_without_this_library(
+    inside: int, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = replace(ImagePreprocessing.plain(9, 1), resolution=inside, mean=(0.3,), std=(0.5,))
+    file_of_thirds(tmp_path / "subnet" / "model.onnx", shown.to_json())
+    said = []
+    for name in ("left", "middle", "right"):
+        photo = picture(tmp_path / f"{name}.png", name, size=(24, 18))
+        monkeypatch.setattr(sys, "argv", ["pulled_photograph.py", str(tmp_path / "subnet"), str(photo)])
+        said.append(printed("pulled_photograph", capsys).split()[0])
+    assert said == ["left", "middle", "right"]
+
+
 def test_every_example_is_tested_here() -> None:
-    assert [path.stem for path in EXAMPLES] == ["own_data", "own_device", "own_model"]
+    assert [path.stem for path in EXAMPLES] == ["own_data", "own_device", "own_model", "pulled_photograph"]

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from supernet.elastic.inputs import Inputs
 from supernet.losses import divergence, label_loss
+from supernet.preprocessing import resized
 from supernet.space import Value
 from supernet.tasks.task import AS_TRAINED, FreeAxes, Metric, Score, main_tensor
 
@@ -67,16 +68,12 @@ class ImageClassification:
         return Score(ACCURACY, 100 * right, count), Score(LOG_LOSS, loss, count)
 
     def decode(self, outputs: Any) -> list[str]:
-        """The most likely class and how likely it is."""
-        chances, best = main_tensor(outputs).softmax(1).max(1)
-        return [f"{self.classes[i]} ({chance:.0%})" for i, chance in zip(best.tolist(), chances.tolist())]
-
-
-def resized(images: Tensor, side: int) -> Tensor:
-    """Images ``(batch, channels, height, width)`` at another side, bilinear and antialiased."""
-    if images.shape[-1] == side and images.shape[-2] == side:
-        return images
-    return F.interpolate(images, (side, side), mode="bilinear", antialias=True)
+        """The three most likely classes, and how likely they are."""
+        chances, best = main_tensor(outputs).softmax(1).topk(min(3, len(self.classes)))
+        return [
+            ", ".join(f"{self.classes[i]} ({chance:.1%})" for i, chance in zip(row, likely))
+            for row, likely in zip(best.tolist(), chances.tolist())
+        ]
 
 
 def _side(values: Mapping[str, Value], otherwise: int) -> int:

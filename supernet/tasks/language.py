@@ -20,7 +20,7 @@ from supernet.errors import DataError
 from supernet.losses import divergence, label_loss
 from supernet.options import DataOptions
 from supernet.seeds import generator
-from supernet.sources import sources
+from supernet.sources import Progress, sources
 from supernet.space import Value
 from supernet.tasks.task import AS_TRAINED, FreeAxes, Metric, Score, SplitName, main_tensor
 
@@ -91,6 +91,7 @@ class Text:
     name: str
     length: int
     splits: Mapping[SplitName, Tensor]
+    notes: ClassVar[tuple[str, ...]] = ()
 
     @cached_property
     def task(self) -> LanguageModelling:
@@ -131,7 +132,7 @@ class Text:
             digest.update(split.numpy().tobytes())
         return [self.name, self.length, digest.hexdigest()]
 
-    def preprocessing(self) -> dict[str, Any]:
+    def preprocessing(self, values: Mapping[str, Value] = AS_TRAINED) -> dict[str, Any]:
         """How text becomes an input."""
         return {"length": self.length, "tokens": "the bytes of UTF-8 text, 0 to 255"}
 
@@ -141,7 +142,7 @@ class Text:
 
 
 @sources.register("text")
-def text(rest: str, options: DataOptions) -> Text:
+def text(rest: str, options: DataOptions, progress: Progress) -> Text:
     """``text:PATH``, a file or a folder of texts; ``text`` alone is the standard library's own source.
 
     Raises:

@@ -16,10 +16,10 @@ from supernet.elastic.inputs import Inputs
 from supernet.errors import DataError
 from supernet.losses import divergence, label_loss
 from supernet.options import DataOptions
+from supernet.preprocessing import ImagePreprocessing, resized
 from supernet.seeds import generator
-from supernet.sources import sources
+from supernet.sources import Progress, sources
 from supernet.space import Value
-from supernet.tasks.classification import resized
 from supernet.tasks.task import AS_TRAINED, FreeAxes, Metric, Score, SplitName, main_tensor
 
 OVERLAP = Metric("mean IoU", "%", "max")
@@ -125,6 +125,7 @@ class ScatteredDigits:
     name: str
     resolution: int
     splits: Mapping[SplitName, Canvases]
+    notes: ClassVar[tuple[str, ...]] = ()
 
     @cached_property
     def task(self) -> Segmentation:
@@ -167,17 +168,22 @@ class ScatteredDigits:
         """Name, side and how many canvases."""
         return [self.name, self.resolution, [len(split) for split in self.splits.values()]]
 
-    def preprocessing(self) -> dict[str, Any]:
-        """How a grey canvas becomes an input."""
-        return {"resolution": self.resolution, "channels": 1, "scale": "bytes / 127.5 - 1"}
+    def preprocessing(self, values: Mapping[str, Value] = AS_TRAINED) -> dict[str, Any]:
+        """How a grey canvas becomes an input: an `ImagePreprocessing`."""
+        return self._shown_as.for_inputs_of(int(values.get("resolution", self.resolution))).to_json()
+
+    @cached_property
+    def _shown_as(self) -> ImagePreprocessing:
+        half = torch.tensor([0.5])
+        return ImagePreprocessing.plain(self.resolution, 1).normalised_with(half, half)
 
     def _shown(self, split: SplitName, chosen: Tensor) -> tuple[Tensor, Tensor]:
         canvases = self.splits[split]
-        return canvases.images[chosen].float() / 127.5 - 1, canvases.masks[chosen]
+        return self._shown_as.normalise(canvases.images[chosen]), canvases.masks[chosen]
 
 
 @sources.register("scattered")
-def scattered(rest: str, options: DataOptions) -> ScatteredDigits:
+def scattered(rest: str, options: DataOptions, progress: Progress) -> ScatteredDigits:
     """``scattered``: 1,200 canvases to train on, 200 to search on and 200 to test on, 48 px unless asked."""
     from sklearn.datasets import load_digits
 

@@ -161,6 +161,11 @@ class Dataset(Protocol):
         """What networks learn on it."""
         ...
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the data before they are learnt, e.g. which files were skipped."""
+        ...
+
     def count(self, split: SplitName) -> int:
         """Examples of a split."""
         ...
@@ -191,8 +196,12 @@ class Dataset(Protocol):
         """What has to be equal for a training to go on with it, as JSON values."""
         ...
 
-    def preprocessing(self) -> dict[str, Any]:
-        """How raw data become inputs, as JSON values, for whoever runs a published network."""
+    def preprocessing(self, values: Mapping[str, Value] = AS_TRAINED) -> dict[str, Any]:
+        """How raw data become inputs, as JSON values, for whoever runs a published network.
+
+        Args:
+            values: of the choices that concern the inputs, see `Supernet.input_values`.
+        """
         ...
 
 

@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from supernet import data
+from supernet import data, image_folder as folders
 from supernet.data import ImageDataset, augment
 from supernet.errors import DataError
-from supernet.images import decode_square
 from supernet.options import DataOptions
+from supernet.preprocessing import ImagePreprocessing
 from supernet.seeds import generator
 from supernet.sources import load_data
 
@@ -79,14 +79,18 @@ def test_a_batch_is_the_same_whenever_it_is_asked_for() -> None:
     assert not torch.equal(late[0], digits.batch(40, 64, seed=1)[0])
 
 
+def as_bytes(dataset: ImageDataset, images: torch.Tensor) -> torch.Tensor:
+    """What was normalised, as the file had it."""
+    mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (dataset.shown_as.mean, dataset.shown_as.std))
+    return ((images * std + mean) * 255).round().byte()
+
+
 def seen(dataset: ImageDataset, *batches: tuple[torch.Tensor, torch.Tensor]) -> Counter[tuple[bytes, int]]:
     """Bytes and label of every image of some batches, as the file had them."""
     return Counter(
         (image.numpy().tobytes(), label)
         for images, labels in batches
-        for image, label in zip(
-            ((images * dataset.std + dataset.mean) * 255).round().byte(), labels.tolist(), strict=True
-        )
+        for image, label in zip(as_bytes(dataset, images), labels.tolist(), strict=True)
     )
 
 
@@ -123,11 +127,11 @@ def test_splits_hold_their_shares_of_every_class() -> None:
     assert (abs(digits.search.labels.bincount().numpy() - 0.1 * whole) <= 1).all()
 
 
-@pytest.mark.parametrize("memory", [data.MEMORY_BYTES, 0])
+@pytest.mark.parametrize("memory", [folders.MEMORY_BYTES, 0])
 def test_the_images_of_a_folder_keep_their_class_and_their_splits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: int
 ) -> None:
-    monkeypatch.setattr(data, "MEMORY_BYTES", memory)
+    monkeypatch.setattr(folders, "MEMORY_BYTES", memory)
     for grey in range(60):
         place = tmp_path / "train" / "abc"[grey % 3]
         place.mkdir(parents=True, exist_ok=True)
@@ -136,7 +140,7 @@ def test_the_images_of_a_folder_keep_their_class_and_their_splits(
     greys: list[int] = []
     for split in data.SPLITS:
         for images, labels in found.batches(split, 7):
-            shown = ((images * found.std + found.mean) * 255).round()[:, 0, 0, 0].int()
+            shown = as_bytes(found, images)[:, 0, 0, 0].int()
             assert (shown % 3 == labels).all()
             greys += shown.tolist()
     assert sorted(greys) == list(range(60))
@@ -185,8 +189,8 @@ def test_images_move_apart_from_each_other_and_anew_at_every_step() -> None:
     dot = torch.zeros(32, 1, 9, 9, dtype=torch.uint8)
     dot[:, :, 4, 4] = 255
     split = data.Split(dot, torch.zeros(32, dtype=torch.long))
-    nothing, one = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
-    alike = ImageDataset("dots", ("dot",), split, split, split, nothing, one, shift=2, flip=False)
+    shown_as = ImagePreprocessing.plain(9, 1)
+    alike = ImageDataset("dots", ("dot",), split, split, split, shown_as, shift=2, flip=False)
 
     def places(step: int, seed: int) -> list[int]:
         return alike.batch(step, 32, seed)[0].flatten(1).argmax(1).tolist()
@@ -200,7 +204,7 @@ def test_an_image_that_is_no_square_keeps_its_centre(tmp_path: Path, width: int,
     pixels = np.arange(width * height, dtype=np.uint8).reshape(height, width)
     Image.fromarray(pixels).save(tmp_path / "long.png")
     top, left = (height - 8) // 2, (width - 8) // 2
-    decoded = decode_square(tmp_path / "long.png", 8, 1)
+    decoded = ImagePreprocessing.plain(8, 1).decode(tmp_path / "long.png")
     np.testing.assert_array_equal(decoded[0], pixels[top : top + 8, left : left + 8])
 
 
@@ -231,10 +235,10 @@ def test_a_folder_too_large_for_memory_gives_the_same_batches(
     root = image_folder(tmp_path, {"train": {"a": 12, "b": 12}})
     options = DataOptions(source=f"folder:{root}")
     small = load(options)
-    monkeypatch.setattr(data, "MEMORY_BYTES", 0)
+    monkeypatch.setattr(folders, "MEMORY_BYTES", 0)
     large = load(options)
     assert not isinstance(large.train.images, torch.Tensor)
-    torch.testing.assert_close(large.mean, small.mean)
+    assert large.shown_as == small.shown_as
     for ours, theirs in zip(small.batch(2, 5, seed=0), large.batch(2, 5, seed=0)):
         assert torch.equal(ours, theirs)
     assert torch.equal(next(small.batches("test", 3))[0], next(large.batches("test", 3))[0])
@@ -243,7 +247,7 @@ def test_a_folder_too_large_for_memory_gives_the_same_batches(
 def test_sixteen_bit_grey_keeps_its_range(tmp_path: Path) -> None:
     ramp = (np.arange(64, dtype=np.uint16) * 1023).reshape(8, 8)
     Image.fromarray(ramp).save(tmp_path / "ramp.png")
-    decoded = decode_square(tmp_path / "ramp.png", 8, 1)
+    decoded = ImagePreprocessing.plain(8, 1).decode(tmp_path / "ramp.png")
     assert decoded.min() == 0 and decoded.max() > 245 and len(np.unique(decoded)) > 60
 
 

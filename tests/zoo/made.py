@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from supernet.preprocessing import ImagePreprocessing
 from supernet.space import Choice, SearchSpace
 from zoo.store import LocalStore
 from zoo.store.manifest import (
@@ -25,6 +26,8 @@ from zoo.store.publish import publish
 
 SPACE = SearchSpace((Choice("depth", (1, 2)), Choice("width", (8, 16, 24))))
 WEIGHTS = "ab" * 32
+CLASSES = ("cat", "dog", "eel")
+PREPROCESS = ImagePreprocessing.plain(8, 1).to_json()
 
 
 def onnx_file(path: Path, genes: tuple[int, ...] = (0, 0), width: int = 3) -> Path:
@@ -38,7 +41,13 @@ def onnx_file(path: Path, genes: tuple[int, ...] = (0, 0), width: int = 3) -> Pa
         [numpy_helper.from_array(weight, "weight")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    helper.set_model_props(model, {"architecture": json.dumps(genes), "weights_sha256": WEIGHTS})
+    properties = {
+        "architecture": json.dumps(genes),
+        "weights_sha256": WEIGHTS,
+        "preprocess": json.dumps(PREPROCESS, sort_keys=True),
+        "classes": json.dumps(CLASSES),
+    }
+    helper.set_model_props(model, properties)
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, path)
     return path
@@ -63,7 +72,7 @@ def manifest(
         weights_sha256=WEIGHTS,
         files=(),
         licences=LicenceRecord(weights="Apache-2.0", data="CC-BY-4.0"),
-        dataset=DatasetRecord(name="digits", splits={"train": 10, "test": 5}, preprocess={"resolution": 8}),
+        dataset=DatasetRecord(name="digits", splits={"train": 10, "test": 5}, preprocess=PREPROCESS, classes=CLASSES),
         recipe=RecipeRecord(strategy="sandwich", epochs=3, seeds=(0,), config_sha256="cd" * 32),
         metrics=(
             MetricRecord(

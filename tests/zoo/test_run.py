@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from torch import nn
 
+from supernet import elasticise
 from supernet.config import read_toml
 from supernet.errors import ConfigError, StateError
 from zoo.pipeline.options import RunOptions
-from zoo.pipeline.run import open_run
+from zoo.pipeline.run import find_run, folder_named, open_run
+from zoo.pipeline.steps import Workspace
 
 
 def test_options_are_kept_beside_the_run(tmp_path: Path) -> None:
@@ -51,3 +54,54 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StateError, match="cannot write"):
         open_run(tmp_path / "file" / "run").keep()
+
+
+def test_without_a_name_the_run_used_last_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StateError, match=r"holds none; name one with --run"):
+        find_run(None)
+    assert find_run(None, "default") == Path("runs/default")
+    for name in ("a", "b", "c"):
+        open_run(Path("runs") / name).keep()
+    assert find_run(None) == Path("runs/c")
+    open_run(Path("runs/a"))
+    assert find_run(None) == find_run(None, "default") == Path("runs/a")
+
+
+@pytest.mark.parametrize("typed", ["", " "])
+def test_a_blank_folder_is_not_the_current_one(typed: str) -> None:
+    with pytest.raises(StateError, match=rf"--run '{typed}' names no folder"):
+        find_run(typed)
+    assert folder_named(".", "--run") == Path()
+
+
+def test_a_run_goes_on_with_its_data_from_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cats").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "run"
+    open_run(folder, changes=["data.source=folder:cats"]).keep()
+    (folder / "training").mkdir()
+    assert (
+        open_run(folder, changes=["data.source=folder:cats"]).options.data.source == f"folder:{tmp_path}/cats"
+    )
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert open_run(folder).options.data.source == f"folder:{tmp_path}/cats"
+    assert open_run(folder, changes=["data.source=folder:../cats"]).options == open_run(folder).options
+
+
+@pytest.mark.parametrize("side", [8, 16])
+def test_an_architecture_of_a_smaller_resolution_says_how_its_inputs_are_made(
+    side: int, tmp_path: Path
+) -> None:
+    network = nn.Sequential(
+        nn.Conv2d(1, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10)
+    )
+    net = elasticise(network.eval(), (2, 1, 16, 16), dims=["hidden"], resolution=(8, 16), verify=False)
+    workspace = Workspace(open_run(tmp_path, changes=["data.resolution=16"]), net)
+    arch = net.space.largest() if side == 16 else net.space.smallest()
+    said = workspace.preprocess(arch)
+    assert (said["resolution"], said["input_resolution"]) == (16, side)
+    assert workspace.example(arch).tensors[0].shape == (2, 1, side, side)

@@ -78,6 +78,9 @@ def test_another_task_walks_the_whole_road(
     assert worst > chance if task.measures[0].sense == "max" else worst < chance
     entries = publish_proofs(workspace, proofs, known.profile)
     assert all(entry.task == task.name for entry in entries)
+    assert {entry.dataset.name for entry in entries} == {
+        "optim" if changes[-1].startswith("data") else "scattered"
+    }
     back = pull_back(workspace, proofs)
     assert back.result.scores[0].metric == task.measures[0]
     draw_front(workspace, known, searched, proofs, "test")
@@ -91,6 +94,7 @@ def test_another_task_walks_the_whole_road(
     else:
         side = workspace.net.input_values(arch)["resolution"]
         assert pulled.manifest.inputs[0].shape == ("batch", 1, side, side)
+        assert pulled.manifest.dataset.preprocess["input_resolution"] == side
     inputs = workspace.example(arch)
     subnet = workspace.net.extract(arch, workspace.evaluator.statistics(arch)).eval()
     assert check_onnx(pulled.path(".onnx"), subnet, inputs).max_relative <= 1e-4

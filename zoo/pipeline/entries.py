@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from importlib.metadata import version
 from math import sqrt
+from typing import Any
 
 from hardware.export import OPSET
 from hardware.measurement import Profile
@@ -12,6 +13,7 @@ from supernet.config import to_toml
 from supernet.data import SPLITS
 from supernet.elastic.storage import WEIGHTS as SUPERNET_WEIGHTS
 from supernet.evaluate import Result
+from supernet.options import title
 from supernet.tasks.task import Dataset, Score
 from zoo.pipeline.prove import ONNX, WEIGHTS, Proof
 from zoo.pipeline.run import Run
@@ -74,7 +76,7 @@ def manifest(workspace: Workspace, proof: Proof, profile: Profile) -> Manifest:
         weights_sha256=proof.weights_sha256,
         files=(),
         licences=LicenceRecord(weights=run.options.zoo.licence, data=run.options.zoo.data_licence),
-        dataset=_dataset(data),
+        dataset=_dataset(data, workspace.preprocess(proof.arch)),
         recipe=RecipeRecord(
             strategy=run.options.train.strategy,
             epochs=run.options.train.epochs,
@@ -109,11 +111,11 @@ def entry_id(run: Run, proof: Proof) -> str:
     return f"{model}-{proof.arch.id}-{proof.onnx.sha256[:8]}"
 
 
-def _dataset(data: Dataset) -> DatasetRecord:
+def _dataset(data: Dataset, preprocess: dict[str, Any]) -> DatasetRecord:
     return DatasetRecord(
-        name=data.name.partition(":")[0] if data.name.startswith("folder:") else data.name.partition("@")[0],
+        name=title(data.name),
         splits={name: data.count(name) for name in SPLITS},
-        preprocess=data.preprocessing(),
+        preprocess=preprocess,
         classes=getattr(data.task, "classes", ()),
     )
 
@@ -121,7 +123,7 @@ def _dataset(data: Dataset) -> DatasetRecord:
 def _metrics(data: Dataset, split: str, found: Result) -> list[MetricRecord]:
     return [
         MetricRecord(
-            dataset=data.name.partition(":")[0],
+            dataset=title(data.name),
             split=split,
             metric=score.metric.name,
             value=score.value,

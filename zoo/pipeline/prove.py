@@ -88,6 +88,7 @@ def prove(
         ExportError: when one cannot be exported or does not run.
         StateError: when the run's folder cannot be written to.
     """
+    workspace.read(progress)
     cuts = []
     for i, (name, arch) in enumerate(chosen.items()):
         cuts.append(_cut(workspace, name, arch))
@@ -100,20 +101,15 @@ def prove(
         "test",
         calibration_examples=workspace.run.options.train.calibration_examples,
     )
-    return [_proof(workspace, known, cut, found[cut.arch.id], test) for cut in cuts]
+    proofs = [_proof(workspace, known, cut, found[cut.arch.id], test) for cut in cuts]
+    workspace.run.keep()
+    return proofs
 
 
 def _cut(workspace: Workspace, name: str, arch: Architecture) -> _Cut:
     statistics = workspace.evaluator.statistics(arch)
     subnet = workspace.net.extract(arch, statistics).eval()
     folder = workspace.run.subnets / name.replace(" ", "-")
-    properties = {
-        "architecture": json.dumps(arch.genes),
-        "architecture_values": json.dumps(workspace.net.space.decode(arch)),
-        "architecture_id": arch.id,
-        "space": arch.space,
-        "task": workspace.dataset.task.name,
-    }
     write_atomically(
         folder / WEIGHTS, to_safetensors({k: v.contiguous() for k, v in subnet.state_dict().items()})
     )
@@ -122,9 +118,23 @@ def _cut(workspace: Workspace, name: str, arch: Architecture) -> _Cut:
         workspace.example(arch),
         folder / ONNX,
         free_axes=workspace.dataset.task.free_axes,
-        properties=properties,
+        properties=_properties(workspace, arch),
     )
     return _Cut(name, arch, folder, subnet, file)
+
+
+def _properties(workspace: Workspace, arch: Architecture) -> dict[str, str]:
+    """What an ONNX file says of itself, so that it can be used where its manifest is lost."""
+    data = workspace.dataset
+    return {
+        "architecture": json.dumps(arch.genes),
+        "architecture_values": json.dumps(workspace.net.space.decode(arch)),
+        "architecture_id": arch.id,
+        "space": arch.space,
+        "task": data.task.name,
+        "preprocess": json.dumps(workspace.preprocess(arch), sort_keys=True),
+        "classes": json.dumps(getattr(data.task, "classes", ())),
+    }
 
 
 def _measure(workspace: Workspace, known: Profiled, cuts: list[_Cut], progress: Progress) -> Profile:

@@ -7,8 +7,9 @@ Python may call the same functions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from hardware.measurement import Profile
 from hardware.profiler import profile
 from hardware.sampling import spread
 from predictors import Predictor, predictors
+from predictors.options import FEWEST
 from predictors.validate import Validation, validate
 from search.archive import Archive, Evaluation
 from search.engine import SearchResult, random_search, search
@@ -27,12 +29,14 @@ from supernet.elastic.costs import Costs
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.storage import WEIGHTS
 from supernet.elastic.supernet import Supernet
-from supernet.errors import ArchitectureError, StateError
+from supernet.errors import ArchitectureError, SpaceError, StateError
 from supernet.evaluate import Evaluator
+from supernet.recipe import device_of
 from supernet.sources import load_data
 from supernet.space import Architecture
 from supernet.tasks.task import Dataset, Metric
 from supernet.trainer import Trainer
+from supernet.wording import counted
 from zoo.pipeline.progress import Progress, silent
 from zoo.pipeline.run import Run
 from zoo.store.manifest import hash_file
@@ -52,11 +56,18 @@ class Workspace:
 
     run: Run
     net: Supernet
+    _known: list[Dataset] = field(default_factory=list, repr=False, compare=False)
 
-    @cached_property
+    @property
     def dataset(self) -> Dataset:
         """The examples, with their task."""
-        return load_data(self.run.options.data)
+        return self.read()
+
+    def read(self, progress: Progress = silent) -> Dataset:
+        """The examples, with their task; the first call reads them and says how far that is."""
+        if not self._known:
+            self._known.append(load_data(self.run.options.data, progress))
+        return self._known[0]
 
     @property
     def quality(self) -> Metric:
@@ -66,6 +77,10 @@ class Workspace:
     def example(self, arch: Architecture) -> Inputs:
         """Two examples as an architecture takes them."""
         return self.dataset.task.example_inputs(self.net.input_values(arch))
+
+    def preprocess(self, arch: Architecture) -> dict[str, Any]:
+        """How raw data become the inputs of an architecture, as its manifest and its file say it."""
+        return self.dataset.preprocessing(self.net.input_values(arch))
 
     @cached_property
     def costs(self) -> Costs:
@@ -84,18 +99,23 @@ class Workspace:
         )
 
 
-def train(run: Run, progress: Progress = silent) -> Trainer:
+def train(run: Run, progress: Progress = silent, dataset: Dataset | None = None) -> Trainer:
     """Train the run's supernet, or load it when that is done.
+
+    Args:
+        dataset: that of the run, where it was read already.
 
     Returns:
         The trainer, with the supernet in evaluation mode and the history.
 
     Raises:
+        ConfigError: for a device that this machine does not have.
         DataError: when the data are missing or damaged.
         StateError: when the folder holds the checkpoint of another training.
     """
+    device_of(run.options.train)  # refused before anything is read
     torch.set_num_threads(run.options.train.threads)
-    dataset = load_data(run.options.data)
+    dataset = dataset or load_data(run.options.data, progress)
     net = build(run.options.supernet, dataset.task, seed=run.options.train.seed)
     trainer = Trainer(net, dataset, run.options.train, run.training)
     run.keep()
@@ -105,18 +125,19 @@ def train(run: Run, progress: Progress = silent) -> Trainer:
     return trainer
 
 
-def opened(run: Run) -> Workspace:
+def opened(run: Run, dataset: Dataset | None = None) -> Workspace:
     """The run's trained supernet, to work with.
+
+    Args:
+        dataset: that of the run, where it was read already.
 
     Raises:
         StateError: when there is none yet.
     """
     if not (run.supernet / WEIGHTS).exists():
-        raise StateError(
-            f"{run.folder} holds no trained supernet; run this first: supernet train --run {run.folder}"
-        )
+        raise StateError(f"{run.folder} holds no trained supernet; run this first: {run.command('train')}")
     torch.set_num_threads(run.options.train.threads)
-    return Workspace(run, Supernet.load(run.supernet))
+    return Workspace(run, Supernet.load(run.supernet), [dataset] if dataset else [])
 
 
 @dataclass(frozen=True)
@@ -138,16 +159,22 @@ def profile_device(workspace: Workspace, progress: Progress = silent) -> Profile
     """Measure subnets on this machine, or read what was measured, and fit the predictor.
 
     Raises:
+        SpaceError: when the space holds too few subnets to learn from.
         StateError: when the folder holds another profile.
     """
-    options = workspace.run.options
+    options, task = workspace.run.options, workspace.read(progress).task
     archs = spread(workspace.net.space, options.profile.subnets, options.profile.seed, workspace.costs.macs)
+    if len(archs) < FEWEST:
+        raise SpaceError(
+            f"the space holds {counted(workspace.net.space.size, 'network')}, and a predictor needs {FEWEST} "
+            f"to learn from; make more of the supernet elastic, see supernet.options"
+        )
     measured = profile(
         workspace.net,
         archs,
         workspace.example,
         workspace.run.profile,
-        free_axes=workspace.dataset.task.free_axes,
+        free_axes=task.free_axes,
         options=options.profile,
         device=options.device,
         progress=progress,
@@ -180,7 +207,7 @@ def profiled(workspace: Workspace) -> Profiled:
     path = workspace.run.profile / "profile.json"
     if not path.exists():
         raise StateError(
-            f"{workspace.run.folder} holds no profile; run this first: supernet profile --run {workspace.run.folder}"
+            f"{workspace.run.folder} holds no profile; run this first: {workspace.run.command('profile')}"
         )
     return learn(workspace, Profile.load(path))
 
@@ -234,6 +261,7 @@ def search_front(workspace: Workspace, known: Profiled, progress: Progress = sil
         InfeasibleError: when no network meets the limits; it names the nearest that does.
         StateError: when the folder holds another search.
     """
+    workspace.read(progress)
     goals, options, subject = objectives(workspace, known), workspace.run.options.search, _subject(workspace)
     result = search(
         workspace.net.space,
@@ -264,7 +292,7 @@ def evaluations(workspace: Workspace, known: Profiled) -> list[Evaluation]:
     path = workspace.run.search / ARCHIVE
     if not path.exists():
         raise StateError(
-            f"{workspace.run.folder} holds no search; run this first: supernet search --run {workspace.run.folder}"
+            f"{workspace.run.folder} holds no search; run this first: {workspace.run.command('search')}"
         )
     with Archive(path, workspace.net.space, objectives(workspace, known), _subject(workspace)) as archive:
         return list(archive)

@@ -8,11 +8,11 @@ In the order one would read them:
 - `index`: which entries a store holds
 - `local`: a store in a folder, the only one that can be published to
 - `web`: a store behind any web server, to read
-- `lock`: one process at a time
 - `publish`: putting an entry in
 - `fetch`: a cache of files named by their hash
 - `pull`: getting an entry out, by id or the best within limits
 - `load`: running what was pulled
+- `images`: what a pulled network sees on images, and how good it is on a labelled folder
 - `verify`: whether a store still holds what was published
 
 Nothing here knows runs, steps or the command line.

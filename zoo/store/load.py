@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import onnxruntime
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from hardware.export import ORT_ERRORS
 from supernet.errors import StateError
-from zoo.store.manifest import Manifest
+from zoo.store.manifest import MANIFEST, Manifest, describe_file, parse
 from zoo.store.pull import Pulled
 
 
@@ -48,6 +49,28 @@ class OnnxSubnet:
         return answers[0] if len(names) == 1 else dict(zip(names, answers))
 
 
+def open_pulled(folder: Path) -> Pulled:
+    """An entry that was pulled into a folder, every file checked again.
+
+    Raises:
+        StateError: when the folder holds no entry, or a file is missing or not what the manifest says.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise StateError(
+            f"{folder} holds no {MANIFEST}; give a folder that `supernet zoo pull --into` filled, or an id"
+        )
+    manifest = parse(path.read_bytes(), str(path))
+    for file in manifest.files:
+        found = describe_file(folder / file.path, file.path)
+        if found != file:
+            raise StateError(
+                f"{folder / file.path} has the sha256 {found.sha256}, the manifest says {file.sha256}; "
+                "pull the entry anew"
+            )
+    return Pulled(manifest, folder)
+
+
 def load_onnx(pulled: Pulled, *, threads: int = 1) -> OnnxSubnet:
     """The network of a pulled entry, after its file said that it is what the manifest calls it.
 
@@ -56,8 +79,8 @@ def load_onnx(pulled: Pulled, *, threads: int = 1) -> OnnxSubnet:
         threads: of one forward pass.
 
     Raises:
-        StateError: when the entry has no ONNX file, ONNX Runtime cannot read it, or it holds another
-            architecture or other weights than the manifest says.
+        StateError: when the entry has no ONNX file, ONNX Runtime cannot read it, or it names another
+            architecture, other weights, inputs or classes than the manifest.
     """
     path = pulled.path(".onnx")
     options = onnxruntime.SessionOptions()
@@ -76,7 +99,11 @@ def _compare(manifest: Manifest, properties: dict[str, str]) -> None:
         "architecture": json.dumps(list(manifest.architecture.genes)),
         "weights_sha256": manifest.weights_sha256,
     }
-    for name, value in wanted.items():
+    told = {
+        "preprocess": json.dumps(manifest.dataset.preprocess, sort_keys=True),
+        "classes": json.dumps(manifest.dataset.classes),
+    }
+    for name, value in (wanted | {name: value for name, value in told.items() if name in properties}).items():
         found = properties.get(name, "nothing")
         if found != value:
             raise StateError(

@@ -7,9 +7,10 @@ import torch
 from supernet.data import ImageDataset, ImageSplits, Split, fitted, image_dataset
 from supernet.errors import DataError
 from supernet.options import DataOptions
+from supernet.sources import Progress
 
 
-def stripes(rest: str, options: DataOptions) -> ImageDataset:
+def stripes(rest: str, options: DataOptions, progress: Progress) -> ImageDataset:
     """``elsewhere:COUNT`` brings so many images of 8 px, half of each class, one brightness each."""
     if rest and not rest.isdecimal():
         raise DataError(f"elsewhere takes a number of images, and {rest!r} was given")

@@ -165,3 +165,32 @@ def test_too_little_text_is_refused(tmp_path: Path) -> None:
 def test_a_network_for_another_task_is_refused(model: str, source: str, message: str) -> None:
     with pytest.raises(SupernetError, match=message):
         build(SupernetOptions(model), load_data(DataOptions(source)).task)
+
+
+@pytest.mark.parametrize(
+    ("options", "side", "message"),
+    [
+        (
+            SupernetOptions("resnet18"),
+            1,
+            r"images of 1 px are too small for 'resnet18'; .* can be 17 or more",
+        ),
+        (SupernetOptions("resnet18"), 16, r"images of 16 px .* data\.resolution can be 17 or more"),
+        (
+            SupernetOptions("resnet18", {"resolution": [8, 32], "dims": ["hidden"]}),
+            32,
+            r"images of 8 px .* can be 17",
+        ),
+    ],
+    ids=["one pixel", "sixteen", "elastic"],
+)
+def test_images_too_small_for_a_network_are_refused(
+    options: SupernetOptions, side: int, message: str
+) -> None:
+    with pytest.raises(SupernetError, match=message):
+        build(options, ImageClassification(("a", "b"), 3, side))
+
+
+def test_images_just_large_enough_are_not_refused() -> None:
+    net = build(SupernetOptions("resnet18", {"dims": ["hidden"]}), ImageClassification(("a", "b"), 3, 17))
+    assert not net.largest.training
