@@ -165,6 +165,7 @@ def figures(rows: list[dict[str, Any]]) -> dict[str, float]:
     if converted:
         out["median_seconds"] = median(row["seconds"] for row in converted)
         out["most_seconds"] = max(row["seconds"] for row in converted)
+        out["largest_difference"] = max(row.get("difference", 0.0) for row in converted)
     large = [row["memory_over_weights"] for row in converted if row["weights_mb"] >= LARGE_MB]
     return out | ({"most_memory_over_weights": max(large)} if large else {})
 

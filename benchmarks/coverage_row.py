@@ -142,7 +142,7 @@ def checked(
     """
     rng = Random(options.seed)
     row: dict[str, Any] = {"wrong": 0, "compared": 0, "training_wrong": 0, "trained": 0}
-    row |= {"costs_wrong": 0, "counted": 0}
+    row |= {"costs_wrong": 0, "counted": 0, "difference": 0.0}
     space = supernet.space
     try:
         with limited(CHECKS * options.seconds):
@@ -179,7 +179,8 @@ def checked(
 
 def _inside(row: dict[str, Any], supernet: Supernet, inputs: Inputs, arch: Architecture) -> None:
     gap = checks.inside_and_alone(supernet, inputs, arch)
-    _note(row, "wrong", "compared", [f"differs by {gap:.2g}"] if gap else [])
+    _note(row, "wrong", "compared", [f"differs by {gap:.2g}"] if gap > checks.ROUNDING else [])
+    row["difference"] = max(row["difference"], gap)
 
 
 def _trained(supernet: Supernet, inputs: Inputs, arch: Architecture, options: Options) -> list[str]:

@@ -28,7 +28,7 @@ from torch.utils._pytree import tree_map
 
 from hardware.errors import ExportError
 from supernet.elastic.inputs import Inputs, output_tensors
-from supernet.elastic.plan import named_tensors
+from supernet.elastic.slicing import named_tensors
 from supernet.errors import did_you_mean
 from supernet.files import write_atomically
 from supernet.tasks.task import FreeAxes

@@ -19,7 +19,7 @@ from torch import nn
 
 from hardware.export import OnnxFile, export_onnx
 from supernet.elastic.inputs import Inputs
-from supernet.elastic.plan import named_tensors
+from supernet.elastic.slicing import named_tensors
 from supernet.tasks.task import FreeAxes
 
 

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from supernet.elastic.inputs import Inputs
-from supernet.elastic.plan import Slices
 from supernet.elastic.skeleton import bind
+from supernet.elastic.slicing import Slices
 from supernet.elastic.subnet import Subnet
 from supernet.elastic.supernet import Supernet
 from supernet.errors import DataError

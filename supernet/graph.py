@@ -17,7 +17,7 @@ from pathlib import Path
 import networkx as nx
 
 from supernet.elastic.costs import passes_on
-from supernet.elastic.plan import AxisLayout, length
+from supernet.elastic.layout import AxisLayout
 from supernet.elastic.supernet import Supernet
 from supernet.errors import SupernetError
 from supernet.space import Architecture
@@ -77,7 +77,7 @@ def graph(supernet: Supernet, arch: Architecture, shape: Sequence[int] | None = 
 
 
 def _lengths(layouts: Iterable[AxisLayout], sizes: dict[str, int]) -> tuple[int, ...]:
-    return tuple(length(layout, sizes) for layout in layouts)
+    return tuple(layout.length(sizes) for layout in layouts)
 
 
 def canonical_hash(network: nx.DiGraph) -> str:

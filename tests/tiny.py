@@ -8,7 +8,9 @@ from timm.models._efficientnet_builder import decode_arch_def
 from timm.models.mobilenetv3 import MobileNetV3
 from torch import Tensor, nn
 
-from supernet.elastic.plan import AxisLayout, Dim, Kernel, Plan, SizeAttribute, named_tensors
+from supernet.elastic.layout import AxisLayout, Kernel
+from supernet.elastic.plan import Dim, Plan, SizeAttribute
+from supernet.elastic.slicing import named_tensors
 from supernet.elastic.supernet import Supernet
 from supernet.space import Choice, SearchSpace
 
@@ -61,7 +63,7 @@ def tiny_plan(largest: nn.Module) -> Plan:
         width = f"{path}.width"
         add(width, (wide // 2, wide * 3 // 4, wide), "hidden", needs)
         add(f"{path}.kernel", (3, kernel), "kernel", needs)
-        layout = ((width,),)
+        layout = AxisLayout.of((width,))
         layouts |= {f"{path}.{name}.weight": (layout,) for name in ("conv_pw", "conv_dw")}
         for norm in (f"{path}.bn1", f"{path}.bn2"):
             layouts |= {f"{norm}.{x}": (layout,) for x in ("weight", "bias", "running_mean", "running_var")}

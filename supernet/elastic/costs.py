@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from supernet.elastic.plan import PRESENT, AxisLayout, Plan
+from supernet.elastic.layout import AxisLayout
+from supernet.elastic.plan import Plan
+from supernet.elastic.slicing import PRESENT
 from supernet.elastic.trace import Op
 from supernet.errors import ConversionError
 from supernet.space import Architecture, Genes, SearchSpace
@@ -161,7 +163,7 @@ def _tensors(
         layouts = [layout for layout in axes if layout is not None]
         whole = [size for axis, size in enumerate(tensor.shape) if axis >= len(axes) or axes[axis] is None]
         if name in plan.kernels:
-            layouts += [((plan.kernels[name].dim,),)] * (tensor.dim() - 2)
+            layouts += [plan.kernels[name].layout] * (tensor.dim() - 2)
             whole = [
                 size for axis, size in enumerate(tensor.shape[:2]) if axis >= len(axes) or axes[axis] is None
             ]
@@ -211,7 +213,7 @@ class _Sum:
 
 def _choices(plan: Plan, term: Term) -> tuple[int, ...]:
     """The genes a term depends on, and those that say whether these matter."""
-    dims = {factor for layout in term.layouts for run in layout for factor in run if isinstance(factor, str)}
+    dims = {dim for layout in term.layouts for dim in layout.dims}
     found: set[int] = set()
     waiting = [name for dim in dims | set(term.switches) for name in plan.dims[dim].by]
     while waiting:

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from supernet.elastic.attention import NarrowAttention
 from supernet.elastic.notes import NOTES, notes
-from supernet.elastic.plan import PRESENT, Slices
 from supernet.elastic.references import REGISTERED, Replacing, plain_attributes, reached, storages
 from supernet.elastic.skeleton import GIVEN, Binding, Variant
+from supernet.elastic.slicing import PRESENT, Slices
 from supernet.errors import ConversionError
 
 

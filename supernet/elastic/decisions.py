@@ -11,7 +11,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from itertools import product
 from math import prod
 
-from supernet.elastic.plan import Sizes
+from supernet.elastic.layout import Sizes
 from supernet.elastic.watching import COMPARISONS, Question
 
 MOST_RUNS = 36

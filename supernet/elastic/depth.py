@@ -185,11 +185,8 @@ def _first_read(trace: Trace, ops: tuple[int, ...]) -> int | None:
 
 
 def _full(trace: Trace, op: int) -> int:
-    sizes = (
-        sum(prod(trace.groups[f].size if isinstance(f, str) else f for f in run) for run in layout)
-        for layout in trace.ops[op].shape
-    )
-    return prod(sizes)
+    sizes = {name: group.size for name, group in trace.groups.items()}
+    return prod(layout.length(sizes) for layout in trace.ops[op].shape)
 
 
 def _without_chains(trace: Trace, blocks: list[_Block]) -> list[_Block]:

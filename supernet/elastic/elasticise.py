@@ -18,10 +18,11 @@ from supernet.elastic.cutting import duplicate
 from supernet.elastic.depth import Passed, Stage, candidates, passing, stages
 from supernet.elastic.inputs import Inputs, fitting
 from supernet.elastic.notes import refuse_computed, ties
-from supernet.elastic.plan import Plan, Slices
+from supernet.elastic.plan import Plan
 from supernet.elastic.planning import plan_of
 from supernet.elastic.sizes import DIMS, MANY_GROUPS, SMALLEST, Rules, SpaceBuilder
 from supernet.elastic.skeleton import bind
+from supernet.elastic.slicing import Slices
 from supernet.elastic.storage import add_transforms
 from supernet.elastic.supernet import Supernet
 from supernet.elastic.trace import Trace, trace

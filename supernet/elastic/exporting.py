@@ -12,8 +12,8 @@ from torch.export import ExportedProgram
 from supernet.elastic.answers import answers
 from supernet.elastic.cutting import duplicate
 from supernet.elastic.inputs import Inputs
-from supernet.elastic.plan import Slices
 from supernet.elastic.skeleton import bind
+from supernet.elastic.slicing import Slices
 from supernet.errors import ConversionError
 
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from supernet.elastic.plan import Plan, Sizes, views
+from supernet.elastic.layout import Sizes
+from supernet.elastic.plan import Plan
 from supernet.elastic.planning import with_constants
 from supernet.elastic.rules import OVER_WHAT_IS_LEFT
 from supernet.elastic.trace import Trace
@@ -108,12 +109,8 @@ class Masked(TorchFunctionMode):
 def reductions(trace: Trace, plan: Plan, sizes: Sizes) -> Iterator[tuple[Key, list[Tensor]]]:
     """The traced reductions, with ones where the sizes of a plan leave an entry of a reduced axis."""
     for each in trace.reductions:
-        lines = []
-        for dim, layout in zip(each.dims, each.layouts):
-            line = torch.zeros(each.shape[dim])
-            for view in views(line, 0, with_constants(layout, trace.groups, plan.dims), sizes, plan.dims):
-                view.fill_(1)
-            lines.append(line)
+        planned = (with_constants(layout, trace.groups, plan.dims) for layout in each.layouts)
+        lines = [layout.kept(sizes, plan.full, like=torch.zeros(0)) for layout in planned]
         sizes_there = tuple(each.shape[dim] for dim in each.dims)
         yield (each.op, len(each.shape), each.dims, sizes_there), lines
 

@@ -7,7 +7,8 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 import numpy as np
 from torch import nn
 
-from supernet.elastic.plan import AxisLayout, Dim, Kernel, Plan, SizeAttribute
+from supernet.elastic.layout import AxisLayout, Kernel
+from supernet.elastic.plan import Dim, Plan, SizeAttribute
 from supernet.elastic.size_attributes import of_layers
 from supernet.elastic.trace import Group, Trace
 from supernet.space import SearchSpace
@@ -43,7 +44,7 @@ def plan_of(
         name: tuple(with_constants(layout, trace.groups, dims) for layout in axes)
         for name, axes in trace.layouts.items()
     }
-    cut = {name: tuple(e if _moves(e) else None for e in axes) for name, axes in layouts.items()}
+    cut = {name: tuple(layout if layout.dims else None for layout in axes) for name, axes in layouts.items()}
     cut = {name: axes for name, axes in cut.items() if any(axes)}
     kernels = {
         weight: Kernel(name, (transforms or {}).get(weight, ()))
@@ -87,8 +88,4 @@ def with_constants(layout: AxisLayout, groups: Mapping[str, Group], live: Contai
             runs[-1] = (last[0] + factors[0],)
         else:
             runs.append(tuple(factors) or (1,))
-    return tuple(runs)
-
-
-def _moves(layout: AxisLayout) -> bool:
-    return any(isinstance(factor, str) for run in layout for factor in run)
+    return AxisLayout(runs)

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from supernet.elastic.plan import AxisLayout, Plan
+from supernet.elastic.layout import AxisLayout
+from supernet.elastic.plan import Plan
 from supernet.elastic.skeleton import bind
 from supernet.elastic.supernet import Supernet
 from supernet.errors import SupernetError, did_you_mean
@@ -72,7 +73,7 @@ def importance(plan: Plan, dim: str, saliency: dict[str, Tensor]) -> Tensor:
         entries = saliency[tensor].movedim(axis, 0).flatten(1).sum(1)
         start = 0
         for run in layout:
-            shape = [plan.dims[factor].full if isinstance(factor, str) else factor for factor in run]
+            shape = run.shape(plan.full)
             size = torch.Size(shape).numel()
             if dim in run:
                 by_unit = entries[start : start + size].view(shape).movedim(run.index(dim), 0)
@@ -108,7 +109,7 @@ def _holders(plan: Plan, dim: str) -> Iterator[tuple[str, int, AxisLayout]]:
     """Where the units of a dim lie: tensor, axis and the layout of that axis."""
     for tensor, axes in plan.layouts.items():
         for axis, layout in enumerate(axes):
-            if layout is not None and any(dim in run for run in layout):
+            if layout is not None and dim in layout.dims:
                 yield tensor, axis, layout
 
 
@@ -116,7 +117,7 @@ def _positions(plan: Plan, layout: AxisLayout, dim: str, order: Tensor) -> Itera
     """Run by run, which old entry comes to each new place of an axis."""
     start = 0
     for run in layout:
-        shape = [plan.dims[factor].full if isinstance(factor, str) else factor for factor in run]
+        shape = run.shape(plan.full)
         entries = torch.arange(start, start + torch.Size(shape).numel()).view(shape)
         start += entries.numel()
         yield (entries.index_select(run.index(dim), order) if dim in run else entries).flatten()

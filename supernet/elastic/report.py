@@ -141,11 +141,8 @@ def _is_elastic(plan: Plan, name: str) -> bool:
 def _sizes(plan: Plan, counts: dict[str, int], total: int) -> Iterator[Row]:
     held: dict[str, set[str]] = {}
     for name in plan.touched:
-        factors = {f for layout in plan.layouts.get(name, ()) for run in layout or () for f in run}
-        kernel = {plan.kernels[name].dim} if name in plan.kernels else set()
-        for factor in {*factors, *kernel}:
-            if isinstance(factor, str):
-                held.setdefault(factor, set()).add(name)
+        for one in plan.dims_of(name):
+            held.setdefault(one, set()).add(name)
     for dim in plan.dims.values():
         if dim.kind != "present":
             share = sum(counts.get(name, 0) for name in held.get(dim.name, ())) / total

@@ -12,7 +12,8 @@ from math import gcd
 
 from torch import nn
 
-from supernet.elastic.plan import AxisLayout, Kernel, SizeAttribute
+from supernet.elastic.layout import AxisLayout, Kernel
+from supernet.elastic.plan import SizeAttribute
 from supernet.elastic.trace import Group, Trace
 
 LEVELS = 4
@@ -109,7 +110,7 @@ def candidates(model: nn.Module, trace: Trace, group: Group) -> list[SizeAttribu
 
 def _runs(layout: AxisLayout) -> int:
     """Axes of fewer pieces are proportional to the group, and come first."""
-    return sum(any(isinstance(factor, str) for factor in run) for run in layout) + len(layout)
+    return sum(bool(run.dims) for run in layout) + len(layout)
 
 
 def _whole(model: nn.Module, tensor: str, axis: int) -> int:

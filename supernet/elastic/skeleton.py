@@ -26,8 +26,9 @@ from torch import Tensor, nn
 
 from supernet.elastic.attention import NarrowAttention, narrowed
 from supernet.elastic.notes import Notes, notes
-from supernet.elastic.plan import PRESENT, Plan, SizeAttribute, Slices
+from supernet.elastic.plan import Plan, SizeAttribute
 from supernet.elastic.references import Replacing
+from supernet.elastic.slicing import PRESENT, Slices
 
 GIVEN = "_supernet_given"
 """Name of the attribute of a bound network that holds what its modules were given of their state."""

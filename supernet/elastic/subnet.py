@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from supernet.elastic.distributed import reaching_all
-from supernet.elastic.plan import Views
 from supernet.elastic.skeleton import bind, rebind
+from supernet.elastic.slicing import Views
 from supernet.errors import SupernetError
 from supernet.registry import Registry
 from supernet.space import Architecture, Value

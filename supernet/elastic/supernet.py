@@ -16,10 +16,12 @@ from supernet.elastic.costs import Costs
 from supernet.elastic.cutting import cut_out
 from supernet.elastic.distributed import reaching_all
 from supernet.elastic.inputs import Inputs
+from supernet.elastic.layout import Sizes
 from supernet.elastic.notes import NOTES
-from supernet.elastic.plan import Plan, Sizes, Slices, Views, views
+from supernet.elastic.plan import Plan
 from supernet.elastic.report import Report, report
 from supernet.elastic.skeleton import bind, carry_state, make_elastic
+from supernet.elastic.slicing import Slices, Views
 from supernet.elastic.subnet import Subnet
 from supernet.elastic.trace import Op
 from supernet.errors import ArchitectureError, ConversionError, WeightsError, did_you_mean
@@ -284,11 +286,11 @@ class Supernet(nn.Module):
     @torch.no_grad()
     def _carry_copies(self, arch: Architecture, slices: Slices) -> None:
         """Write statistics that were updated in a copy back to where they belong."""
-        sizes, dims = self.plan.sizes(arch), self.plan.dims
+        sizes = self.plan.sizes(arch)
         for name in slices.copies:
             whole, part, start = self.largest.get_buffer(name), slices.tensors[name], 0
             (layout,) = (layout for layout in self.plan.layouts[name] if layout is not None)
-            for view in views(whole, self.plan.layouts[name].index(layout), layout, sizes, dims):
+            for view in layout.views(whole, self.plan.layouts[name].index(layout), sizes, self.plan.full):
                 view.copy_(part.narrow(0, start, view.numel()).view_as(view))
                 start += view.numel()
 

@@ -18,8 +18,8 @@ from supernet.elastic import counting, rules
 from supernet.elastic.exporting import answering, exported, first_line
 from supernet.elastic.groups import Axis, Unit, axis_size, compressed, fresh, units
 from supernet.elastic.inputs import Inputs
+from supernet.elastic.layout import AxisLayout
 from supernet.elastic.notes import ties
-from supernet.elastic.plan import AxisLayout
 from supernet.elastic.trial import training_inputs, without_drops
 from supernet.elastic.walk import Walk, alias_of, module_of, modules_of, op_name, sequences_of
 from supernet.errors import ConversionError, did_you_mean
@@ -129,11 +129,10 @@ class Trace:
         if tensor not in self.layouts:
             raise ConversionError(f"the graph reads no tensor {tensor!r}{did_you_mean(tensor, self.layouts)}")
         layout = self.layouts[tensor][axis]
-        names = dict.fromkeys(factor for run in layout for factor in run if isinstance(factor, str))
-        names = {name: None for name in names if self.groups[name].fixed is None} or names
+        names = [name for name in layout.dims if self.groups[name].fixed is None] or layout.dims
         if len(names) != 1:
             raise ConversionError(f"axis {axis} of {tensor!r} is {layout}: not of exactly one group")
-        return self.groups[next(iter(names))]
+        return self.groups[names[0]]
 
     def tied(self, names: Sequence[str], units: int) -> Trace:
         """The trace in which these groups move in proportion: as one of ``units``, named as the first."""
@@ -142,9 +141,7 @@ class Trace:
 
         def follow(layout: AxisLayout) -> AxisLayout:
             """An axis with each of the groups in proportion to the first."""
-            return tuple(
-                tuple(g for f in run for g in _in_proportion(f, inner, first.name)) for run in layout
-            )
+            return layout.mapped(lambda factor: _in_proportion(factor, inner, first.name))
 
         ops = tuple(
             replace(
@@ -180,7 +177,7 @@ def _channels(
 ) -> int:
     """Entries that go with one unit of a group: the product of what lies within, where it is smallest."""
     counts = [
-        prod(sizes[factor] if isinstance(factor, str) else factor for factor in run[run.index(name) + 1 :])
+        prod(run.shape(sizes)[run.index(name) + 1 :])
         for tensor, axis in members
         for run in layouts[tensor][axis]
         if name in run
@@ -277,15 +274,15 @@ class _Names:
             frozenset(path for node in walk.nodes for path in sequences_of(node)),
         )
 
-    def _may_change(self, factor: int | str) -> bool:
-        return isinstance(factor, str) and self.groups[factor].fixed is None
+    def _may_change(self, layout: AxisLayout) -> bool:
+        return any(self.groups[name].fixed is None for name in layout.dims)
 
     def _reductions(self) -> tuple[Reduction, ...]:
         found = []
         for reduced in self.walk.reduced:
             layouts = tuple(self._extent(reduced.source[dim]) for dim in reduced.dims)
             shape = tuple(map(axis_size, reduced.source))
-            if any(self._may_change(factor) for layout in layouts for run in layout for factor in run):
+            if any(map(self._may_change, layouts)):
                 found.append(Reduction(op_name(reduced.node), shape, reduced.dims, layouts))
         return tuple(found)
 
@@ -332,8 +329,8 @@ class _Names:
                 self.groups[name] = Group(name, "squeeze", group.size, group.members, group.fixed, within)
 
     def _extent(self, axis: Axis) -> AxisLayout:
-        return tuple(
-            tuple(self.known[factor] if isinstance(factor, Unit) else factor for factor in run)
+        return AxisLayout(
+            (self.known[factor] if isinstance(factor, Unit) else factor for factor in run)
             for run in self._known_only(axis)
         )
 

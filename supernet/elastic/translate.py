@@ -2,21 +2,21 @@
 
 A trace speaks of the groups it found, a plan of the dims somebody chose: the same, one of them for
 several groups, or none where nothing is elastic. Both say what the axes of the same tensors are made
-of, which is enough to write every group as an layout in dims.
+of, which is enough to write every group as a layout in dims.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from math import prod
 
 import numpy as np
 from torch import nn
 
 from supernet.elastic.costs import Costs
 from supernet.elastic.inputs import Inputs
-from supernet.elastic.plan import AxisLayout, Dim, Factor, Plan
+from supernet.elastic.layout import AxisLayout, Factor, Run
+from supernet.elastic.plan import Dim, Plan
 from supernet.elastic.skeleton import bind
 from supernet.elastic.trace import Op, Trace, trace
 
@@ -68,7 +68,7 @@ def in_dims(trace: Trace, plan: Plan) -> tuple[Op, ...]:
 
     def written(layout: AxisLayout) -> AxisLayout:
         """An axis in dims of the plan."""
-        return tuple(run for old in layout for run in _product(old, meaning, sizes))
+        return AxisLayout(run for old in layout for run in _product(old, meaning, sizes))
 
     return tuple(
         replace(
@@ -82,17 +82,15 @@ def in_dims(trace: Trace, plan: Plan) -> tuple[Op, ...]:
 
 def _meanings(trace: Trace, plan: Plan) -> dict[str, AxisLayout]:
     meaning: dict[str, AxisLayout] = {
-        group: ((plan.kernels[tensor].dim,),)
+        group: plan.kernels[tensor].layout
         for tensor, group in trace.kernels.items()
         if tensor in plan.kernels
     }
     # Runs of several groups are understood once the others are; so the plain ones come first.
-    axes = sorted(
-        _axes(trace, plan), key=lambda pair: sum(isinstance(f, str) for run in pair[0] for f in run)
-    )
+    axes = sorted(_axes(trace, plan), key=lambda pair: sum(len(run.dims) for run in pair[0]))
     for found, planned in axes:
         runs = (
-            [((a,), (b,)) for a, b in zip(found, planned)]
+            [(AxisLayout.of(a), AxisLayout.of(b)) for a, b in zip(found, planned)]
             if len(found) == len(planned)
             else [(found, planned)]
         )
@@ -114,30 +112,25 @@ def _solved(found: AxisLayout, planned: AxisLayout) -> dict[str, AxisLayout]:
     """Groups of one run of the trace in terms of the plan, where that is clear."""
     if len(found) != 1:
         return {}
-    groups = [factor for factor in found[0] if isinstance(factor, str)]
-    constant = prod(factor for factor in found[0] if isinstance(factor, int))
+    groups, constant = found[0].dims, found[0].constant
     if len(groups) == 1:
         divided = [_divided(run, constant) for run in planned]
-        return {groups[0]: tuple(run for run in divided if run is not None)} if None not in divided else {}
+        return {groups[0]: AxisLayout(run for run in divided if run)} if None not in divided else {}
     if len(planned) == 1 and len(planned[0]) == len(found[0]):
-        return {a: ((b,),) for a, b in zip(found[0], planned[0]) if isinstance(a, str)}
+        return {a: AxisLayout.of((b,)) for a, b in zip(found[0], planned[0]) if isinstance(a, str)}
     return {}
 
 
-def _divided(run: tuple[Factor, ...], constant: int) -> tuple[Factor, ...] | None:
+def _divided(run: Run, constant: int) -> Run | None:
     """A run that is shorter by a constant; None when the constant does not divide it."""
-    own = prod(factor for factor in run if isinstance(factor, int))
-    if own % constant:
-        return None
-    return (own // constant, *(factor for factor in run if isinstance(factor, str)))
+    return None if run.constant % constant else Run((run.constant // constant, *run.dims))
 
 
-def _product(
-    run: tuple[Factor, ...], meaning: Mapping[str, AxisLayout], sizes: Mapping[str, int]
-) -> AxisLayout:
+def _product(run: Run, meaning: Mapping[str, AxisLayout], sizes: Mapping[str, int]) -> AxisLayout:
     """One run with its groups replaced, multiplied out into a sum of runs."""
     products: list[tuple[Factor, ...]] = [()]
     for factor in run:
-        layout = ((factor,),) if isinstance(factor, int) else meaning.get(factor, ((sizes[factor],),))
+        known = None if isinstance(factor, int) else meaning.get(factor)
+        layout = known or AxisLayout.of(Run((factor,)).shape(sizes))
         products = [(*left, *right) for left in products for right in layout]
-    return tuple(products)
+    return AxisLayout(products)

@@ -15,9 +15,9 @@ from torch._subclasses import FakeTensorMode
 from supernet.elastic.answers import answers
 from supernet.elastic.cutting import duplicate
 from supernet.elastic.inputs import Inputs
-from supernet.elastic.plan import Slices, named_tensors
 from supernet.elastic.references import Replacing, plain_attributes
 from supernet.elastic.skeleton import bind, carry_state
+from supernet.elastic.slicing import Slices, named_tensors
 from supernet.elastic.watching import Calls, Watched, watching
 from supernet.errors import ConversionError
 

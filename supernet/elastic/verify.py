@@ -25,10 +25,12 @@ from supernet.elastic.decisions import Ask, Tables, undecided
 from supernet.elastic.failing import failing
 from supernet.elastic.following import Following
 from supernet.elastic.inputs import Inputs
+from supernet.elastic.layout import Sizes, centre
 from supernet.elastic.live import Masked, reductions
-from supernet.elastic.plan import Plan, SizeAttribute, Sizes, Slices, centre, length, named_tensors, views
+from supernet.elastic.plan import Plan, SizeAttribute
 from supernet.elastic.planning import free_plan
 from supernet.elastic.skeleton import bind, make_elastic
+from supernet.elastic.slicing import Slices, named_tensors
 from supernet.elastic.trace import Group, Trace
 from supernet.elastic.trial import Failed, Said, Trial
 from supernet.elastic.visible import seen
@@ -320,12 +322,9 @@ def mask(tensor: Tensor, plan: Plan, name: str, sizes: Sizes) -> Tensor:
     """Ones where a slice keeps an entry, zeros elsewhere; broadcasts over ``tensor``."""
     kept = torch.ones([1] * tensor.dim(), dtype=tensor.dtype)
     for axis, layout in enumerate(plan.layouts.get(name, ())):
-        if layout is None:
-            continue
-        line = torch.zeros(tensor.shape[axis], dtype=tensor.dtype)
-        for view in views(line, 0, layout, sizes, plan.dims):
-            view.fill_(1)
-        kept = kept * line.view([-1 if i == axis else 1 for i in range(tensor.dim())])
+        if layout is not None:
+            line = layout.kept(sizes, plan.full, like=kept)
+            kept = kept * line.view([-1 if i == axis else 1 for i in range(tensor.dim())])
     if name in plan.kernels:
         square = torch.zeros_like(tensor)
         centre(square, sizes[plan.kernels[name].dim]).fill_(1)
@@ -336,7 +335,7 @@ def mask(tensor: Tensor, plan: Plan, name: str, sizes: Sizes) -> Tensor:
 def _macs(trace: Trace) -> int:
     """Multiply-adds of the whole network for the example."""
     sizes = {name: group.size for name, group in trace.groups.items()}
-    return sum(prod(length(layout, sizes) for layout in part) for op in trace.ops for part in op.macs)
+    return sum(prod(layout.length(sizes) for layout in part) for op in trace.ops for part in op.macs)
 
 
 def _family(trace: Trace, group: Group) -> Hashable:

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from supernet.elastic.plan import Plan, Sizes, Slices, centre, views
+from supernet.elastic.layout import Sizes, centre
+from supernet.elastic.plan import Plan
+from supernet.elastic.slicing import Slices
 from supernet.elastic.trial import Failed, Trial
 
 log = logging.getLogger(__name__)
@@ -48,9 +50,9 @@ class Influence:
         total = 0.0
         for (name, axis), line in self.lines.items():
             layout = self.plan.layouts[name][axis]
-            if layout is not None and any(dim in run for run in layout):
+            if layout is not None and dim in layout.dims:
                 dropped = line.clone()
-                for view in views(dropped, 0, layout, sizes, self.plan.dims):
+                for view in layout.views(dropped, 0, sizes, self.plan.full):
                     view.zero_()
                 total += float(dropped.sum())
         for name, square in self.maps.items():
@@ -91,11 +93,7 @@ def _smallest(plan: Plan, model: nn.Module) -> frozenset[str]:
     """Of every dim the parameter of the fewest entries that holds it."""
     best: dict[str, tuple[int, str]] = {}
     for name, parameter in model.named_parameters():
-        layouts = plan.layouts.get(name, ())
-        dims = {factor for layout in layouts for run in layout or () for factor in run if factor in plan.dims}
-        if name in plan.kernels:
-            dims.add(plan.kernels[name].dim)
-        for dim in dims:
+        for dim in plan.dims_of(name):
             best[str(dim)] = min(best.get(str(dim), (parameter.numel(), name)), (parameter.numel(), name))
     return frozenset(name for _, name in best.values())
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from supernet.elastic.plan import PRESENT
+from supernet.elastic.slicing import PRESENT
 
 
 class Sum(nn.Sequential):

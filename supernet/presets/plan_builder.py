@@ -14,12 +14,13 @@ from operator import eq
 import numpy as np
 from torch import Tensor, nn
 
-from supernet.elastic.plan import AxisLayout, Dim, Kernel, Plan, SizeAttribute
+from supernet.elastic.layout import AxisLayout, Factor, Kernel
+from supernet.elastic.plan import Dim, Plan, SizeAttribute
 from supernet.errors import ConversionError
 from supernet.space import SearchSpace, Value
 
-Axis = str | AxisLayout | None
-"""A dim by name, an layout, or None for an axis that is always whole."""
+Axis = str | Sequence[Sequence[Factor]] | None
+"""A dim by name, the runs of an `AxisLayout`, or None for an axis that is always whole."""
 
 
 class PlanBuilder:
@@ -79,7 +80,10 @@ class PlanBuilder:
 
     def tensor(self, name: str, *axes: Axis) -> None:
         """A parameter or buffer, axis by axis."""
-        layouts = tuple(((axis,),) if isinstance(axis, str) else axis for axis in axes)
+        layouts = tuple(
+            None if axis is None else AxisLayout([(axis,)] if isinstance(axis, str) else axis)
+            for axis in axes
+        )
         if any(layouts):
             self.layouts[name] = layouts
 

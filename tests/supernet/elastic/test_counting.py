@@ -14,7 +14,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from supernet.elastic.counting import NO_MACS
 from supernet.elastic.elasticise import elasticise
-from supernet.elastic.plan import length
 from supernet.elastic.rules import products, rules
 from supernet.elastic.rules_product import contracted, labels
 from supernet.elastic.trace import Trace, trace
@@ -25,7 +24,7 @@ from tests.supernet.elastic.nets import Between, images, seeded
 def macs_of(traced: Trace) -> int:
     assert all(op.counted for op in traced.ops)
     sizes = {name: group.size for name, group in traced.groups.items()}
-    return sum(prod(length(layout, sizes) for layout in part) for op in traced.ops for part in op.macs)
+    return sum(prod(layout.length(sizes) for layout in part) for op in traced.ops for part in op.macs)
 
 
 def counted(model: nn.Module, x: Tensor, gradient: bool = False) -> int:

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from supernet.elastic.plan import AxisLayout, Dim, Kernel, Plan, centre, cut, leading, length, views
+from supernet.elastic.layout import AxisLayout, Kernel, centre, leading
+from supernet.elastic.plan import Dim, Plan
 from supernet.errors import ArchitectureError, WidthError
 from supernet.space import Choice, SearchSpace
 from tests.tiny import tiny_supernet
 
-DIMS = {name: Dim(name, full, (), np.array(full)) for name, full in {"h": 4, "a": 3, "b": 2}.items()}
-FULL = {name: dim.full for name, dim in DIMS.items()}
+FULL = {"h": 4, "a": 3, "b": 2}
 
 
 def kept(layout: AxisLayout, sizes: dict[str, int]) -> list[int]:
-    """The entries an layout keeps, counted out one by one."""
+    """The entries a layout keeps, counted out one by one."""
     found, start = [], 0
     for run in layout:
         shape = [FULL[f] if isinstance(f, str) else f for f in run]
@@ -32,31 +32,31 @@ def kept(layout: AxisLayout, sizes: dict[str, int]) -> list[int]:
 @pytest.mark.parametrize(
     ("layout", "sizes"),
     [
-        ((("h",),), {"h": 3}),
-        ((("h", 5),), {"h": 2}),
-        (((3, "h", 2),), {"h": 3}),
-        ((("a", "h"),), {"a": 2, "h": 3}),
-        ((("a",), ("b",), (2,)), {"a": 1, "b": 2}),
-        ((("a", 2), (3, "b")), {"a": 2, "b": 1}),
+        (AxisLayout.of(("h",)), {"h": 3}),
+        (AxisLayout.of(("h", 5)), {"h": 2}),
+        (AxisLayout.of((3, "h", 2)), {"h": 3}),
+        (AxisLayout.of(("a", "h")), {"a": 2, "h": 3}),
+        (AxisLayout.of(("a",), ("b",), (2,)), {"a": 1, "b": 2}),
+        (AxisLayout.of(("a", 2), (3, "b")), {"a": 2, "b": 1}),
     ],
 )
-def test_a_cut_keeps_what_the_extent_says(layout: AxisLayout, sizes: dict[str, int]) -> None:
+def test_a_cut_keeps_what_its_layout_says(layout: AxisLayout, sizes: dict[str, int]) -> None:
     sizes = FULL | sizes
-    whole = torch.arange(length(layout, FULL) * 2).view(2, -1)
-    part = cut(whole, 1, layout, sizes, DIMS)
+    whole = torch.arange(layout.length(FULL) * 2).view(2, -1)
+    part = layout.cut(whole, 1, sizes, FULL)
     torch.testing.assert_close(part, whole[:, kept(layout, sizes)])
-    assert part.shape[1] == length(layout, sizes)
-    assert sum(view.numel() for view in views(whole, 1, layout, sizes, DIMS)) == part.numel()
+    assert part.shape[1] == layout.length(sizes)
+    assert sum(view.numel() for view in layout.views(whole, 1, sizes, FULL)) == part.numel()
 
 
 def test_a_cut_at_full_size_is_the_tensor_itself() -> None:
     whole = torch.zeros(24)
-    assert cut(whole, 0, ((3, "h", 2),), FULL, DIMS) is whole
+    assert AxisLayout.of((3, "h", 2)).cut(whole, 0, FULL, FULL) is whole
 
 
 def test_a_prefix_is_a_view_whose_gradient_lands_in_the_whole() -> None:
     whole = torch.ones(8, requires_grad=True)
-    cut(whole, 0, (("h", 2),), FULL | {"h": 3}, DIMS).sum().backward()
+    AxisLayout.of(("h", 2)).cut(whole, 0, FULL | {"h": 3}, FULL).sum().backward()
     assert whole.grad is not None
     assert whole.grad.tolist() == [1.0] * 6 + [0.0] * 2
 

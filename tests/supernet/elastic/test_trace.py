@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from supernet.elastic.plan import length
 from supernet.elastic.trace import trace
 from supernet.errors import ConversionError
 from tests.supernet.elastic.nets import Auxiliary, Between, Tokens, images, seeded, small_vit
@@ -57,7 +56,7 @@ def test_traced_multiply_adds_are_those_pytorch_counts(make: object) -> None:
         for product in op.macs:
             entries = 1
             for layout in product:
-                entries *= length(layout, sizes)
+                entries *= layout.length(sizes)
             macs += entries
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(x)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from supernet.elastic.plan import PRESENT
+from supernet.elastic.slicing import PRESENT
 from supernet.elastic.supernet import Supernet
 from supernet.elastic.trace import trace
 from supernet.errors import ArchitectureError, ConversionError, SpaceError, SupernetError, WeightsError
