@@ -71,7 +71,11 @@ class Window:
 
     def ratio(self, arch: str) -> float:
         """Latency of one of its networks over that of the reference."""
-        return 2 * self.bursts[arch].p25 / (self.before.p25 + self.after.p25)
+        return self.relative(self.bursts[arch].p25)
+
+    def relative(self, ms: float) -> float:
+        """A time in this window over the latency of the reference in it."""
+        return 2 * ms / (self.before.p25 + self.after.p25)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Window:

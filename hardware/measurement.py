@@ -30,8 +30,8 @@ class Measurement:
         device: id of the device.
         median_ms: median ratio to the reference network, times the reference's latency: comparable
             between measurements even when the machine was busier during one of them.
-        p10_ms: tenth percentile of single calls, as the clock gave them.
-        p90_ms: ninetieth percentile of single calls, as the clock gave them.
+        p10_ms: tenth percentile of single calls, by the same ratio.
+        p90_ms: ninetieth percentile of single calls, likewise.
         ratio: to the reference network measured next to it.
         ci: half the 95 % confidence interval of the ratio, over the ratio.
         runs: calls that counted.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hardware.errors import DeviceError
+from supernet.errors import ConfigError
+from supernet.options import within
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,11 @@ class DeviceOptions:
         threads: threads of one forward pass; as many cores are pinned.
         batch: images in one forward pass.
         pin: keep the measuring thread on its cores, where the operating system can.
-        name: what to call the device; its chip otherwise.
+        name: what to call the device, in tables and for ``supernet zoo pull --device``; its chip otherwise. It is
+            given before the profile is taken, and is no part of the device's identity.
+
+    Raises:
+        ConfigError: for a number outside its range.
     """
 
     runtime: str = "onnxruntime"
@@ -28,8 +33,8 @@ class DeviceOptions:
     name: str = ""
 
     def __post_init__(self) -> None:
-        if self.threads < 1 or self.batch < 1:
-            raise DeviceError(f"threads and batch must be at least 1, not {self.threads} and {self.batch}")
+        within("threads", self.threads, 1)
+        within("batch", self.batch, 1)
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,9 @@ class ProfileOptions:
         seconds: when to stop adding rounds, however wide the intervals still are.
         workers: processes that export side by side.
         seed: decides which subnets are measured and in which order.
+
+    Raises:
+        ConfigError: for a number outside its range.
     """
 
     subnets: int = 24
@@ -67,9 +75,13 @@ class ProfileOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.subnets < 3:
-            raise DeviceError(f"{self.subnets} subnets are too few to learn from; profile at least 3")
+        within("subnets", self.subnets, 3)
         if not 0 <= self.drop < self.burst:
-            raise DeviceError(f"a burst of {self.burst} calls cannot drop {self.drop}; drop fewer")
-        if min(self.window, self.rounds, self.workers) < 1:
-            raise DeviceError("window, rounds and workers must be at least 1")
+            raise ConfigError(
+                f"drop is {self.drop}; of a burst of {self.burst} calls it can be 0 to {self.burst - 1}"
+            )
+        for name in ("window", "rounds", "workers"):
+            within(name, getattr(self, name), 1)
+        for name in ("warm_calls", "warm_ms", "spread", "drift", "seconds", "seed"):
+            within(name, getattr(self, name), 0)
+        within("repeat", self.repeat, 0.0, 1.0)

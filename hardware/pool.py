@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import signal
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -68,6 +69,9 @@ def export_all(jobs: Iterable[ExportJob], workers: int = 1) -> Iterator[OnnxFile
 
 
 def _begin() -> None:
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches all of a group; the parent says when to leave
     torch.set_num_threads(1)
     Thread(target=_leave_with_parent, daemon=True).start()
 

@@ -238,14 +238,18 @@ def _summarise(
 def _measurement(journal: Journal, arch: Architecture, device: Device, reference_ms: float) -> Measurement:
     windows = [window for window in journal.of("first") if arch.id in window.bursts]
     bursts = [window.bursts[arch.id] for window in windows]
+    p10, p90 = (
+        median(window.relative(getattr(burst, name)) for window, burst in zip(windows, bursts))
+        for name in ("p10", "p90")
+    )
     ratios = [window.ratio(arch.id) for window in windows]
     return Measurement(
         arch=arch.id,
         genes=arch.genes,
         device=device.id,
         median_ms=median(ratios) * reference_ms,
-        p10_ms=median(burst.p10 for burst in bursts),
-        p90_ms=median(burst.p90 for burst in bursts),
+        p10_ms=p10 * reference_ms,
+        p90_ms=p90 * reference_ms,
         ratio=median(ratios),
         ci=half_width(ratios),
         runs=sum(burst.calls for burst in bursts),

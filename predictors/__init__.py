@@ -9,6 +9,7 @@ In the order one would read them:
 - `tabular`: the predictor of the house, for genes in a table
 - `models`: the models it chooses among
 - `intervals`: intervals that hold what they promise
+- `options`: how many measurements that needs
 - `validate`: how far off a predictor is on what it has not seen
 - `storage`: a predictor as one JSON file
 """

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from predictors.estimate import Predictor, PredictorError, Values
+from predictors.options import FOLDS
 from supernet.space import Genes
 
 
@@ -52,7 +53,7 @@ def validate(
     measured: Values,
     *,
     level: float | None = None,
-    folds: int = 5,
+    folds: int = FOLDS,
     seed: int = 0,
 ) -> Validation:
     """Cross-validate: every architecture is predicted by a predictor that has not seen it.

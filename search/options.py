@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 
 from supernet.errors import ConfigError
+from supernet.options import within
+
+LIMITS = ("max_latency_ms", "max_params")
+"""The options of a search that rule networks out; None is no limit."""
 
 
 @dataclass(frozen=True)
@@ -41,22 +46,26 @@ class SearchOptions:
     max_params: float | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("evaluations", 1),
-            ("population", 4),
-            ("batch", 1),
-            ("examples", 1),
-            ("patience", 1),
-            ("seed", 0),
-        ):
-            if getattr(self, name) < least:
-                raise ConfigError(f"search {name} is {getattr(self, name)}; give at least {least}")
-        # pymoo accepts a crossover probability of one half or more only
-        if not 0.5 <= self.crossover <= 1:
-            raise ConfigError(f"search crossover is {self.crossover}; give a probability from 0.5 to 1")
+        for name in ("evaluations", "batch", "examples", "patience"):
+            within(name, getattr(self, name), 1)
+        within("population", self.population, 4)
+        within("seed", self.seed, 0)
+        within("crossover", self.crossover, 0.5, 1.0)  # pymoo accepts a half or more only
         if self.mutation is not None and not 0 < self.mutation <= 1:
-            raise ConfigError(f"search mutation is {self.mutation}; give a probability above 0, at most 1")
-        for name in ("max_latency_ms", "max_params"):
-            limit = getattr(self, name)
-            if limit is not None and not limit > 0:
-                raise ConfigError(f"search {name} is {limit}; give a positive number, or leave it out")
+            raise ConfigError(f"mutation is {self.mutation}; give a probability above 0, at most 1")
+        for name in LIMITS:
+            check_limit(name, getattr(self, name))
+
+
+def check_limit(name: str, limit: float | None) -> float | None:
+    """The limit itself, when it is one: a positive number, or None.
+
+    Args:
+        name: what to call it in the message.
+
+    Raises:
+        ConfigError: for zero, a negative number, infinity or no number.
+    """
+    if limit is not None and not (isfinite(limit) and limit > 0):
+        raise ConfigError(f"{name} is {limit:g}; give a positive number, or leave it out for no limit")
+    return limit

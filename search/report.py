@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from search.archive import Evaluation
 from search.objective import Objective
 from supernet.files import write_atomically
+from supernet.wording import alike
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,10 +76,10 @@ def points(evaluations: Sequence[Evaluation], *, cost: str, gain: str) -> list[P
 
 def rows(front: Sequence[Evaluation], objectives: Sequence[Objective]) -> list[dict[str, str]]:
     """One row per network: its id and every objective under its label, as text for a table."""
+    columns = {o.label: alike([evaluation.values[o.name] for evaluation in front]) for o in objectives}
     return [
-        {"network": evaluation.arch.id}
-        | {objective.label: _digits(evaluation.values[objective.name]) for objective in objectives}
-        for evaluation in front
+        {"network": evaluation.arch.id} | {label: column[i] for label, column in columns.items()}
+        for i, evaluation in enumerate(front)
     ]
 
 
@@ -198,9 +199,3 @@ def _stairs(marks: Sequence[Point], sign: float = 1.0) -> list[Point]:
 def _columns(marks: Sequence[Point]) -> tuple[list[float], list[float]]:
     ordered = sorted(marks, key=lambda point: (point.cost, point.gain))
     return [point.cost for point in ordered], [point.gain for point in ordered]
-
-
-def _digits(value: float) -> str:
-    if value != value:
-        return "-"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

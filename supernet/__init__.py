@@ -29,7 +29,7 @@ Learning and judging:
 - `strategies`: which subnets learn what in a step
 - `losses`: what a lesson learns from
 - `trainer`: data, lessons, loss, step
-- `recipe`: optimiser and schedule
+- `recipe`: optimiser, schedule and device
 - `record`: what a training saw
 - `checkpoint`: the state of a training in one file
 - `calibrate`: batch-norm statistics of one subnet, as data
@@ -43,8 +43,11 @@ What everything leans on:
 - `seeds`: randomness that arrives as an argument
 - `files`: files that are whole or absent
 - `lines`: files that grow by a line at a time
+- `lock`: one process at a time
 - `versions`: which version of a format is read
 - `errors`: the errors a user can cause
+- `plain`: text from outside, as it can be shown
+- `wording`: how numbers are said
 - `lazy`: why ``import supernet`` is quick
 """
 

@@ -85,8 +85,8 @@ def _from_timm(options: SupernetOptions, task: Task) -> Supernet:
         hint = did_you_mean(options.model, known).partition(" (")[0]
         raise SupernetError(
             f"no preset, network or timm model is called {options.model!r}{hint}; the presets are "
-            f"{', '.join(presets)}, the networks {', '.join(networks)}, and timm.list_models() names "
-            f"{len(timm.list_models())} more"
+            f"{', '.join(presets)}, the networks {', '.join(networks)}; these and timm's "
+            f"{len(timm.list_models()):,}: supernet settings supernet.model"
         )
     _classifies(options.model, task)
     own: dict[str, Any] = {"num_classes": task.network["classes"], "in_chans": task.network["channels"]}

@@ -7,7 +7,8 @@ both. Nothing is pickled.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +41,38 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         StateError: when the file is damaged or no checkpoint.
     """
+    with _opened(path) as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return tensors, _document(path, file)
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """The document of a checkpoint alone; no tensor is read.
+
+    Raises:
+        StateError: when there is no file, or it is damaged or no checkpoint.
+    """
+    with _opened(path) as file:
+        return _document(path, file)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt") as file:
-            document = (file.metadata() or {}).get("document")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            yield file
     except (SafetensorError, OSError) as error:
         raise StateError(
             f"the checkpoint {path} can not be read: {error}; remove it to start anew"
         ) from error
+
+
+def _document(path: Path, file: Any) -> dict[str, Any]:
+    document = (file.metadata() or {}).get("document")
     if document is None:
         raise StateError(f"{path} is no checkpoint of a training; remove it to start anew")
-    return tensors, json.loads(document)
+    found: dict[str, Any] = json.loads(document)
+    return found
 
 
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -97,6 +97,23 @@ def override(document: Mapping[str, Any], assignments: Iterable[str]) -> dict[st
     return changed
 
 
+def without(document: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
+    """The document without the values at some dotted paths, which then are what they are by default.
+
+    Args:
+        document: plain nested mappings; left as it is.
+        paths: ``"section.key"``; one that is not there changes nothing.
+    """
+    changed = dict(document)
+    for path in paths:
+        key, _, rest = path.partition(".")
+        if rest and isinstance(changed.get(key), Mapping):
+            changed[key] = without(changed[key], [rest])
+        elif not rest:
+            changed.pop(key, None)
+    return changed
+
+
 def _assigned(old: Any, names: Sequence[str], value: Any, where: str) -> Any:
     if not names:
         return value

@@ -12,6 +12,8 @@ from supernet.errors import StateError
 def write_atomically(path: Path, content: bytes | str) -> Path:
     """Write beside, sync, rename: after a crash the file is the old one or the new one, whole.
 
+    Whatever else ends the writing, Ctrl-C for one, leaves nothing beside it.
+
     Args:
         path: where to; missing folders are made.
         content: bytes, or text written as UTF-8.
@@ -28,9 +30,10 @@ def write_atomically(path: Path, content: bytes | str) -> Path:
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink()
         raise StateError(
             f"cannot write {path}: {error.strerror}; choose a folder that can be written to"
         ) from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
     return path

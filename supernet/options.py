@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 
 from supernet.errors import ConfigError
@@ -170,11 +171,11 @@ class TrainOptions:
 
 
 def within(name: str, value: float, low: float, high: float | None = None) -> None:
-    """Check a number of an options class.
+    """Check a number of an options class; no range holds infinity.
 
     Raises:
         ConfigError: naming the option, its value and the range.
     """
-    if not (value >= low and (high is None or value <= high)):
+    if not (isfinite(value) and value >= low and (high is None or value <= high)):
         bounds = f"at least {low:g}" if high is None else f"{low:g} to {high:g}"
         raise ConfigError(f"{name} is {value:g}; it can be {bounds}")

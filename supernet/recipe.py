@@ -1,4 +1,4 @@
-"""Optimiser and schedule of a training, by timm's names."""
+"""Optimiser and schedule of a training, by timm's names, and the device it runs on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def optimizer_of(network: nn.Module, options: TrainOptions) -> torch.optim.Optim
     if options.optimizer not in list_optimizers():
         hint = did_you_mean(options.optimizer, list_optimizers()).partition(" (")[0]
         raise ConfigError(
-            f"timm has no optimiser {options.optimizer!r}{hint}; timm.optim.list_optimizers() names them all"
+            f"timm has no optimiser {options.optimizer!r}{hint} (supernet settings train.optimizer lists them all)"
         )
     # Nesterov needs some momentum; timm calls stochastic gradient descent without it "momentum".
     name = "momentum" if options.optimizer == "sgd" and options.momentum == 0 else options.optimizer
@@ -43,7 +43,7 @@ def schedule_of(optimizer: torch.optim.Optimizer, options: TrainOptions, steps: 
         raise ConfigError(
             f"no schedule is called {options.schedule!r}{did_you_mean(options.schedule, SCHEDULES)}"
         )
-    if options.schedule == "constant":  # a decay that never comes
+    if options.schedule == "constant" or steps == 1:  # a decay that never comes
         found, _ = create_scheduler_v2(
             optimizer, "step", num_epochs=steps, decay_epochs=steps + 1, warmup_epochs=round(options.warmup * steps),
             warmup_lr=options.lr * 0.01, step_on_epochs=False, updates_per_epoch=1,
@@ -55,3 +55,38 @@ def schedule_of(optimizer: torch.optim.Optimizer, options: TrainOptions, steps: 
         decay_rate=1.0,  # the power of ``poly``: a straight line to zero
     )  # fmt: skip
     return found
+
+
+def device_of(options: TrainOptions) -> torch.device:
+    """Where to train, when this machine can.
+
+    Raises:
+        ConfigError: for a device that PyTorch does not know or this machine does not have.
+    """
+    try:
+        found = torch.device(options.device)
+    except RuntimeError as error:
+        raise _unusable(options.device, "PyTorch knows no such device") from error
+    try:
+        torch.zeros(1, device=found).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        # the first sentence: what follows goes on for a page
+        reason = str(error).strip().partition("\n")[0].partition(". ")[0].rstrip(".")
+        raise _unusable(options.device, reason) from error
+    return found
+
+
+def _unusable(device: str, reason: str) -> ConfigError:
+    there = _devices()
+    verb = "is" if len(there) == 1 else "are"
+    return ConfigError(
+        f"train.device is {device!r}, which cannot be used here: {reason}; there {verb} {', '.join(there)}"
+    )
+
+
+def _devices() -> list[str]:
+    """What this machine can train on, as torch names it."""
+    kind = torch.accelerator.current_accelerator(check_available=True)
+    if kind is None:
+        return ["cpu"]
+    return ["cpu", *(f"{kind.type}:{i}" for i in range(torch.accelerator.device_count()))]

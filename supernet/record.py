@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,17 +68,18 @@ class Record:
             return
         from torch.utils.tensorboard.writer import SummaryWriter
 
-        try:
+        with _writing(self.folder):
             self._writer = SummaryWriter(str(self.folder / LOG), purge_step=step + 1)
-        except OSError as error:
-            raise StateError(
-                f"cannot write {self.folder / LOG}: {error.strerror}; choose a folder that can be written to"
-            ) from error
 
     def close(self) -> None:
-        """End the curves."""
-        if self._writer:
-            self._writer.close()
+        """End the curves.
+
+        Raises:
+            StateError: when the folder cannot be written to.
+        """
+        if self._writer and self.folder:
+            with _writing(self.folder):
+                self._writer.close()
 
     def step(self, step: int, losses: Mapping[str, float], lr: float) -> None:
         """Note one optimiser step."""
@@ -115,5 +117,19 @@ class Record:
         self.history = [Epoch(**epoch) for epoch in document["history"]]
 
     def _scalar(self, name: str, value: float, step: int) -> None:
-        if self._writer:
-            self._writer.add_scalar(name.replace(" ", "_"), value, step)
+        if self._writer and self.folder:
+            with _writing(self.folder):
+                # TensorBoard's thread would print a traceback of its own
+                (self.folder / LOG).stat()
+                self._writer.add_scalar(name.replace(" ", "_"), value, step)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StateError(
+            f"cannot write the curves in {folder}: {error.strerror}; free some space, or choose a folder "
+            f"that can be written to"
+        ) from error

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -24,8 +24,9 @@ from supernet.config import decode, to_plain
 from supernet.elastic.supernet import Supernet
 from supernet.errors import StateError, SupernetError
 from supernet.evaluate import Evaluator, Result
+from supernet.lock import is_removed, locked
 from supernet.options import TrainOptions
-from supernet.recipe import optimizer_of, schedule_of
+from supernet.recipe import device_of, optimizer_of, schedule_of
 from supernet.record import Epoch, Record
 from supernet.seeds import derive, rng
 from supernet.space import Architecture
@@ -34,7 +35,7 @@ from supernet.tasks.task import Batch, Dataset, Task, moved
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT = "training.safetensors"
+CHECKPOINT, LOCK = "training.safetensors", ".lock"
 _MODEL, _OPTIMIZER = "model/", "optimizer/"
 _FREE = frozenset({"checkpoint_seconds", "device", "threads"})
 """Options that a run may change when it goes on."""
@@ -56,7 +57,8 @@ class Trainer:
 
     Raises:
         SupernetError: for a strategy that is not registered.
-        ConfigError: for an option that this strategy does not have, or an unknown optimiser or schedule.
+        ConfigError: for an option that this strategy does not have, an unknown optimiser or schedule, or a
+            device that is not there.
         StateError: when the folder holds the checkpoint of another run, or a damaged one.
     """
 
@@ -71,7 +73,7 @@ class Trainer:
     ) -> None:
         self.options = options = options or TrainOptions()
         self.layout = _layout(supernet)
-        self.supernet = supernet.to(options.device, memory_format=self.layout)  # type: ignore[call-overload]
+        self.supernet = supernet.to(device_of(options), memory_format=self.layout)  # type: ignore[call-overload]
         self.dataset, self.task = dataset, dataset.task
         self.folder = folder
         self.strategy = strategy or decode(
@@ -83,6 +85,7 @@ class Trainer:
         self.schedule = schedule_of(self.optimizer, options, self.steps)
         self.step = 0
         self.record = Record(folder)
+        self._lock: IO[bytes] | None = None
         self._roles = {supernet.space.smallest(): "smallest", supernet.space.largest(): "largest"}
         self._resume()
 
@@ -102,8 +105,20 @@ class Trainer:
 
         Raises:
             SupernetError: when a loss or a metric is no longer a number.
-            StateError: when the folder can not be written to.
+            StateError: when the folder can not be written to, is trained in by another process, or is removed
+                meanwhile.
         """
+        if self.folder is None or self.step == self.steps:
+            return self._run(progress)
+        busy = f"{self.folder} is trained in by another process; wait for it, or choose another folder"
+        with locked(self.folder / LOCK, busy=busy) as self._lock:
+            try:
+                return self._run(progress)
+            except (OSError, StateError) as error:
+                self._check_folder(error)
+                raise
+
+    def _run(self, progress: Progress | None) -> list[Epoch]:
         if self.step < self.steps:
             self.record.open(self.step)
         saved = time.monotonic()
@@ -196,11 +211,19 @@ class Trainer:
     def _save(self) -> None:
         if self.folder is None:
             return
+        self._check_folder()
         model = {f"{_MODEL}{name}": tensor for name, tensor in self.supernet.state_dict().items()}
         optimizer = optimizer_tensors(self.supernet, self.optimizer)
         tensors = model | {f"{_OPTIMIZER}{name}": tensor for name, tensor in optimizer.items()}
         document = {"run": self._belongs_to(), "step": self.step, **self.record.to_json()}
         write_checkpoint(self.folder / CHECKPOINT, tensors, document)
+
+    def _check_folder(self, cause: Exception | None = None) -> None:
+        """Writing would make a folder anew that somebody removed, without what else belongs to a run."""
+        if self._lock is not None and is_removed(self._lock):
+            raise StateError(
+                f"{self.folder} was removed during the training, which cannot go on; train again to begin anew"
+            ) from cause
 
     def _resume(self) -> None:
         if self.folder is None or not (self.folder / CHECKPOINT).exists():

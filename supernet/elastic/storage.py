@@ -21,6 +21,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from supernet.elastic.inputs import Inputs
+from supernet.elastic.layout import AxisLayout
 from supernet.elastic.origins import rebuild
 from supernet.elastic.plan import Plan
 from supernet.elastic.trace import Op
@@ -157,11 +158,10 @@ def op_to_json(op: Op) -> list[Any]:
 def op_from_json(document: list[Any]) -> Op:
     """The call that `op_to_json` wrote."""
     name, module, inputs, tensors, shape, macs, alias, counted = document
-    return Op(name, module, tuple(inputs), tuple(tensors), _tuples(shape), _tuples(macs), alias, counted)
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+    products = tuple(tuple(map(AxisLayout, product)) for product in macs)
+    return Op(
+        name, module, tuple(inputs), tuple(tensors), tuple(map(AxisLayout, shape)), products, alias, counted
+    )
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

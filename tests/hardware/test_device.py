@@ -10,7 +10,7 @@ import pytest
 from hardware.device import Device, local_device, pinned
 from hardware.errors import DeviceError
 from hardware.options import DeviceOptions
-from supernet.errors import SupernetError
+from supernet.errors import ConfigError, SupernetError
 
 
 @pytest.mark.parametrize(
@@ -57,5 +57,5 @@ def test_an_unknown_optimisation_level_names_the_nearest() -> None:
 
 
 def test_no_threads_at_all_are_refused() -> None:
-    with pytest.raises(DeviceError, match="at least 1, not 0"):
+    with pytest.raises(ConfigError, match="threads is 0; it can be at least 1"):
         DeviceOptions(threads=0)

@@ -12,11 +12,12 @@ import pytest
 from torch import nn
 
 from hardware.bursts import _window, half_width, next_window
+from hardware.device import local_device
 from hardware.errors import DeviceError
 from hardware.journal import Burst, Journal, Window
 from hardware.measurement import Profile
 from hardware.options import DeviceOptions, ProfileOptions
-from hardware.profiler import profile
+from hardware.profiler import _measurement, profile
 from hardware.runners import Runner, runtimes
 from hardware.sampling import spread
 from supernet.elastic.inputs import Inputs
@@ -149,6 +150,17 @@ def test_a_ratio_is_to_the_reference_before_and_after_it() -> None:
     )
     assert slower.ratio("a") == pytest.approx(2.0)
     assert slower.drift == pytest.approx(2.0)
+
+
+def test_the_percentiles_of_calls_are_on_the_scale_of_the_median(net: Supernet, tmp_path: Path) -> None:
+    arch, device = net.space.smallest(), local_device(FAKE)
+    with Journal(tmp_path / "journal", {"space": "s"}) as journal:
+        for number, busy in enumerate((1.0, 3.0, 3.0)):
+            around = Burst(*[0.1 * busy] * 4, calls=9)
+            bursts = {arch.id: Burst(0.19 * busy, 0.2 * busy, 0.21 * busy, 0.25 * busy, calls=9)}
+            journal.add(Window("first", number, 0, around, around, bursts, 1, 1.0, "", 0.0))
+        found = _measurement(journal, arch, device, reference_ms=0.1)
+    assert (found.p10_ms, found.median_ms, found.p90_ms) == pytest.approx((0.19, 0.2, 0.25))
 
 
 def test_leading_calls_do_not_count_and_the_calmest_attempt_is_kept() -> None:

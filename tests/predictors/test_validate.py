@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from predictors.estimate import Estimate, PredictorError
+from predictors.options import FEWEST
 from predictors.tabular import Tabular
 from predictors.validate import compare, validate
 from supernet.space import Genes
@@ -57,6 +58,13 @@ def test_the_figures_are_those_counted_by_hand() -> None:
 def test_too_few_to_split_are_refused() -> None:
     with pytest.raises(PredictorError, match="measure 10"):
         validate(lambda: Tabular(SPACE), sampled(8), np.ones(8))
+
+
+def test_the_fewest_that_a_run_may_measure_are_enough() -> None:
+    genes = sampled(FEWEST)
+    assert validate(_Rote, genes, latency_ms(genes)).count == FEWEST
+    with pytest.raises(PredictorError):
+        validate(_Rote, genes[1:], latency_ms(genes[1:]))
 
 
 def test_intervals_of_another_level_than_asked_are_refused() -> None:

@@ -50,10 +50,13 @@ def test_limits_and_objectives_with_wrong_names_are_refused() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"evaluations": 0}, "evaluations is 0; give at least 1"),
+        ({"evaluations": 0}, "evaluations is 0; it can be at least 1"),
         ({"crossover": 0.1}, "crossover is 0.1"),
         ({"mutation": 2.0}, "mutation is 2.0"),
-        ({"max_latency_ms": -1.0}, "max_latency_ms is -1.0; give a positive number"),
+        ({"max_latency_ms": -1.0}, "max_latency_ms is -1; give a positive number"),
+        ({"max_latency_ms": 0.0}, "max_latency_ms is 0; give a positive number"),
+        ({"max_params": float("inf")}, "max_params is inf; give a positive number"),
+        ({"max_params": float("nan")}, "max_params is nan; give a positive number"),
     ],
 )
 def test_options_outside_their_range_are_refused(options: dict[str, float], message: str) -> None:

@@ -32,7 +32,7 @@ RULED_OUT = Evaluation(ARCH, {"accuracy": float("nan"), "latency": 17.64, "param
 
 def test_a_row_carries_units_and_leaves_out_what_is_unknown() -> None:
     known, unknown = rows([KNOWN, RULED_OUT], THREE)
-    assert known == {"network": ARCH.id, "accuracy (%)": "91.5", "latency (ms)": "17.64", "params": "30,528"}
+    assert known == {"network": ARCH.id, "accuracy (%)": "91.50", "latency (ms)": "17.64", "params": "30,528"}
     assert unknown["accuracy (%)"] == "-"
 
 

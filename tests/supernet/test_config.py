@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pytest
 
-from supernet.config import decode, override, read_toml, to_toml
+from supernet.config import decode, override, read_toml, to_toml, without
 from supernet.errors import ConfigError
 from supernet.options import DataOptions, SupernetOptions, TrainOptions
 
@@ -128,3 +128,11 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_options_and_config_need_no_torch() -> None:
     code = "import sys, supernet.config, supernet.options; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_value_that_is_forgotten_is_as_by_default_and_nothing_else_changes() -> None:
+    document = {"train": {"epochs": 3, "lr": 0.2}, "mode": "exact"}
+    forgotten = without(document, ["train.epochs", "mode", "nowhere.at_all"])
+    assert forgotten == {"train": {"lr": 0.2}}
+    assert document["train"] == {"epochs": 3, "lr": 0.2}
+    assert decode(forgotten, Run).train == TrainOptions(lr=0.2)

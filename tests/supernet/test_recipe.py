@@ -66,3 +66,14 @@ def test_what_timm_does_not_know_names_the_nearest() -> None:
         optimizer_of(network(), TrainOptions(optimizer="adamm"))
     with pytest.raises(ConfigError, match="no schedule is called 'cosin'; did you mean 'cosine'"):
         schedule_of(optimizer_of(network(), OPTIONS), TrainOptions(schedule="cosin"), STEPS)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_training_of_one_step_is_no_matter_for_a_warning(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = TrainOptions(schedule=name, warmup=0.0)
+    optimizer = optimizer_of(nn.Linear(2, 2), options)
+    schedule_of(optimizer, options, 1).step_update(0)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(options.lr)
+    assert not caplog.records

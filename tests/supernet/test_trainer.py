@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 import signal
 import subprocess
 import sys
@@ -300,6 +302,52 @@ def test_a_folder_that_can_not_be_written_to_is_named(tmp_path: Path, digits: Im
     blocked.write_text("in the way")
     with pytest.raises(StateError, match="cannot write"):
         Trainer(small_supernet(), digits, replace(OPTIONS, epochs=1), blocked / "run").run()
+
+
+def test_a_folder_is_trained_in_by_one_process_at_a_time(tmp_path: Path, digits: ImageDataset) -> None:
+    options = replace(OPTIONS, epochs=1)
+    second = Trainer(small_supernet(), digits, options, tmp_path)
+
+    def meanwhile(done: int, total: int, words: str) -> None:
+        with pytest.raises(StateError, match="is trained in by another process; wait for it"):
+            second.run()
+
+    first = Trainer(small_supernet(), digits, options, tmp_path).run(meanwhile)
+    assert second.step == 0
+    assert Trainer(small_supernet(), digits, options, tmp_path).run() == first
+
+
+@pytest.mark.parametrize("seconds", [0.0, 60.0])
+@pytest.mark.parametrize("at", [1, 2, 6])
+def test_a_folder_removed_during_training_is_named_and_not_made_anew(
+    at: int, seconds: float, tmp_path: Path, digits: ImageDataset
+) -> None:
+    folder = tmp_path / "run" / "training"
+
+    def remove(done: int, total: int, words: str) -> None:
+        if done == at:
+            shutil.rmtree(folder.parent)
+
+    options = replace(OPTIONS, checkpoint_seconds=seconds)
+    with pytest.raises(StateError, match="was removed during the training"):
+        Trainer(small_supernet(), digits, options, folder).run(remove)
+    assert not folder.parent.exists()
+
+
+def test_curves_that_cannot_be_written_are_an_error_of_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = Record(tmp_path)
+    record.open(0)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(record._writer, "add_scalar", full)
+    with pytest.raises(
+        StateError, match=r"cannot write the curves .*No space left on device; free some space"
+    ):
+        record.step(1, {"largest": 1.0}, 0.1)
 
 
 def test_a_diverging_run_names_the_learning_rate(digits: ImageDataset) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,8 @@ from typer.testing import CliRunner
 
 from supernet.errors import SupernetError
 from zoo.cli import app
+from zoo.pipeline.options import RunOptions
+from zoo.pipeline.run import Run, open_run
 
 QUICK = [
     *("--set", "train.epochs=1"),
@@ -53,9 +57,49 @@ def test_a_wrong_word_is_answered_with_the_right_one(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        *((command, "--run", "") for command in ("quickstart", "train", "profile", "search", "export")),
+        *(("zoo", command, "--run", "") for command in ("list", "pull", "verify")),
+        *(("zoo", command, "--store", "") for command in ("list", "pull", "verify")),
+        ("zoo", "pull", "--into", ""),
+    ],
+    ids=" ".join,
+)
+def test_a_blank_folder_is_refused_and_nothing_written(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert re.search("names no (folder|zoo)", refused(*words))
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_command_without_a_run_means_the_one_used_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "name one with --run" in refused("zoo", "list")
+    for name in ("a", "b"):
+        open_run(Path("runs") / name).keep()
+    assert "runs/b" in refused("zoo", "list")
+    assert "runs/a" in refused("profile", "--run", "runs/a")
+    for command in (["profile"], ["search"], ["export"], ["zoo", "list"], ["zoo", "pull"], ["zoo", "verify"]):
+        assert "runs/a" in refused(*command)
+
+
 @pytest.mark.parametrize("command", ["profile", "search", "export"])
 def test_a_step_without_the_one_before_says_which_to_run(tmp_path: Path, command: str) -> None:
     assert f"supernet train --run {tmp_path}" in refused(command, "--run", str(tmp_path))
+
+
+def test_a_command_to_run_next_can_be_pasted_whatever_the_folder_is_called(tmp_path: Path) -> None:
+    run = tmp_path / "my run's $1"
+    said = refused("profile", "--run", str(run))
+    assert shlex.split(said.partition("run this first: ")[2]) == ["supernet", "train", "--run", str(run)]
+    assert shlex.split(Run(run, RunOptions()).command("zoo pull", "--into", "a b")) == [
+        *("supernet", "zoo", "pull", "--run", str(run), "--into", "a b")
+    ]
 
 
 def test_an_error_is_one_line_on_standard_error(tmp_path: Path) -> None:

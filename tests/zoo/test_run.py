@@ -11,7 +11,7 @@ from supernet import elasticise
 from supernet.config import read_toml
 from supernet.errors import ConfigError, StateError
 from zoo.pipeline.options import RunOptions
-from zoo.pipeline.run import open_run
+from zoo.pipeline.run import find_run, folder_named, open_run
 from zoo.pipeline.steps import Workspace
 
 
@@ -54,6 +54,25 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StateError, match="cannot write"):
         open_run(tmp_path / "file" / "run").keep()
+
+
+def test_without_a_name_the_run_used_last_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StateError, match=r"holds none; name one with --run"):
+        find_run(None)
+    assert find_run(None, "default") == Path("runs/default")
+    for name in ("a", "b", "c"):
+        open_run(Path("runs") / name).keep()
+    assert find_run(None) == Path("runs/c")
+    open_run(Path("runs/a"))
+    assert find_run(None) == find_run(None, "default") == Path("runs/a")
+
+
+@pytest.mark.parametrize("typed", ["", " "])
+def test_a_blank_folder_is_not_the_current_one(typed: str) -> None:
+    with pytest.raises(StateError, match=rf"--run '{typed}' names no folder"):
+        find_run(typed)
+    assert folder_named(".", "--run") == Path()
 
 
 def test_a_run_goes_on_with_its_data_from_another_folder(

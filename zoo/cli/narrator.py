@@ -1,4 +1,8 @@
-"""How a run talks to a person: plain words, a bar for every long step, tables."""
+"""How a run talks to a person: plain words, a bar for every long step, tables.
+
+Names in what is said may come from anybody's manifest, so no text is read as markup, and none reaches the
+terminal before `supernet.plain.plain` has seen it. A style is an argument beside the text.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
+from supernet.plain import plain
 from zoo.pipeline.progress import Progress
 
 
@@ -35,22 +41,23 @@ class Narrator:
 
     def heading(self, text: str) -> None:
         """The start of a step."""
-        self.console.print(f"\n[bold]{text}[/bold]")
+        self.console.print()
+        self.console.print(_shown(text, "bold"))
 
     def say(self, text: str) -> None:
         """A sentence."""
-        self.console.print(f"  {text}")
+        self.console.print(_shown(f"  {text}"))
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
         """A bar for each part of a step, for as long as the block lasts; yields what the step reports to."""
         columns = (
-            TextColumn("  {task.description}"),
+            TextColumn("  {task.description}", markup=False),
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[words]}"),
+            TextColumn("{task.fields[words]}", markup=False),
         )
         with Bars(*columns, console=self.console) as bars:
             parts: dict[str, TaskID] = {}
@@ -58,18 +65,22 @@ class Narrator:
             def report(part: str, done: int, total: int, words: str = "") -> None:
                 """Move the bar of a part."""
                 if part not in parts:
-                    parts[part] = bars.add_task(part, total=total, words="")
-                said: dict[str, Any] = {"words": words} if words else {}
+                    parts[part] = bars.add_task(plain(part), total=total, words="")
+                said: dict[str, Any] = {"words": plain(words)} if words else {}
                 bars.update(parts[part], completed=done, total=total, **said)
 
             yield report
 
     def table(self, title: str, rows: Sequence[Mapping[str, object]]) -> None:
         """Rows under the names of their columns."""
-        table = Table(title=title, title_justify="left", title_style="bold")
+        table = Table(title=_shown(title), title_justify="left", title_style="bold")
         columns = list(dict.fromkeys(name for row in rows for name in row))
         for i, column in enumerate(columns):
-            table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+            table.add_column(_shown(column), justify="left" if i == 0 else "right", overflow="fold")
         for row in rows:
-            table.add_row(*(str(row.get(column, "")) for column in columns))
+            table.add_row(*(_shown(row.get(column, "")) for column in columns))
         self.console.print(table)
+
+
+def _shown(text: object, style: str = "") -> Text:
+    return Text(plain(text), style=style)

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from search.options import SearchOptions
 from search.report import rows
 from supernet.options import title
-from supernet.tasks.task import Dataset
+from supernet.tasks.task import Dataset, Metric
+from supernet.wording import alike, counted
 from zoo.cli.narrator import Narrator
+from zoo.pipeline.kept import kept
 from zoo.pipeline.prove import Proof
+from zoo.pipeline.run import Run
 from zoo.pipeline.steps import Profiled, Searched
 from zoo.store.manifest import Manifest, MetricRecord
+
+
+def print_kept(run: Run, step: str, narrator: Narrator) -> None:
+    """What an earlier call of a step left, from which it goes on; nothing when it begins."""
+    words = kept(run).get(step)
+    if words:
+        narrator.say(f"Kept from before: {words}.")
 
 
 def print_data(data: Dataset, narrator: Narrator) -> None:
@@ -28,14 +39,28 @@ def print_profile(known: Profiled, narrator: Narrator) -> None:
     found, off = known.profile, known.validation
     low, high = found.median_ms.min(), found.median_ms.max()
     narrator.say(
-        f"{found.device.name}, {found.device.runtime} {found.device.version}, {found.device.threads} thread"
+        f"{found.device.name}, {found.device.runtime} {found.device.version}, {counted(found.device.threads, 'thread')}"
     )
     narrator.say(
-        f"{len(found.measurements)} subnets took {low:.3f} to {high:.3f} ms; measured twice they differ by "
-        f"{found.repeat.mean:.1%}; {found.drifts} of {found.windows} windows "
+        f"{counted(len(found.measurements), 'subnet')} took {low:.3f} to {high:.3f} ms; measured twice they differ by "
+        f"{found.repeat.mean:.1%}; {found.drifts} of {counted(found.windows, 'window')} "
         f"were measured again because the machine drifted."
     )
     narrator.say(f"The predictor, on subnets it has not seen: {off}.")
+
+
+def print_limits(options: SearchOptions, narrator: Narrator) -> None:
+    """Which limits are in force, when any are."""
+    words = limits(options.max_latency_ms, options.max_params)
+    if words:
+        narrator.say(f"Limits in force: {words} (they are kept with the run; --no-limits clears them).")
+
+
+def limits(max_latency_ms: float | None, max_params: float | None) -> str:
+    """Limits in words; nothing where there are none."""
+    latency = f"latency <= {max_latency_ms:g} ms" if max_latency_ms is not None else ""
+    params = f"params <= {max_params:,.15g}" if max_params is not None else ""
+    return " and ".join(filter(None, (latency, params)))
 
 
 def print_front(searched: Searched, narrator: Narrator) -> None:
@@ -48,16 +73,14 @@ def looked_at(searched: Searched) -> str:
     """How much the search had to look at, in a sentence."""
     found = searched.result
     return (
-        f"{found.paid} networks evaluated ({found.scored} of them now, the others were in the archive), "
+        f"{counted(found.paid, 'network')} evaluated ({found.scored} of them now, the others were in the archive), "
         f"{len(found.front)} on the front."
     )
 
 
 def print_proofs(proofs: Sequence[Proof], narrator: Narrator) -> None:
     """What was proven of the chosen networks."""
-    narrator.table(
-        "the chosen three, re-estimated, cut out, exported, measured", [proof_row(p) for p in proofs]
-    )
+    narrator.table("the chosen ones, re-estimated, cut out, exported, measured", proof_rows(proofs))
     narrator.say(
         f"Inside the supernet against cut out: largest difference {max(p.exact for p in proofs):g}. "
         f"ONNX Runtime against PyTorch: {max(p.parity.max_relative for p in proofs):.1e} relative, "
@@ -65,24 +88,30 @@ def print_proofs(proofs: Sequence[Proof], narrator: Narrator) -> None:
     )
 
 
-def proof_row(proof: Proof) -> dict[str, str]:
-    """A proof as a row of a table."""
-    predicted, measured = proof.predicted, proof.measured
-    low, mean, high = (float(value[0]) for value in (predicted.low, predicted.mean, predicted.high))
-    return {
-        "": proof.name,
-        "network": proof.arch.id,
-        "test": str(proof.test),
-        "measured ms": f"{measured.median_ms:.3g} ± {measured.ci:.1%}",
-        "predicted ms": f"{mean:.3g} [{low:.3g}, {high:.3g}]",
-        "params": f"{proof.params:,}",
-        "MACs": f"{proof.macs:,}",
-        "KiB": f"{proof.onnx.size_bytes / 1024:.0f}",
-    }
+def proof_rows(proofs: Sequence[Proof]) -> list[dict[str, str]]:
+    """Proofs as rows of a table."""
+    measured = alike([proof.measured.median_ms for proof in proofs], 3)
+    bounds = [float(v[0]) for p in proofs for v in (p.predicted.mean, p.predicted.low, p.predicted.high)]
+    predicted = iter(alike(bounds, 3))
+    return [
+        {
+            "": proof.name,
+            "network": proof.arch.id,
+            "test": str(proof.test),
+            "measured ms": f"{ms} ± {proof.measured.ci:.1%}",
+            "predicted ms": f"{next(predicted)} [{next(predicted)}, {next(predicted)}]",
+            "params": f"{proof.params:,}",
+            "MACs": f"{proof.macs:,}",
+            "KiB": f"{proof.onnx.size_bytes / 1024:.0f}",
+        }
+        for proof, ms in zip(proofs, measured)
+    ]
 
 
 def _shown(metric: MetricRecord | None) -> str:
-    return "" if metric is None else f"{metric.metric} {metric.value:.4g} {metric.unit}".strip()
+    if metric is None:
+        return ""
+    return f"{metric.metric} {Metric(metric.metric, metric.unit, metric.sense).show(metric.value)}"
 
 
 def entry_rows(

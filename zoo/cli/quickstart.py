@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from search.report import rows
 from supernet.sources import load_data
+from supernet.wording import counted
 from zoo.cli.narrator import Narrator
-from zoo.cli.printing import looked_at, print_data, print_profile, print_proofs
+from zoo.cli.printing import looked_at, print_data, print_kept, print_limits, print_profile, print_proofs
 from zoo.pipeline.entries import publish_proofs
 from zoo.pipeline.figure import draw_front
+from zoo.pipeline.kept import PROFILE, SEARCH, TRAINING
 from zoo.pipeline.prove import Proof, prove
 from zoo.pipeline.pull_back import pull_back
 from zoo.pipeline.run import Run
@@ -55,6 +57,7 @@ def quickstart(run: Run, narrator: Narrator, command: str) -> list[Proof]:
 
 def _train(run: Run, narrator: Narrator) -> Workspace:
     narrator.heading("1. Train one supernet")
+    print_kept(run, TRAINING, narrator)
     with narrator.progress() as progress:
         data = load_data(run.options.data, progress)
     print_data(data, narrator)
@@ -62,14 +65,17 @@ def _train(run: Run, narrator: Narrator) -> Workspace:
         trainer = train(run, progress, data)
     workspace = opened(run, data)
     space = workspace.net.space
-    narrator.say(f"One set of weights now holds 10^{space.log10_size:.1f} networks ({len(space)} choices).")
+    narrator.say(
+        f"One set of weights now holds 10^{space.log10_size:.1f} networks ({counted(len(space), 'choice')})."
+    )
     narrator.say(f"On the search split: {trainer.words()}.")
-    narrator.say(f"Curves: tensorboard --logdir {run.training}")
+    narrator.say(f"Curves: {shlex.join(['tensorboard', '--logdir', str(run.training)])}")
     return workspace
 
 
 def _profile(workspace: Workspace, narrator: Narrator) -> Profiled:
     narrator.heading("2. Profile this machine")
+    print_kept(workspace.run, PROFILE, narrator)
     with narrator.progress() as progress:
         known = profile_device(workspace, progress)
     print_profile(known, narrator)
@@ -78,6 +84,8 @@ def _profile(workspace: Workspace, narrator: Narrator) -> Profiled:
 
 def _search(workspace: Workspace, known: Profiled, narrator: Narrator) -> Searched:
     narrator.heading("3. Search the Pareto front")
+    print_limits(workspace.run.options.search, narrator)
+    print_kept(workspace.run, SEARCH, narrator)
     with narrator.progress() as progress:
         searched = search_front(workspace, known, progress)
     narrator.say(looked_at(searched))
@@ -86,6 +94,7 @@ def _search(workspace: Workspace, known: Profiled, narrator: Narrator) -> Search
 
 def _prove(workspace: Workspace, known: Profiled, narrator: Narrator) -> list[Proof]:
     narrator.heading("4. Choose three, and prove them")
+    print_limits(workspace.run.options.search, narrator)
     chosen = pick(workspace, known)
     with narrator.progress() as progress:
         proofs = prove(workspace, known, chosen, progress)
@@ -98,13 +107,15 @@ def _publish_and_pull(
 ) -> None:
     narrator.heading("5. Publish, and pull one back")
     entries = publish_proofs(workspace, list(proofs), known.profile)
-    narrator.say(f"{len(entries)} entries in {workspace.run.store}, each with a manifest.")
+    narrator.say(
+        f"{counted(len(entries), 'entry', 'entries')} in {workspace.run.store}, each with a manifest."
+    )
     back = pull_back(workspace, proofs)
     entry = back.pulled.manifest
     narrator.say(f"Asked for the best under {back.limit_ms:.3f} ms on this device: {entry.id}.")
     narrator.say(
-        f"Pulled {len(entry.files)} files, every hash checked; it runs: {back.result.scores[0].metric.name} "
-        f"{back.result} examples of the test split."
+        f"Pulled {counted(len(back.pulled.files), 'file')}, every hash checked; it runs: "
+        f"{back.result.scores[0].metric.name} {back.result} examples of the test split."
     )
 
 
@@ -128,11 +139,9 @@ def _show(
         "the zoo": workspace.run.store,
     }
     for what, where in places.items():
-        narrator.say(f"{what}: {os.path.relpath(where)}")
+        narrator.say(f"{what}: {where}")
     limit = proofs[len(proofs) // 2].measured.median_ms
     narrator.heading("Try next")
-    narrator.say(f"supernet search --run {workspace.run.folder} --max-latency-ms {limit:.3f}")
-    narrator.say(
-        f"supernet zoo pull --store {workspace.run.store} --max-latency-ms {limit:.3f} --into subnet"
-    )
+    narrator.say(workspace.run.command("search", "--max-latency-ms", f"{limit:.3f}"))
+    narrator.say(workspace.run.command("zoo pull", "--max-latency-ms", f"{limit:.3f}", "--into", "subnet"))
     narrator.say("supernet train --run runs/mine --data folder:PATH --set data.resolution=32")

@@ -6,6 +6,7 @@ In the order one would read them:
 - `run`: a run is a folder: where everything lies, and what may not change any more
 - `progress`: how a step says how far it is
 - `steps`: train, profile, search, pick: each goes on where it stopped
+- `kept`: what a run holds so far, in words
 - `prove`: cut out, export, compare, time and judge what was picked
 - `entries`: from a proof to a published entry
 - `pull_back`: ask the zoo for the best within a limit, and run it

@@ -10,6 +10,7 @@ import numpy as np
 from search.archive import Evaluation
 from search.report import FrontFigure, Point, draw, points
 from supernet.options import title
+from supernet.wording import counted
 from zoo.pipeline.prove import Proof
 from zoo.pipeline.steps import LATENCY, Profiled, Searched, Workspace, objectives
 
@@ -63,7 +64,7 @@ def figure(
     return FrontFigure(
         title=f"{title(workspace.dataset.name)}: {quality.name} against latency on this machine",
         provenance=f"{command}  (seed {seed}; {device.name}, {device.runtime} {device.version})",
-        cost=f"latency (ms, batch of {device.batch}, {device.threads} thread)",
+        cost=f"latency (ms, batch of {device.batch}, {counted(device.threads, 'thread')})",
         gain=f"{quality.name} on the search split" + (f" ({quality.unit})" if quality.unit else ""),
         estimated=points(searched.result.front, cost=LATENCY, gain=quality.name),
         measured=shown,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from hardware.options import DeviceOptions, ProfileOptions
+from predictors.options import FEWEST
 from search.options import SearchOptions
+from supernet.errors import ConfigError
 from supernet.options import DataOptions, SupernetOptions, TrainOptions
 
 
@@ -38,7 +39,11 @@ class PredictOptions:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Everything a run can be told. A TOML file is a picture of this, one table per field."""
+    """Everything a run can be told. A TOML file is a picture of this, one table per field.
+
+    Raises:
+        ConfigError: for sections that contradict each other.
+    """
 
     data: DataOptions = field(default_factory=DataOptions)
     supernet: SupernetOptions = field(default_factory=SupernetOptions)
@@ -49,5 +54,9 @@ class RunOptions:
     search: SearchOptions = field(default_factory=SearchOptions)
     zoo: ZooOptions = field(default_factory=ZooOptions)
 
-
-DEFAULT_RUN = Path("runs") / "default"
+    def __post_init__(self) -> None:
+        if self.profile.subnets < FEWEST:
+            raise ConfigError(
+                f"profile.subnets is {self.profile.subnets}; a predictor is learnt and tested on what was "
+                f"measured, which needs at least {FEWEST}"
+            )

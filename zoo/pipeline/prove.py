@@ -101,7 +101,9 @@ def prove(
         "test",
         calibration_examples=workspace.run.options.train.calibration_examples,
     )
-    return [_proof(workspace, known, cut, found[cut.arch.id], test) for cut in cuts]
+    proofs = [_proof(workspace, known, cut, found[cut.arch.id], test) for cut in cuts]
+    workspace.run.keep()
+    return proofs
 
 
 def _cut(workspace: Workspace, name: str, arch: Architecture) -> _Cut:

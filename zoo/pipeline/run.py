@@ -11,17 +11,21 @@ zoo/            where they are published, unless the options name another store
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from supernet.config import decode, override, read_toml, to_plain, to_toml
+from supernet.config import decode, override, read_toml, to_plain, to_toml, without
 from supernet.errors import StateError
 from supernet.files import write_atomically
 from supernet.options import absolute
 from zoo.pipeline.options import RunOptions
 
 CONFIG = "config.toml"
+RUNS = Path("runs")
 LOCKED = {
     "data": "training",
     "supernet": "training",
@@ -51,6 +55,11 @@ class Run:
             StateError: when the folder cannot be written to.
         """
         write_atomically(self.folder / CONFIG, to_toml(self.options))
+
+    def command(self, *words: str) -> str:
+        """What to type into a shell for another step of this run: ``supernet search --run runs/mine``."""
+        step, *rest = words
+        return shlex.join(["supernet", *step.split(), "--run", str(self.folder), *rest])
 
     @property
     def training(self) -> Path:
@@ -83,13 +92,62 @@ class Run:
         return self.options.zoo.store or str(self.folder / "zoo")
 
 
-def open_run(folder: Path, config: Path | None = None, changes: Iterable[str] = ()) -> Run:
+def find_run(named: str | None, first: str | None = None) -> Path:
+    """The folder of a run: the one named, else the one used last in ``runs``.
+
+    Args:
+        named: as typed; None when nothing was.
+        first: name of the run to begin where ``runs`` holds none; None refuses.
+
+    Raises:
+        StateError: for a blank name, or when there is no run to go on with.
+    """
+    if named is not None:
+        return folder_named(named, "--run")
+    known = sorted(RUNS.glob(f"*/{CONFIG}"), key=_used)
+    if known:
+        return known[-1].parent
+    if first is None:
+        raise StateError(
+            f"no run was named and {RUNS.absolute()} holds none; name one with --run FOLDER, "
+            f"or begin one: supernet quickstart"
+        )
+    return RUNS / first
+
+
+def folder_named(typed: str, option: str) -> Path:
+    """The folder that somebody typed after an option.
+
+    Raises:
+        StateError: for a blank one, which would otherwise be the folder one happens to be in.
+    """
+    if not typed.strip():
+        raise StateError(
+            f"{option} {typed!r} names no folder; name one ('.' is this one), or leave {option} out"
+        )
+    return Path(typed).expanduser()
+
+
+def _used(config: Path) -> int:
+    """When a run was last opened; one that is removed meanwhile was used longest ago."""
+    try:
+        return config.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def open_run(
+    folder: Path, config: Path | None = None, changes: Iterable[str] = (), forget: Iterable[str] = ()
+) -> Run:
     """The run in a folder, new or going on; nothing is written before a step calls `Run.keep`.
+
+    It counts as the run used last from now on (`find_run`).
 
     Args:
         folder: where the run lies, or will.
         config: a TOML file; None goes on with what the folder holds, or the defaults.
         changes: ``"train.epochs=3"`` and the like; they win over the file.
+        forget: ``"search.max_params"`` and the like: of what the folder holds, what is to be as by default.
 
     Raises:
         ConfigError: for an unknown key or a wrong value.
@@ -100,10 +158,13 @@ def open_run(folder: Path, config: Path | None = None, changes: Iterable[str] = 
     if config is not None:
         options = read_toml(config, RunOptions, changes)
     else:
-        options = decode(override(to_plain(stored or RunOptions()), changes), RunOptions)
+        kept_options = without(to_plain(stored or RunOptions()), forget)
+        options = decode(override(kept_options, changes), RunOptions)
     options = _anchored(options)
     if stored is not None:
         _check(folder, stored, options)
+        with suppress(OSError):  # somebody else's run may be read too
+            os.utime(kept)
     return Run(folder, options)
 
 

@@ -18,6 +18,7 @@ from hardware.measurement import Profile
 from hardware.profiler import profile
 from hardware.sampling import spread
 from predictors import Predictor, predictors
+from predictors.options import FEWEST
 from predictors.validate import Validation, validate
 from search.archive import Archive, Evaluation
 from search.engine import SearchResult, random_search, search
@@ -28,12 +29,14 @@ from supernet.elastic.costs import Costs
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.storage import WEIGHTS
 from supernet.elastic.supernet import Supernet
-from supernet.errors import ArchitectureError, StateError
+from supernet.errors import ArchitectureError, SpaceError, StateError
 from supernet.evaluate import Evaluator
+from supernet.recipe import device_of
 from supernet.sources import load_data
 from supernet.space import Architecture
 from supernet.tasks.task import Dataset, Metric
 from supernet.trainer import Trainer
+from supernet.wording import counted
 from zoo.pipeline.progress import Progress, silent
 from zoo.pipeline.run import Run
 from zoo.store.manifest import hash_file
@@ -106,9 +109,11 @@ def train(run: Run, progress: Progress = silent, dataset: Dataset | None = None)
         The trainer, with the supernet in evaluation mode and the history.
 
     Raises:
+        ConfigError: for a device that this machine does not have.
         DataError: when the data are missing or damaged.
         StateError: when the folder holds the checkpoint of another training.
     """
+    device_of(run.options.train)  # refused before anything is read
     torch.set_num_threads(run.options.train.threads)
     dataset = dataset or load_data(run.options.data, progress)
     net = build(run.options.supernet, dataset.task, seed=run.options.train.seed)
@@ -130,9 +135,7 @@ def opened(run: Run, dataset: Dataset | None = None) -> Workspace:
         StateError: when there is none yet.
     """
     if not (run.supernet / WEIGHTS).exists():
-        raise StateError(
-            f"{run.folder} holds no trained supernet; run this first: supernet train --run {run.folder}"
-        )
+        raise StateError(f"{run.folder} holds no trained supernet; run this first: {run.command('train')}")
     torch.set_num_threads(run.options.train.threads)
     return Workspace(run, Supernet.load(run.supernet), [dataset] if dataset else [])
 
@@ -156,10 +159,16 @@ def profile_device(workspace: Workspace, progress: Progress = silent) -> Profile
     """Measure subnets on this machine, or read what was measured, and fit the predictor.
 
     Raises:
+        SpaceError: when the space holds too few subnets to learn from.
         StateError: when the folder holds another profile.
     """
     options, task = workspace.run.options, workspace.read(progress).task
     archs = spread(workspace.net.space, options.profile.subnets, options.profile.seed, workspace.costs.macs)
+    if len(archs) < FEWEST:
+        raise SpaceError(
+            f"the space holds {counted(workspace.net.space.size, 'network')}, and a predictor needs {FEWEST} "
+            f"to learn from; make more of the supernet elastic, see supernet.options"
+        )
     measured = profile(
         workspace.net,
         archs,
@@ -198,7 +207,7 @@ def profiled(workspace: Workspace) -> Profiled:
     path = workspace.run.profile / "profile.json"
     if not path.exists():
         raise StateError(
-            f"{workspace.run.folder} holds no profile; run this first: supernet profile --run {workspace.run.folder}"
+            f"{workspace.run.folder} holds no profile; run this first: {workspace.run.command('profile')}"
         )
     return learn(workspace, Profile.load(path))
 
@@ -283,7 +292,7 @@ def evaluations(workspace: Workspace, known: Profiled) -> list[Evaluation]:
     path = workspace.run.search / ARCHIVE
     if not path.exists():
         raise StateError(
-            f"{workspace.run.folder} holds no search; run this first: supernet search --run {workspace.run.folder}"
+            f"{workspace.run.folder} holds no search; run this first: {workspace.run.command('search')}"
         )
     with Archive(path, workspace.net.space, objectives(workspace, known), _subject(workspace)) as archive:
         return list(archive)

@@ -8,7 +8,6 @@ In the order one would read them:
 - `index`: which entries a store holds
 - `local`: a store in a folder, the only one that can be published to
 - `web`: a store behind any web server, to read
-- `lock`: one process at a time
 - `publish`: putting an entry in
 - `fetch`: a cache of files named by their hash
 - `pull`: getting an entry out, by id or the best within limits

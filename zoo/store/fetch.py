@@ -9,8 +9,8 @@ from pathlib import Path
 
 from supernet.errors import StateError
 from supernet.files import write_atomically
+from supernet.lock import locked
 from zoo.store.index import Index, parse_index, read_index
-from zoo.store.lock import locked
 from zoo.store.manifest import hash_file
 from zoo.store.protocol import InterruptedTransferError, Store
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from supernet.errors import StateError
 from supernet.files import write_atomically
+from supernet.lock import locked
 from zoo.store.index import INDEX, Index, read_index
-from zoo.store.lock import locked
 from zoo.store.manifest import MANIFEST, Manifest, check_id, hash_file, names, parse
 from zoo.store.protocol import CHUNK, MissingError, stores
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from supernet.errors import StateError
+from supernet.errors import StateError, SupernetError
 from supernet.registry import Registry
 
 CHUNK = 1 << 20
@@ -54,7 +54,9 @@ def open_store(address: str | Path) -> Store:
     """The store at a folder, or at an address whose scheme is registered in `stores`.
 
     Raises:
-        SupernetError: for an unknown scheme.
+        SupernetError: for an unknown scheme, or a blank address.
     """
+    if not str(address).strip():
+        raise SupernetError("an empty address names no zoo; give a folder ('.' is this one) or http://...")
     scheme, colon, _ = str(address).partition("://")
     return stores[scheme](str(address)) if colon else stores["file"](str(address))

@@ -29,6 +29,11 @@ class Pulled:
     manifest: Manifest
     folder: Path
 
+    @property
+    def files(self) -> list[Path]:
+        """Every file that was placed: those of the manifest, and the manifest."""
+        return [*(self.folder / file.path for file in self.manifest.files), self.folder / MANIFEST]
+
     def path(self, ending: str) -> Path:
         """The first file with that ending, for example ``".onnx"``.
 

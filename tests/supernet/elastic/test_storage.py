@@ -17,6 +17,7 @@ from supernet.elastic.storage import PLAN, WEIGHTS, op_from_json, op_to_json
 from supernet.elastic.supernet import Supernet
 from supernet.elastic.trace import Op
 from supernet.errors import StateError, WeightsError
+from supernet.presets import Mobile
 from supernet.space import SearchSpace
 from tests.tiny import tiny_images, tiny_supernet
 
@@ -119,3 +120,11 @@ def test_calls_survive_json() -> None:
         ((((1,),), (("w",), (3, "v"))),),
     )
     assert op_from_json(json.loads(json.dumps(op_to_json(op)))) == op
+
+
+def test_a_supernet_that_was_saved_costs_the_same(tmp_path: Path) -> None:
+    supernet = Mobile(resolution=8, widths=(8, 8, 12), depths=(1, 2), features=32).supernet()
+    loaded = Supernet.load(supernet.save(tmp_path))
+    for seed in range(4):
+        arch = supernet.space.sample(Random(seed))
+        assert loaded.costs().of(arch) == supernet.costs().of(arch)

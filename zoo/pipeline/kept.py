@@ -1,0 +1,57 @@
+"""What a run holds so far, in words: for whoever goes on with it, or stops it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hardware.measurement import Profile
+from supernet.checkpoint import read_document
+from supernet.elastic.storage import WEIGHTS
+from supernet.errors import StateError
+from supernet.trainer import CHECKPOINT
+from supernet.wording import counted
+from zoo.pipeline.run import Run
+from zoo.pipeline.steps import ARCHIVE
+
+TRAINING, PROFILE, SEARCH = "training", "profile", "search"
+
+
+def kept(run: Run) -> dict[str, str]:
+    """How far each step has come, in words, by its name; a step that left nothing is left out.
+
+    What cannot be read counts as nothing: the step itself will say what is wrong with it.
+    """
+    found = {TRAINING: _training(run), PROFILE: _profile(run), SEARCH: _search(run)}
+    return {step: words for step, words in found.items() if words}
+
+
+def _training(run: Run) -> str:
+    try:
+        document = read_document(run.training / CHECKPOINT)
+    except StateError:
+        return "the trained supernet" if (run.supernet / WEIGHTS).exists() else ""
+    epochs = counted(run.options.train.epochs, "epoch")
+    return f"training up to step {document['step']} ({len(document['history'])} of {epochs})"
+
+
+def _profile(run: Run) -> str:
+    try:
+        measured = Profile.load(run.profile / "profile.json")
+    except StateError:
+        windows = _lines(run.profile / "journal.jsonl")
+        return f"{counted(windows, 'window')} of the profile" if windows else ""
+    return f"a profile of {counted(len(measured.measurements), 'subnet')}"
+
+
+def _search(run: Run) -> str:
+    evaluated = _lines(run.search / ARCHIVE)
+    return f"{counted(evaluated, 'network')} of the search" if evaluated else ""
+
+
+def _lines(path: Path) -> int:
+    """Lines of a `supernet.lines.LineFile` below its heading."""
+    try:
+        with path.open("rb") as file:
+            return max(sum(1 for line in file if line.endswith(b"\n")) - 1, 0)
+    except OSError:
+        return 0
