@@ -50,6 +50,11 @@ MISTAKES = [
     ("train --run RUN --set train.device=tpu", "cannot be used here: PyTorch knows no such device; there "),
     ("train --run RUN --set train.device=cuda:97", "train.device is 'cuda:97', which cannot be used here: "),
     ("train --run RUN --set train.device=meta", "train.device is 'meta', which cannot be used here: "),
+    ("train --run RUN --data folder:nowhere --set train.device=tpu", "cannot be used here: "),
+    ("train --run RUN --data folder:nowhere", "there is no folder 'nowhere'; write folder:PATH "),
+    ("train --run RUN --set data.resolution=1", "data.resolution is 1; it can be 8 to 4096"),
+    ("zoo demo ./nowhere a.png", "nowhere holds no manifest.json; give a folder that "),
+    ("zoo evaluate ./nowhere digits", "nowhere holds no manifest.json; give a folder that "),
 ]
 
 

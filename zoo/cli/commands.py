@@ -95,15 +95,14 @@ def train(
     session: Session, run: RunFolder = None, config: Config = None, data: Data = None, set_: Set = None
 ) -> None:
     """Train the shared weights; goes on where it stopped."""
-    from supernet.sources import load_data
     from zoo.cli.printing import print_data, print_kept
     from zoo.pipeline.kept import TRAINING
-    from zoo.pipeline.steps import train as step
+    from zoo.pipeline.steps import read, train as step
 
     opened, narrator = _open(session, run, config, data, set_, first="default"), session.narrator
     print_kept(opened, TRAINING, narrator)
     with narrator.progress() as progress:
-        dataset = load_data(opened.options.data, progress)
+        dataset = read(opened, progress)
     print_data(dataset, narrator)
     with narrator.progress() as progress:
         trainer = step(opened, progress, dataset)

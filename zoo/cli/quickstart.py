@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from search.report import rows
-from supernet.sources import load_data
 from supernet.wording import counted
 from zoo.cli.narrator import Narrator
 from zoo.cli.printing import looked_at, print_data, print_kept, print_limits, print_profile, print_proofs
@@ -25,6 +24,7 @@ from zoo.pipeline.steps import (
     opened,
     pick,
     profile_device,
+    read,
     search_front,
     train,
 )
@@ -59,7 +59,7 @@ def _train(run: Run, narrator: Narrator) -> Workspace:
     narrator.heading("1. Train one supernet")
     print_kept(run, TRAINING, narrator)
     with narrator.progress() as progress:
-        data = load_data(run.options.data, progress)
+        data = read(run, progress)
     print_data(data, narrator)
     with narrator.progress() as progress:
         trainer = train(run, progress, data)

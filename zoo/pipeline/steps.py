@@ -99,6 +99,17 @@ class Workspace:
         )
 
 
+def read(run: Run, progress: Progress = silent) -> Dataset:
+    """The run's data, to be trained on.
+
+    Raises:
+        ConfigError: for a device that this machine does not have.
+        DataError: when the data are missing or damaged.
+    """
+    device_of(run.options.train)  # refused before anything is read
+    return load_data(run.options.data, progress)
+
+
 def train(run: Run, progress: Progress = silent, dataset: Dataset | None = None) -> Trainer:
     """Train the run's supernet, or load it when that is done.
 
@@ -113,9 +124,8 @@ def train(run: Run, progress: Progress = silent, dataset: Dataset | None = None)
         DataError: when the data are missing or damaged.
         StateError: when the folder holds the checkpoint of another training.
     """
-    device_of(run.options.train)  # refused before anything is read
+    dataset = dataset or read(run, progress)
     torch.set_num_threads(run.options.train.threads)
-    dataset = dataset or load_data(run.options.data, progress)
     net = build(run.options.supernet, dataset.task, seed=run.options.train.seed)
     trainer = Trainer(net, dataset, run.options.train, run.training)
     run.keep()
