@@ -48,6 +48,7 @@ What everything leans on:
 - `errors`: the errors a user can cause
 - `plain`: text from outside, as it can be shown
 - `wording`: how numbers are said
+- `drawing`: the look that all figures share
 - `lazy`: why ``import supernet`` is quick
 """
 

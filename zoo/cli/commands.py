@@ -94,15 +94,14 @@ def train(
     session: Session, run: RunFolder = None, config: Config = None, data: Data = None, set_: Set = None
 ) -> None:
     """Train the shared weights; goes on where it stopped."""
-    from supernet.sources import load_data
     from zoo.cli.printing import print_data, print_kept
     from zoo.pipeline.kept import TRAINING
-    from zoo.pipeline.steps import train as step
+    from zoo.pipeline.steps import read_data, train as step
 
     opened, narrator = _open(session, run, config, data, set_, first="default"), session.narrator
     print_kept(opened, TRAINING, narrator)
     with narrator.progress() as progress:
-        dataset = load_data(opened.options.data, progress)
+        dataset = read_data(opened, progress)
     print_data(dataset, narrator)
     with narrator.progress() as progress:
         trainer = step(opened, progress, dataset)
@@ -118,6 +117,7 @@ def train(
 def profile(session: Session, run: RunFolder = None, config: Config = None, set_: Set = None) -> None:
     """Time some subnets on this machine and fit a latency predictor."""
     from zoo.cli.printing import print_kept, print_profile
+    from zoo.pipeline.figure import draw_profile
     from zoo.pipeline.kept import PROFILE
     from zoo.pipeline.steps import opened, profile_device
 
@@ -126,6 +126,7 @@ def profile(session: Session, run: RunFolder = None, config: Config = None, set_
     with narrator.progress() as progress:
         known = profile_device(workspace, progress)
     print_profile(known, narrator)
+    narrator.say(f"Predicted against measured: {draw_profile(workspace, known, as_typed())}")
     narrator.say(f"Next: {workspace.run.command('search')}")
 
 
@@ -140,9 +141,11 @@ def search(
     max_params: MaxParams = None,
     no_limits: NoLimits = False,
 ) -> None:
-    """Search the Pareto front of accuracy, latency and parameters, within limits."""
-    from zoo.cli.printing import print_front, print_kept, print_limits
+    """Search the Pareto front of quality, latency and parameters, within limits."""
+    from zoo.cli.printing import print_front, print_kept, print_limits, print_remark
+    from zoo.pipeline.figure import draw_front
     from zoo.pipeline.kept import SEARCH
+    from zoo.pipeline.pick import picked
     from zoo.pipeline.steps import opened, profiled, search_front
 
     workspace = opened(_open(session, run, config, None, set_, max_latency_ms, max_params, no_limits))
@@ -152,6 +155,10 @@ def search(
     with narrator.progress() as progress:
         searched = search_front(workspace, known, progress)
     print_front(searched, narrator)
+    chosen = picked(workspace, searched.result.front, searched.result.objectives)
+    print_remark(chosen, narrator)
+    png = draw_front(workspace, known, searched, as_typed(), chosen=chosen.archs)
+    narrator.say(f"The front as a picture: {png}")
     narrator.say(f"Next: {workspace.run.command('export')}")
 
 
@@ -171,18 +178,20 @@ def export(
     no_limits: NoLimits = False,
 ) -> None:
     """Cut subnets out as ONNX, check, time and judge them, and publish them."""
-    from zoo.cli.printing import print_limits, print_proofs
+    from zoo.cli.printing import print_limits, print_proofs, print_remark
     from zoo.pipeline.entries import publish_proofs
+    from zoo.pipeline.pick import pick
     from zoo.pipeline.prove import prove
-    from zoo.pipeline.steps import opened, pick, profiled
+    from zoo.pipeline.steps import opened, profiled
 
     workspace = opened(_open(session, run, config, None, set_, max_latency_ms, max_params, no_limits))
     known, narrator = profiled(workspace), session.narrator
     if not arch:
         print_limits(workspace.run.options.search, narrator)
     chosen = pick(workspace, known, arch or [])
+    print_remark(chosen, narrator)
     with narrator.progress() as progress:
-        proofs = prove(workspace, known, chosen, progress)
+        proofs = prove(workspace, known, chosen.archs, progress)
     print_proofs(proofs, narrator)
     for proof in proofs:
         narrator.say(f"{proof.name}: {proof.onnx.path}")

@@ -11,6 +11,7 @@ from supernet.tasks.task import Dataset, Metric
 from supernet.wording import alike, counted
 from zoo.cli.narrator import Narrator
 from zoo.pipeline.kept import kept
+from zoo.pipeline.pick import Picked
 from zoo.pipeline.prove import Proof
 from zoo.pipeline.run import Run
 from zoo.pipeline.steps import Profiled, Searched
@@ -76,6 +77,12 @@ def looked_at(searched: Searched) -> str:
         f"{counted(found.paid, 'network')} evaluated ({found.scored} of them now, the others were in the archive), "
         f"{len(found.front)} on the front."
     )
+
+
+def print_remark(chosen: Picked, narrator: Narrator) -> None:
+    """What a person should know of the networks that were chosen, when there is something."""
+    if chosen.remark:
+        narrator.say(f"Note: {chosen.remark}.")
 
 
 def print_proofs(proofs: Sequence[Proof], narrator: Narrator) -> None:

@@ -8,13 +8,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from search.report import rows
-from supernet.sources import load_data
 from supernet.wording import counted
 from zoo.cli.narrator import Narrator
-from zoo.cli.printing import looked_at, print_data, print_kept, print_limits, print_profile, print_proofs
+from zoo.cli.printing import (
+    looked_at,
+    print_data,
+    print_kept,
+    print_limits,
+    print_profile,
+    print_proofs,
+    print_remark,
+)
 from zoo.pipeline.entries import publish_proofs
-from zoo.pipeline.figure import draw_front
+from zoo.pipeline.figure import draw_front, draw_profile
 from zoo.pipeline.kept import PROFILE, SEARCH, TRAINING
+from zoo.pipeline.pick import pick
 from zoo.pipeline.prove import Proof, prove
 from zoo.pipeline.pull_back import pull_back
 from zoo.pipeline.run import Run
@@ -23,8 +31,8 @@ from zoo.pipeline.steps import (
     Searched,
     Workspace,
     opened,
-    pick,
     profile_device,
+    read_data,
     search_front,
     train,
 )
@@ -59,7 +67,7 @@ def _train(run: Run, narrator: Narrator) -> Workspace:
     narrator.heading("1. Train one supernet")
     print_kept(run, TRAINING, narrator)
     with narrator.progress() as progress:
-        data = load_data(run.options.data, progress)
+        data = read_data(run, progress)
     print_data(data, narrator)
     with narrator.progress() as progress:
         trainer = train(run, progress, data)
@@ -96,8 +104,9 @@ def _prove(workspace: Workspace, known: Profiled, narrator: Narrator) -> list[Pr
     narrator.heading("4. Choose three, and prove them")
     print_limits(workspace.run.options.search, narrator)
     chosen = pick(workspace, known)
+    print_remark(chosen, narrator)
     with narrator.progress() as progress:
-        proofs = prove(workspace, known, chosen, progress)
+        proofs = prove(workspace, known, chosen.archs, progress)
     print_proofs(proofs, narrator)
     return proofs
 
@@ -129,9 +138,11 @@ def _show(
 ) -> None:
     narrator.heading("6. Where everything lies")
     narrator.table("the front (search split)", rows(searched.result.front, searched.result.objectives))
-    png = draw_front(workspace, known, searched, proofs, command)
+    png = draw_front(workspace, known, searched, command, proofs=proofs)
+    predictions = draw_profile(workspace, known, command)
     places: dict[str, Path | str] = {
         "the front as a picture": png,
+        "predicted against measured": predictions,
         "the trained supernet": workspace.run.supernet,
         "every network evaluated": workspace.run.search / "archive.jsonl",
         "every measurement": workspace.run.profile / "profile.json",

@@ -5,7 +5,8 @@ In the order one would read them:
 - `options`: everything a run can be told, as one picture
 - `run`: a run is a folder: where everything lies, and what may not change any more
 - `progress`: how a step says how far it is
-- `steps`: train, profile, search, pick: each goes on where it stopped
+- `steps`: train, profile, search: each goes on where it stopped
+- `pick`: which of the evaluated networks are to be proven
 - `kept`: what a run holds so far, in words
 - `prove`: cut out, export, compare, time and judge what was picked
 - `entries`: from a proof to a published entry
