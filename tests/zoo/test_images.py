@@ -203,3 +203,14 @@ def test_a_manifest_that_contradicts_its_file_is_refused(
     publish(zoo, manifest("other", **changes), {"model.onnx": tmp_path / "made" / "model.onnx"})
     with pytest.raises(StateError, match=f"the ONNX file says its {next(iter(changes))} is"):
         load_onnx(pull(zoo, "other", cache=Cache(tmp_path / "home")))
+
+
+def test_what_is_to_be_known_of_the_data_is_said_before_they_are_learnt(tmp_path: Path) -> None:
+    for i in range(12):
+        picture(tmp_path / "photos" / "train" / CLASSES[i % 2] / f"{i}.png", "left")
+    (tmp_path / "photos" / "train" / "left" / "notes.txt").write_text("")
+    words = ["train", "--run", str(tmp_path / "run"), "--data", f"folder:{tmp_path / 'photos'}"]
+    result = CliRunner().invoke(app, [*words, "--set", "supernet.model=mobil"])
+    said = " ".join(result.output.split())
+    assert "photos: 8 examples to train on" in said and "Note: 1 file skipped: 1 .txt." in said
+    assert isinstance(result.exception, SupernetError) and "mobil" in str(result.exception)

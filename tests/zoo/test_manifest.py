@@ -86,3 +86,12 @@ def test_the_card_tells_licence_accuracy_and_latency() -> None:
     assert json.loads(front.split("model-index: ")[1])[0]["results"][0]["metrics"][0]["value"] == 97.0
     assert "| desk | 1 | 0.9 to 1.2 | 1.1 | 100 | 2026-01-01 |" in text
     assert "| digits | test | accuracy | 97 % | 95 to 99 | 360 |" in text
+
+
+def test_the_card_tells_how_an_example_becomes_an_input() -> None:
+    entry = made.manifest()
+    assert "becomes an input: turned as its EXIF tag says; converted to grey; the largest square" in card(
+        entry
+    )
+    text = replace(entry, dataset=replace(entry.dataset, preprocess={"length": 16, "tokens": "bytes"}))
+    assert "becomes an input: length 16, tokens bytes." in card(text)

@@ -96,12 +96,12 @@ def train(
     """Train the shared weights; goes on where it stopped."""
     from zoo.cli.printing import print_data, print_kept
     from zoo.pipeline.kept import TRAINING
-    from zoo.pipeline.steps import read_data, train as step
+    from zoo.pipeline.steps import read, train as step
 
     opened, narrator = _open(session, run, config, data, set_, first="default"), session.narrator
     print_kept(opened, TRAINING, narrator)
     with narrator.progress() as progress:
-        dataset = read_data(opened, progress)
+        dataset = read(opened, progress)
     print_data(dataset, narrator)
     with narrator.progress() as progress:
         trainer = step(opened, progress, dataset)

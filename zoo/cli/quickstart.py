@@ -32,7 +32,7 @@ from zoo.pipeline.steps import (
     Workspace,
     opened,
     profile_device,
-    read_data,
+    read,
     search_front,
     train,
 )
@@ -67,7 +67,7 @@ def _train(run: Run, narrator: Narrator) -> Workspace:
     narrator.heading("1. Train one supernet")
     print_kept(run, TRAINING, narrator)
     with narrator.progress() as progress:
-        data = read_data(run, progress)
+        data = read(run, progress)
     print_data(data, narrator)
     with narrator.progress() as progress:
         trainer = train(run, progress, data)

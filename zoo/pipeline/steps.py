@@ -123,7 +123,7 @@ def ranking(task: Task, options: SearchOptions) -> Metric:
     return known[options.metric]
 
 
-def read_data(run: Run, progress: Progress = silent) -> Dataset:
+def read(run: Run, progress: Progress = silent) -> Dataset:
     """The run's examples; options that a later step would refuse are refused before work rests on them.
 
     Raises:
@@ -146,12 +146,12 @@ def train(run: Run, progress: Progress = silent, dataset: Dataset | None = None)
         The trainer, with the supernet in evaluation mode and the history.
 
     Raises:
-        ConfigError: see `read_data`.
+        ConfigError: see `read`.
         DataError: when the data are missing or damaged.
         StateError: when the folder holds the checkpoint of another training.
     """
     torch.set_num_threads(run.options.train.threads)
-    dataset = dataset or read_data(run, progress)
+    dataset = dataset or read(run, progress)
     net = build(run.options.supernet, dataset.task, seed=run.options.train.seed)
     trainer = Trainer(net, dataset, run.options.train, run.training)
     run.keep()

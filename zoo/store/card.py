@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from supernet.errors import ConfigError
+from supernet.preprocessing import ImagePreprocessing
 from zoo.store.manifest import DeviceRecord, Manifest
 
 
@@ -99,11 +101,16 @@ def _use(manifest: Manifest) -> str:
         for t in tensors
     ]
     table = _table(("", "name", "type", "shape"), ports)
-    how = "\n".join(
-        f"- {key}: {json.dumps(value)}" for key, value in sorted(manifest.dataset.preprocess.items())
-    )
-    inputs = f"How an example becomes an input:\n\n{how}" if how else ""
+    inputs = f"How an example becomes an input: {_preprocess(manifest.dataset.preprocess)}."
     return "\n\n".join(part for part in (table, inputs, f"    supernet zoo pull {manifest.id}") if part)
+
+
+def _preprocess(said: dict[str, Any]) -> str:
+    """In words where it is about images, as it stands otherwise."""
+    try:
+        return str(ImagePreprocessing.from_json(said))
+    except ConfigError:
+        return ", ".join(f"{key} {value}" for key, value in sorted(said.items())) or "it does not say"
 
 
 def _interval(ci: tuple[float, float] | None) -> str:

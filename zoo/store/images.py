@@ -19,7 +19,7 @@ from supernet.evaluate import Result
 from supernet.image_folder import labelled
 from supernet.images import skipped_words
 from supernet.preprocessing import ImagePreprocessing
-from supernet.sources import Progress, counted, silent
+from supernet.sources import Progress, silent, tally
 from supernet.tasks.classification import ImageClassification
 from supernet.tasks.segmentation import Segmentation
 from supernet.tasks.task import Score, Task, added_up
@@ -133,7 +133,7 @@ def judge(subnet: ImageSubnet, root: Path, progress: Progress = silent) -> Judge
         )
     folder = _labelled_folder(root)
     found = labelled(folder, task.classes, of="known to the network")
-    done = counted(progress, "judging images", len(found.files))
+    done = tally(progress, "judging images", len(found.files))
     scores: tuple[Score, ...] | None = None
     for part in torch.split(torch.arange(len(found.files)), _AT_ONCE):
         paths = [found.files[i] for i in part.tolist()]
