@@ -28,6 +28,8 @@ def draw_predictions(
     Raises:
         StateError: when the place cannot be written to.
     """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
     figure, axes = canvas(title, provenance, f"measured {of}", f"predicted {of}")
     ends = [min(measured.min(), predicted.low.min()), max(measured.max(), predicted.high.max())]
     axes.plot(ends, ends, color=MUTED, linewidth=1.0, linestyle=(0, (4, 2)), label="as measured", zorder=2)
@@ -43,6 +45,9 @@ def draw_predictions(
                 elinewidth=1.1, capsize=2, zorder=3,
                 label=f"{which.sum()} {words} their\n{predicted.level:.0%} interval ({predicted.unit})",
             )  # fmt: skip
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+        axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_locator(NullLocator())
     return write_png(figure, path)

@@ -24,6 +24,7 @@ from supernet.evaluate import Evaluator
 from supernet.images import ImageFiles
 from tests.supernet.test_preprocessing import by_hand, photograph
 from zoo.cli import app
+from zoo.pipeline.figure import _label
 from zoo.pipeline.run import open_run
 from zoo.pipeline.steps import Workspace, evaluations as evaluated, opened, profiled
 from zoo.store.fetch import Cache
@@ -121,7 +122,9 @@ def largest_entry(road: Road, arch: str) -> str:
         ("train", "Next: supernet profile --run"),
         ("profile", "10 subnets took"),
         ("profile", "The predictor, on subnets it has not seen"),
+        ("profile", "Predicted against measured: "),
         ("search", "8 networks evaluated (8 of them now"),
+        ("search", "The front as a picture: "),
         ("quickstart", "8 networks evaluated (0 of them now, the others were in the archive)"),
         ("export", "published in"),
         ("quickstart", "every hash checked"),
@@ -163,7 +166,9 @@ def test_every_accuracy_in_the_archive_is_that_of_the_trained_weights(road: Road
     assert len(found) >= 8
     for evaluation in found[:4]:
         again = Evaluator(workspace.net, workspace.dataset, examples=128, calibration_examples=128)
-        assert evaluation.values["accuracy"] == pytest.approx(again(evaluation.arch).value)
+        judged = again(evaluation.arch)
+        assert evaluation.values["accuracy"] == pytest.approx(judged["accuracy"])
+        assert evaluation.values["log loss"] == pytest.approx(judged["log loss"])
         assert evaluation.values["params"] == workspace.costs.of(evaluation.arch).params
 
 
@@ -202,6 +207,20 @@ def test_the_best_entry_was_put_where_it_was_asked_for(road: Road) -> None:
     assert {path.name for path in (road.home / "mine").iterdir()} == {
         *("README.md", "manifest.json", "model.onnx", "model.safetensors")
     }
+
+
+@pytest.mark.parametrize(
+    ("command", "place"), [("profile", "profile/predictions.png"), ("search", "front.png")]
+)
+def test_a_picture_lies_where_it_is_said(command: str, place: str, road: Road) -> None:
+    assert str(road.folder / place) in road.said[command].replace("\n", "")
+    with Image.open(road.folder / place) as image:
+        assert image.size == (1500, 840)
+
+
+def test_the_legend_tells_units_and_what_networks_are_ranked_by(road: Road) -> None:
+    label = _label(road.workspace, "knee", {"accuracy": 40.0, "log loss": 1.234}, "0.1 ms measured")
+    assert label == "knee\naccuracy 40.0 %\nlog loss 1.234 nats\n0.1 ms measured"
 
 
 def test_the_picture_shows_the_chosen_ones(road: Road) -> None:

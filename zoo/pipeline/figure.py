@@ -17,6 +17,8 @@ from zoo.pipeline.prove import Proof
 from zoo.pipeline.steps import LATENCY, Profiled, Searched, Workspace
 
 FRONT, PREDICTIONS = "front.png", "predictions.png"
+ROOM = 70
+"""Letters of a command that fit below the title, beside seed and device."""
 
 
 def draw_profile(workspace: Workspace, known: Profiled, command: str) -> Path:
@@ -83,7 +85,8 @@ def draw_front(
 
 def _provenance(workspace: Workspace, known: Profiled, command: str) -> str:
     device, seed = known.profile.device, workspace.run.options.train.seed
-    return f"{command}  (seed {seed}; {device.name}, {device.runtime} {device.version})"
+    typed = command if len(command) <= ROOM else f"{command[: ROOM - 3]}..."
+    return f"{typed}  (seed {seed}; {device.name}, {device.runtime} {device.version})"
 
 
 def _latency(known: Profiled) -> str:
