@@ -3,6 +3,7 @@
 In the order one would read them:
 
 - `options`: everything a run can be told, as one picture
+- `settings`: all of it with its meaning, and the names that some of it can be
 - `run`: a run is a folder: where everything lies, and what may not change any more
 - `progress`: how a step says how far it is
 - `steps`: train, profile, search: each goes on where it stopped
