@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -242,11 +243,11 @@ def pull(
 
     folder = None if into is None else folder_named(into, "--into")
     source, narrator = _store(run, store), session.narrator
-    wanted = (
-        entry
-        or best(manifests(source), device=device, max_latency_ms=max_latency_ms, max_params=max_params).id
-    )
-    pulled = fetch(source, wanted, into=folder)
+    if entry is None:
+        known = manifests(source)
+        entry = best(known, device=device, max_latency_ms=max_latency_ms, max_params=max_params).id
+    with narrator.progress() as progress:
+        pulled = fetch(source, entry, into=folder, progress=partial(progress, "pulling"))
     load_onnx(pulled)
     narrator.say(
         f"{pulled.manifest.id}: {counted(len(pulled.files), 'file')} in {pulled.folder}, every hash checked."
@@ -265,9 +266,16 @@ def verify(session: Session, run: RunFolder = None, store: StoreAt = None) -> No
     for damage in found.damaged:
         session.narrator.say(str(damage))
     if found.damaged:
-        raise StateError(f"{len(found.damaged)} files are damaged; pull or publish their entries anew")
+        raise StateError(
+            f"{len(found.damaged)} things are not as the index says; publish or copy their entries anew"
+        )
     session.narrator.say(
-        f"{found.entries} entries, {found.files} files, {found.bytes:,} bytes: all as published."
+        f"{counted(found.entries, 'entry', 'entries')}, {counted(found.files, 'file')}, {found.bytes:,} bytes: "
+        "every byte is as the index says."
+    )
+    session.narrator.say(
+        f"Not to be known without a signature: {found.unseen}. "
+        f"Compare with the publisher's: sha256 of index.json {found.index_sha256}"
     )
 
 
@@ -299,6 +307,20 @@ def evaluate(
     from zoo.cli.images import entry_or_folder, evaluate as judge
 
     judge(entry_or_folder(entry, lambda: _store(run, store)), data, session.narrator)
+
+
+@zoo_app.command()
+@in_session
+def reindex(session: Session, run: RunFolder = None, store: StoreAt = None) -> None:
+    """Write the index of a zoo in a folder anew, from the entries that are there."""
+    from supernet.errors import StateError
+    from zoo.store import LocalStore
+
+    source = _store(run, store)
+    if not isinstance(source, LocalStore):
+        raise StateError(f"{source.address} can only be read; name the folder it is served from")
+    entries = counted(len(source.reindex().entries), "entry", "entries")
+    session.narrator.say(f"{source.address}: {entries} in its index.")
 
 
 def _open(
@@ -343,20 +365,18 @@ def _store(run: str | None, store: str | None) -> Store:
     return open_store(open_run(_folder(run)).store if store is None else store)
 
 
-class PlainFormatter(logging.Formatter):
-    """A line for every message."""
+class Warnings(logging.Handler):
+    """Says a line on standard error, without breaking into a bar that is drawn meanwhile."""
 
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        """See `logging.Formatter`."""
-        return plain(record.message)
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler`."""
+        typer.echo(plain(record.getMessage()), err=True)
 
 
 def main() -> None:
     """Run the command; an error a user can cause, or a request to stop, ends in its message alone."""
     heed_signals()
-    handler = logging.StreamHandler()
-    handler.setFormatter(PlainFormatter())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.basicConfig(level=logging.WARNING, handlers=[Warnings()])
     try:
         app()
     except SupernetError as error:
