@@ -39,7 +39,7 @@ from supernet.trainer import Trainer
 from zoo.cli.narrator import Narrator
 from zoo.cli.quickstart import quickstart
 from zoo.pipeline.run import open_run
-from zoo.pipeline.steps import ARCHIVE, RANDOM, Workspace, objectives, opened, profiled, subject
+from zoo.pipeline.steps import ARCHIVE, RANDOM, Profiled, Workspace, objectives, subject
 
 
 def main() -> None:
@@ -61,11 +61,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = open_run(Path(folder) / "run", changes=changes)
         start = time.perf_counter()
-        proofs = quickstart(run, Narrator(Console(file=io.StringIO())), "python -m benchmarks.quickstart")
+        walked = quickstart(run, Narrator(Console(file=io.StringIO())), "python -m benchmarks.quickstart")
+        proofs = walked.proofs
         result.figures["seconds"] = time.perf_counter() - start
         result.figures["worst_onnx_difference"] = max(proof.parity.max_relative for proof in proofs)
         result.figures["worst_inside_to_cut_out"] = max(proof.exact for proof in proofs)
-        shares = covered(opened(run), args.seeds)
+        shares = covered(walked.workspace, walked.known, args.seeds)
     margins = [search - random for search, random in shares]
     result.figures["search_over_random"] = mean(margins)
     if len(margins) > 1:
@@ -86,10 +87,10 @@ def main() -> None:
     result.finish(args.json)
 
 
-def covered(workspace: Workspace, seeds: int) -> list[tuple[float, float]]:
+def covered(workspace: Workspace, known: Profiled, seeds: int) -> list[tuple[float, float]]:
     """For each seed: the share of the hypervolume that the search covers, and that random networks cover."""
     run = workspace.run
-    goals = objectives(workspace, profiled(workspace))
+    goals = objectives(workspace, known)
     optimised = [goal for goal in goals if goal.optimise]
     found = [
         tuple(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from typing import Any, get_type_hints
 
@@ -23,12 +23,14 @@ class Setting:
         accepts: in words.
         default: as one would write it; empty when there is none.
         meaning: from its docstring.
+        of: which of several things has it, by the name that chooses it; empty when all runs have it.
     """
 
     key: str
     accepts: str
     default: str
     meaning: str
+    of: str = ""
 
 
 def settings_of(kind: type[Any], where: str = "") -> Iterator[Setting]:
@@ -49,12 +51,12 @@ def settings_of(kind: type[Any], where: str = "") -> Iterator[Setting]:
             yield Setting(key, describe(hint), _written(_default(option)), meanings.get(option.name, ""))
 
 
-def arguments_of(call: Callable[..., Any], where: str) -> Iterator[Setting]:
-    """Likewise the keyword arguments of a class or function."""
+def arguments_of(call: Callable[..., Any], where: str, leave_out: Container[str] = ()) -> Iterator[Setting]:
+    """Likewise the arguments of a class or function, without those of some names."""
     hints = get_type_hints(call.__init__ if isinstance(call, type) else call)  # type: ignore[misc]
     meanings = meanings_of(call)
     for parameter in inspect.signature(call).parameters.values():
-        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) or parameter.name in leave_out:
             continue
         default = MISSING if parameter.default is parameter.empty else parameter.default
         meaning = meanings.get(parameter.name, "")

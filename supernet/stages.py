@@ -32,7 +32,8 @@ class Block:
     width: int
 
     def __str__(self) -> str:
-        return "".join(f"{side}x{side} " for side in self.kernels) + str(self.width)
+        sides = ", ".join(f"{side}x{side}" for side in self.kernels)
+        return f"{self.width} ({sides})" if sides else str(self.width)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ In the order one would read them:
 - `steps`: train, profile, search: each goes on where it stopped
 - `pick`: which of the evaluated networks are to be proven
 - `kept`: what a run holds so far, in words
+- `find`: an architecture by whatever a person calls it
 - `prove`: cut out, export, compare, time and judge what was picked
 - `entries`: from a proof to a published entry
 - `pull_back`: ask the zoo for the best within a limit, and run it

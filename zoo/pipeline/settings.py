@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
+from supernet.errors import ConfigError, did_you_mean
 from supernet.settings import Setting, arguments_of, settings_of
 from zoo.pipeline.options import RunOptions
 
@@ -13,37 +15,55 @@ OF_ELASTICISE = frozenset({"model", "example", "args", "kwargs", "batch_axis"})
 """What is not for a configuration file to say."""
 
 
+@dataclass(frozen=True)
+class Found:
+    """Settings that somebody asked for.
+
+    Args:
+        rows: the settings.
+        names: what the value of the only one can be, where that is a name.
+    """
+
+    rows: list[Setting]
+    names: list[str]
+
+
+def find_settings(start: str = "") -> Found:
+    """The options whose key begins like this; all that every run has when nothing is given.
+
+    Raises:
+        ConfigError: when none does.
+    """
+    rows = [setting for setting in run_settings() if setting.key.startswith(start)]
+    if start.startswith((MODEL, STRATEGY)):
+        rows += [setting for setting in named_settings() if setting.key.startswith(start)]
+    if not rows:
+        known = [setting.key for setting in run_settings()]
+        raise ConfigError(f"no option begins with {start!r}{did_you_mean(start, known)}")
+    return Found(rows, names_for(rows[0].key) if len(rows) == 1 else [])
+
+
 def run_settings() -> list[Setting]:
     """Every option of a run, section by section; what depends on a name is in `named_settings`."""
     return list(settings_of(RunOptions))
 
 
-def named_settings() -> dict[str, dict[str, list[Setting]]]:
-    """The options of what a run names: by their section, then by that name.
-
-    ``{"train.strategy_options": {"sandwich": [...]}, ...}``; `MODEL` has the presets, the networks, and ``any other``
-    for networks of timm, which are made elastic.
-    """
+def named_settings() -> list[Setting]:
+    """The options of what a run names: of every strategy, preset and network, and of networks made elastic."""
     from supernet.elastic.elasticise import elasticise
     from supernet.networks import networks
     from supernet.presets import presets
     from supernet.strategies import strategies
 
-    def dataclass_at(kind: Any, where: str) -> list[Setting]:
-        """The options of a registered dataclass."""
-        return list(settings_of(cast(type[Any], kind), where))
+    found = [(name, settings_of(_class(strategies[name]), STRATEGY)) for name in strategies]
+    found += [(name, settings_of(_class(presets[name]), MODEL)) for name in presets]
+    found += [(name, arguments_of(networks[name], MODEL)) for name in networks]
+    found += [("any other", arguments_of(elasticise, MODEL, leave_out=OF_ELASTICISE))]
+    return [replace(setting, of=name) for name, rows in found for setting in rows]
 
-    models = {name: dataclass_at(presets[name], MODEL) for name in presets}
-    models |= {name: list(arguments_of(networks[name], MODEL)) for name in networks}
-    conversion = [
-        setting
-        for setting in arguments_of(elasticise, MODEL)
-        if setting.key.removeprefix(f"{MODEL}.") not in OF_ELASTICISE
-    ]
-    return {
-        MODEL: models | {"any other": conversion},
-        STRATEGY: {name: dataclass_at(strategies[name], STRATEGY) for name in strategies},
-    }
+
+def _class(registered: Any) -> type[Any]:
+    return cast(type[Any], registered)
 
 
 def names_for(key: str) -> list[str]:
