@@ -88,8 +88,8 @@ def verify(session: Session, run: RunFolder = None, store: StoreAt = None) -> No
         narrator.say(str(damage))
     if found.damaged:
         raise StateError(
-            f"{counted(len(found.damaged), 'thing is', 'things are')} not as the index says; "
-            "publish or copy their entries anew"
+            f"damaged, missing or not listed: {counted(len(found.damaged), 'file')}, named above; "
+            "publish or copy the entries anew"
         )
     narrator.say(
         f"{counted(found.entries, 'entry', 'entries')}, {counted(found.files, 'file')}, {found.bytes:,} bytes: "

@@ -106,7 +106,7 @@ def _use(manifest: Manifest) -> str:
         for t in tensors
     ]
     table = _table(("", "name", "type", "shape"), ports)
-    inputs = f"How an example becomes an input: {_preprocess(manifest.dataset.preprocess)}."
+    inputs = f"How an example becomes an input: {_text(_preprocess(manifest.dataset.preprocess))}."
     return "\n\n".join(part for part in (table, inputs, f"    supernet zoo pull {manifest.id}") if part)
 
 
