@@ -29,6 +29,10 @@ MISTAKES = [
         "search.max_latency_ms is -1; give a positive number",
     ),
     ("search --run RUN --set search.population=2", "search.population is 2; it can be at least 4"),
+    (
+        "train --run RUN --set search.metric=accurcy",
+        "no metric of image-classification; did you mean 'accuracy'",
+    ),
     ("search --run RUN --set search.mutation=2", "search.mutation is 2"),
     ("train --run RUN --set train.lr=inf", "train.lr is inf; it can be at least 0"),
     ("train --run RUN --set train.lr=nan", "train.lr is nan; it can be at least 0"),

@@ -113,9 +113,9 @@ def _use(manifest: Manifest) -> str:
 def _preprocess(said: dict[str, Any]) -> str:
     """In words where it is about images, as it stands otherwise."""
     try:
-        return str(ImagePreprocessing.from_json(said))
+        return _text(str(ImagePreprocessing.from_json(said)))
     except ConfigError:
-        return ", ".join(f"{key} {value}" for key, value in sorted(said.items())) or "it does not say"
+        return _text(", ".join(f"{key} {value}" for key, value in sorted(said.items()))) or "it does not say"
 
 
 def _interval(ci: tuple[float, float] | None) -> str:
