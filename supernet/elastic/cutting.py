@@ -7,6 +7,7 @@ shared.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from inspect import signature
 from typing import Any
 
@@ -15,10 +16,14 @@ from torch import Tensor, nn
 
 from supernet.elastic.attention import NarrowAttention
 from supernet.elastic.notes import NOTES, notes
-from supernet.elastic.references import REGISTERED, Replacing, plain_attributes, reached, storages
+from supernet.elastic.references import PLAINEST, REGISTERED, Replacing, plain_attributes, reached, storages
 from supernet.elastic.skeleton import GIVEN, Binding, Variant
 from supernet.elastic.slicing import PRESENT, Slices
 from supernet.errors import ConversionError
+
+OURS = REGISTERED | {NOTES, GIVEN}
+"""Attributes that are not copied: PyTorch's own tables, which are made anew, and what the engine notes."""
+OURS_OF_VARIANTS = OURS | {"size_attributes", "passes"}
 
 
 def cut_out(largest: nn.Module, slices: Slices) -> nn.Module:
@@ -82,7 +87,7 @@ class _Cutting:
             children = {
                 str(i) if name.isdigit() else name: child for i, (name, child) in enumerate(children.items())
             }
-        copy.__dict__ = {
+        own = {
             "_modules": children,
             "_parameters": {
                 name: value if value is None else self._tensor(value, prefix + name)
@@ -95,6 +100,8 @@ class _Cutting:
                 if name != PRESENT
             },
         }
+        # Not through nn.Module, which would look at every attribute.
+        object.__setattr__(copy, "__dict__", own)
         return copy
 
     def _tensor(self, whole: Tensor, name: str) -> Tensor:
@@ -110,20 +117,26 @@ class _Cutting:
     def _attributes(self, module: nn.Module, copy: nn.Module, prefix: str) -> None:
         """Everything else a module keeps."""
         bound = self.binding.memo.get(id(module))
-        size_attributes = module.size_attributes if isinstance(module, Variant) else {}
+        follow, left_out = (
+            (module.size_attributes.keys(), OURS_OF_VARIANTS) if isinstance(module, Variant) else ((), OURS)
+        )
+        caches = self.caches.get(prefix[:-1], {})
+        own = copy.__dict__
         for name, value in module.__dict__.items():
-            if name in REGISTERED or name in (NOTES, GIVEN):
+            if name in left_out:
                 continue
-            if isinstance(module, Variant) and name in ("size_attributes", "passes"):
-                continue
-            if name in size_attributes:
+            if name in follow:
                 value = getattr(bound, name)
-            elif keys := self.caches.get(prefix[:-1], {}).get(name):
-                value = {key: value[key] for key in keys if key in value}
-            elif name in self.caches.get(prefix[:-1], {}):
-                value = {}
-            copy.__dict__[name] = self.replaced.attribute(prefix + name, value)
-        copy.__dict__["_non_persistent_buffers_set"] = copy._non_persistent_buffers_set - {PRESENT}
+            elif name in caches:
+                value = {key: value[key] for key in caches[name] if key in value}
+            # Most of what a module keeps is plain, or a table of hooks without an entry.
+            if type(value) in PLAINEST:
+                own[name] = value
+            elif type(value) is OrderedDict and not value:
+                own[name] = OrderedDict()
+            else:
+                own[name] = self.replaced.attribute(prefix + name, value)
+        own["_non_persistent_buffers_set"] = own["_non_persistent_buffers_set"] - {PRESENT}
 
     def _unregistered(self, module: nn.Module) -> nn.Module:
         return self._module(module, "?.")
@@ -146,13 +159,17 @@ def _check_owned(copy: nn.Module, original: nn.Module) -> None:
     clean: set[int] = set()
     modules = {id(module) for module in original.modules()}
     taken = storages((*original.parameters(), *original.buffers()))
-    for path, module in copy.named_modules():
-        for name, held in (
+    for module in copy.modules():
+        everything: list[tuple[str, list[Any]]] = [
             *((name, [t]) for name, t in (*module._parameters.items(), *module._buffers.items())),
             *((name, reached(value, clean)) for name, value in plain_attributes(module)),
-        ):
+        ]
+        for name, held in everything:
+            if not held:
+                continue
             shared = storages(t for t in held if isinstance(t, Tensor)).keys() & taken.keys()
             if shared or any(id(one) in modules for one in held):
+                path = next(path for path, one in copy.named_modules() if one is module)
                 raise ConversionError(
                     f"{f'{path}.{name}'.lstrip('.')!r} of the cut-out network would still be that of the supernet"
                 )

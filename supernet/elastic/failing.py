@@ -9,7 +9,10 @@ Nothing that fails is ever kept: what is left is checked together in the end.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from itertools import chain
+from itertools import chain, combinations
+from math import comb
+
+import networkx as nx
 
 Wrong = Callable[[Sequence[str]], str | None]
 """Says what is wrong when these groups are cut together; None when nothing is."""
@@ -32,6 +35,27 @@ def failing(names: Sequence[str], wrong: Wrong, family: Callable[[str], Hashable
     if rest and (why := wrong(rest)) is not None:
         out |= dict.fromkeys(_clashing(rest, wrong), f"only holds without the others: {why}")
     return out
+
+
+def apart(names: Sequence[str], beside: Iterable[Iterable[str]]) -> list[list[str]]:
+    """A few of the groups at a time: of any two that lie side by side, each once without the other.
+
+    All groups cut at once say nothing of two that hold only as long as both are cut alike.
+
+    Args:
+        names: of the groups.
+        beside: groups that lie side by side.
+    """
+    graph = nx.Graph()
+    graph.add_nodes_from(names)
+    for some in beside:
+        graph.add_edges_from(combinations(some, 2))
+    colours: dict[str, int] = nx.greedy_color(graph)
+    count = max(colours.values(), default=0) + 1
+    width = next(width for width in range(count + 1) if comb(width, width // 2) >= count)
+    # No code holds all of another: they are as many bits each.
+    codes = list(combinations(range(width), width // 2))
+    return [[name for name in names if bit in codes[colours[name]]] for bit in range(width)]
 
 
 def suspects(names: Sequence[str], wrong: Wrong, family: Callable[[str], Hashable]) -> dict[str, str]:

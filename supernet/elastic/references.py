@@ -80,7 +80,9 @@ def reached(value: Any, clean: set[int] | None = None) -> list[nn.Module | Tenso
 def plain_attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
     """The attributes of a module other than its parameters, buffers and submodules."""
     for name, value in module.__dict__.items():
-        if name not in REGISTERED and not _is_empty(value) and not _is_atom(value):
+        if type(value) in PLAINEST or name in REGISTERED:
+            continue
+        if not (_is_empty(value) or _is_atom(value)):
             yield name, value
 
 
@@ -112,12 +114,12 @@ class Replacing:
         Raises:
             ConversionError: when it holds a module or tensor and can not be rebuilt.
         """
-        if _is_atom(value):
-            return value
-        if _is_empty(value) and id(value) not in self.known:
-            return self._enter(value, type(value)()) if self.own else value
         if id(value) in self.known:
             return self.known[id(value)]
+        if _is_empty(value):
+            return self._enter(value, type(value)()) if self.own else value
+        if _is_atom(value):
+            return value
         if isinstance(value, nn.Module):
             return self._enter(value, self.module(value))
         if isinstance(value, Tensor):

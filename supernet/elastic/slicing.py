@@ -87,6 +87,10 @@ class Slicing:
             name: [(axis, layout) for axis, layout in enumerate(layouts.get(name, ())) if layout is not None]
             for name in self.touched
         }
+        # Tensors whose slice is no view, as far as their layouts tell.
+        self._joined = {
+            name for name, axes in self._axes.items() if any(layout.simple is None for _, layout in axes)
+        }
 
     def recipe(self, sizes: Sizes) -> Recipe:
         """What has to be done to the tensors for these sizes; nothing at all for the largest network."""
@@ -186,17 +190,13 @@ class Slicing:
                 part = self.kernels[name].crop(part, sizes[self.kernels[name].dim], stored.__getitem__)
             if part is not whole:
                 tensors[name] = part
-                if not isinstance(whole, nn.Parameter) and self._is_joined(name):
+                if not isinstance(whole, nn.Parameter) and name in self._joined:
                     copies.append(name)
         return Slices(tensors, absent | self.matrices, tuple(copies))
 
     def absent(self, sizes: Sizes) -> frozenset[str]:
         """The modules that are left out at these sizes."""
         return frozenset(path for path, dim in self.switches.items() if not sizes[dim])
-
-    def _is_joined(self, name: str) -> bool:
-        """Whether the slice of a tensor is no view, as far as its layout tells."""
-        return any(layout is not None and layout.simple is None for layout in self.layouts[name])
 
 
 def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

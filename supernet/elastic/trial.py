@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 MANY_MACS = 20_000_000_000
 """A network that takes more multiply-adds for the example is checked in single precision, in half the time."""
+MACS_OF_A_CALL = 20_000_000
+"""About as many multiply-adds take as long as one call on tensors without entries."""
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2}
 """Largest difference that rounding explains, as a share of the largest entry of an answer."""
 
@@ -53,12 +55,13 @@ class Trial:
         model: not touched.
         inputs: as it takes them.
         macs: multiply-adds of one run on these inputs.
+        ops: calls of one run.
 
     Raises:
         ConversionError: when it runs on the inputs in no floating type.
     """
 
-    def __init__(self, model: nn.Module, inputs: Inputs, macs: int = 0) -> None:
+    def __init__(self, model: nn.Module, inputs: Inputs, macs: int = 0, ops: int = 0) -> None:
         self.single = single = macs > MANY_MACS
         own = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
         exact = () if single else (torch.float64,)
@@ -81,7 +84,7 @@ class Trial:
                 f"give one it takes, batch first"
             )
         self.batch = training_inputs(self.inputs)
-        self.without_numbers = macs > MANY_MACS // 10
+        self.without_numbers = macs > MACS_OF_A_CALL * ops
         """Whether to run it on tensors that have a shape and no entries where that is enough: it saves time then."""
         calls = [self._calls(training) for training in (False, True)]
         self.without_numbers &= calls[0] is not None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import defaultdict
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from supernet.elastic.decisions import Ask, Tables, undecided
-from supernet.elastic.failing import failing
+from supernet.elastic.failing import apart, failing
 from supernet.elastic.following import Following
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.layout import Sizes, centre
@@ -88,6 +89,7 @@ def verify(
     names, first = list(live), cuts(trace, live)
     size_attributes = check.size_attributes(names, first[0])
     fixed = check.failing(names, first[0], size_attributes)
+    fixed |= check.clashing(names, first[0], size_attributes, fixed)
     for together in _partners(trace, fixed):
         together = [name for name in together if name in check.trace.groups]
         tied = check.tied(together) if together and together[0] in fixed else None
@@ -108,6 +110,7 @@ def verify(
             for training in check.trial.modes:
                 left = [name for name in names if name not in fixed]
                 fixed |= check.failing(left, cut, size_attributes, training)
+        fixed |= check.clashing(names, last[0], size_attributes, fixed)
         for training in check.trial.modes if tables is not None else ():
             left = [name for name in names if name not in fixed]
             assert tables is not None
@@ -126,7 +129,7 @@ def _partners(trace: Trace, fixed: Container[str]) -> Iterator[list[str]]:
     sizes can only move in proportion.
     """
     for name, group in trace.groups.items():
-        if name not in fixed or group.kind != "residual":
+        if name not in fixed or group.kind not in ("residual", "heads"):
             continue
         tensors = {tensor for tensor, _ in group.members}
         others = [
@@ -143,6 +146,15 @@ def _partners(trace: Trace, fixed: Container[str]) -> Iterator[list[str]]:
             yield [name, *(other.name for other in others)]
 
 
+def _side_by_side(trace: Trace, names: Iterable[str]) -> Iterator[set[str]]:
+    """The groups of the layers of each module, the module that holds a layer being the place it is used in."""
+    places: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)
+    for name in names:
+        for tensor, _ in trace.groups[name].members:
+            places[tuple(tensor.split(".")[:-2])].add(name)
+    yield from places.values()
+
+
 def _home(group: Group) -> int:
     """How deep the module lies that holds everything of a group."""
     steps = zip(*(tensor.split(".")[:-1] for tensor, _ in group.members))
@@ -154,7 +166,7 @@ class Check:
 
     def __init__(self, model: nn.Module, trace: Trace, example: Inputs | Tensor) -> None:
         self._follow(trace)
-        self.trial = Trial(model, Inputs.of(example), _macs(trace))
+        self.trial = Trial(model, Inputs.of(example), _macs(trace), len(trace.ops))
         self.model = self.trial.model
 
     def _follow(self, trace: Trace) -> None:
@@ -298,6 +310,20 @@ class Check:
             lambda some: self.difference(some, cut, size_attributes, training),
             lambda name: _family(self.trace, self.trace.groups[name]),
         )
+
+    def clashing(
+        self,
+        names: Iterable[str],
+        cut: Sizes,
+        size_attributes: Sequence[SizeAttribute],
+        without: Container[str],
+    ) -> dict[str, str]:
+        """The groups that hold only as long as one beside them is cut as well, with reasons."""
+        left = [name for name in names if name not in without]
+        fixed: dict[str, str] = {}
+        for some in apart(left, _side_by_side(self.trace, left)):
+            fixed |= self.failing([name for name in some if name not in fixed], cut, size_attributes)
+        return fixed
 
     def size_attributes(self, names: list[str], cut: Sizes) -> list[SizeAttribute]:
         """The integers that have to follow these groups."""

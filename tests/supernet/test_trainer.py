@@ -317,8 +317,10 @@ def test_a_folder_is_trained_in_by_one_process_at_a_time(tmp_path: Path, digits:
     assert Trainer(small_supernet(), digits, options, tmp_path).run() == first
 
 
-@pytest.mark.parametrize("seconds", [0.0, 60.0])
-@pytest.mark.parametrize("at", [1, 2, 6])
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnhandledThreadExceptionWarning"
+)  # TensorBoard's own thread
+@pytest.mark.parametrize(("at", "seconds"), [(1, 60.0), (1, 0.0), (6, 60.0)])
 def test_a_folder_removed_during_training_is_named_and_not_made_anew(
     at: int, seconds: float, tmp_path: Path, digits: ImageDataset
 ) -> None:
@@ -332,6 +334,16 @@ def test_a_folder_removed_during_training_is_named_and_not_made_anew(
     with pytest.raises(StateError, match="was removed during the training"):
         Trainer(small_supernet(), digits, options, folder).run(remove)
     assert not folder.parent.exists()
+
+
+def test_a_checkpoint_does_not_make_a_removed_folder_anew(
+    tmp_path: Path, digits: ImageDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Record, "epoch", lambda self, *_: shutil.rmtree(tmp_path / "run"))
+    trainer = Trainer(small_supernet(), digits, OPTIONS, tmp_path / "run" / "training")
+    with pytest.raises(StateError, match="was removed during the training"):
+        trainer.run()
+    assert not (tmp_path / "run").exists()
 
 
 def test_curves_that_cannot_be_written_are_an_error_of_the_folder(

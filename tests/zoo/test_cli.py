@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from supernet.errors import SupernetError
+from tests.zoo import made
 from zoo.cli import app
 from zoo.pipeline.options import RunOptions
 from zoo.pipeline.run import Run, open_run
@@ -88,6 +90,27 @@ def test_every_command_without_a_run_means_the_one_used_last(
         assert "runs/a" in refused(*command)
 
 
+def test_verifying_says_what_it_cannot_know_and_fails_without_an_index(tmp_path: Path) -> None:
+    store = made.store(tmp_path, made.manifest())
+    words = ["--store", str(store.folder)]
+    said = CliRunner().invoke(app, ["zoo", "verify", *words], catch_exceptions=False).output
+    assert "every byte is as the index says" in said
+    assert "who wrote index.json" in said and "sha256 of index.json" in said
+    (store.folder / "index.json").unlink()
+    assert "reindex" in refused("zoo", "verify", *words)
+    assert "1 entry" in CliRunner().invoke(app, ["zoo", "reindex", *words], catch_exceptions=False).output
+    shutil.copytree(store.folder / "entries" / "digits-a", store.folder / "entries" / "digits-b")
+    assert "damaged, missing or not listed: 1 file" in refused("zoo", "verify", *words)
+
+
+def test_pulling_draws_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUPERNET_HOME", str(tmp_path / "home"))
+    store = made.store(tmp_path, made.manifest())
+    words = ["zoo", "pull", "digits-a", "--store", str(store.folder)]
+    said = CliRunner().invoke(app, words, catch_exceptions=False).output
+    assert re.search(r"pulling .*README\.md", said)
+
+
 @pytest.mark.parametrize("command", ["profile", "search", "export"])
 def test_a_step_without_the_one_before_says_which_to_run(tmp_path: Path, command: str) -> None:
     assert f"supernet train --run {tmp_path}" in refused(command, "--run", str(tmp_path))
@@ -130,7 +153,7 @@ def test_the_whole_road_can_be_walked_twice(tmp_path: Path) -> None:
     listed = CliRunner().invoke(app, ["zoo", "list", "--run", run], catch_exceptions=False)
     assert "entries" in listed.output
     verified = CliRunner().invoke(app, ["zoo", "verify", "--run", run], catch_exceptions=False)
-    assert "all as published" in verified.output
+    assert "every byte is as the index says" in verified.output
     onnx = next((tmp_path / "run" / "zoo").rglob("*.onnx"))
     damaged = bytearray(onnx.read_bytes())
     damaged[len(damaged) // 2] ^= 1

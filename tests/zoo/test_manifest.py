@@ -1,15 +1,26 @@
 from __future__ import annotations
 
 import json
+from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
+from markdown_it import MarkdownIt
 from msgspec.structs import replace
 
 from supernet.errors import StateError
+from supernet.plain import plain
 from tests.zoo import made
 from zoo.store.card import card
-from zoo.store.manifest import FileRecord, describe_architecture, describe_file, parse
+from zoo.store.manifest import (
+    FileRecord,
+    LicenceRecord,
+    Manifest,
+    describe_architecture,
+    describe_file,
+    parse,
+)
 
 
 def _document() -> dict[str, object]:
@@ -95,3 +106,71 @@ def test_the_card_tells_how_an_example_becomes_an_input() -> None:
     )
     text = replace(entry, dataset=replace(entry.dataset, preprocess={"length": 16, "tokens": "bytes"}))
     assert "becomes an input: length 16, tokens bytes." in card(text)
+
+
+HOSTILE = [
+    "a|b",
+    "a\nb | c",
+    "<script>x</script>",
+    "[x](http://a)",
+    "`x` *y* _z_ ~~w~~",
+    "a` *b* `c",
+    "# x",
+    "&lt;",
+    "![x](y)",
+    "\\",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_name_in_the_card_is_text_and_nothing_else(name: str) -> None:
+    hostile = replace(made.manifest(), **_named(made.manifest(), name))
+
+    def seen(text: str) -> tuple[list[str], list[str]]:
+        page = _Page()
+        page.feed(
+            MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text.split("---\n", 2)[2])
+        )
+        return page.tags, [cell.strip() for cell in page.cells]
+
+    tags, cells = seen(card(hostile))
+    assert tags == seen(card(replace(hostile, **_named(hostile, "x"))))[0]
+    assert plain(name) in cells
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "a: b", "\u2028x", "\x7f", "'\"", "- x", "\U0001f600"])
+def test_the_front_matter_is_read_back_as_it_was(name: str) -> None:
+    yaml = pytest.importorskip("yaml")
+    front = card(replace(made.manifest(), task=name)).split("---\n")[1]
+    assert yaml.safe_load(front)["pipeline_tag"] == name
+
+
+def _named(manifest: Manifest, name: str) -> dict[str, Any]:
+    """The parts of a manifest that hold a name, with another one."""
+    (device,) = manifest.devices
+    return {
+        "devices": (replace(device, device={"id": name, "name": name}),),
+        "parent": name,
+        "dataset": replace(manifest.dataset, name=name, preprocess={name: name}),
+        "versions": {name: "1"},
+        "licences": LicenceRecord(weights=name, data=name),
+        "space": replace(manifest.space, name=name),
+    }
+
+
+class _Page(HTMLParser):
+    """The tags of a page in order, and the text of its table cells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.cells: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.tags.append(tag)
+        if tag == "td":
+            self.cells.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.cells and self.tags[-1] == "td":
+            self.cells[-1] += data

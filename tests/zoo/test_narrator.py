@@ -60,8 +60,9 @@ def test_an_error_stays_one_line_whatever_it_quotes(tmp_path: Path) -> None:
     assert r"a\n\x1b[2Jb" in done.stderr
 
 
-def test_a_warning_stays_one_line_whatever_it_quotes() -> None:
-    from zoo.cli.commands import PlainFormatter
+def test_a_warning_stays_one_line_whatever_it_quotes(capsys: pytest.CaptureFixture[str]) -> None:
+    from zoo.cli.commands import Warnings
 
     record = logging.LogRecord("zoo", logging.WARNING, "", 0, "%s was damaged", ("a\n\x1b[2Jb",), None)
-    assert PlainFormatter().format(record) == r"a\n\x1b[2Jb was damaged"
+    Warnings().emit(record)
+    assert capsys.readouterr().err == "a\\n\\x1b[2Jb was damaged\n"

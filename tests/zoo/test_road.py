@@ -127,7 +127,7 @@ def largest_entry(road: Road, arch: str) -> str:
         ("quickstart", "every hash checked"),
         ("pull", "ONNX Runtime opens"),
         ("best", "every hash checked"),
-        ("verify", "all as published"),
+        ("verify", "every byte is as the index says"),
     ],
 )
 def test_every_command_says_what_it_did(command: str, words: str, road: Road) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ import pytest
 from supernet.errors import StateError, SupernetError
 from tests.zoo import made
 from zoo.store import LocalStore, MissingError, open_store, read_index
+from zoo.store.index import Index
 from zoo.store.manifest import describe_file
 from zoo.store.publish import publish
+from zoo.store.pull import manifests
 from zoo.store.verify import verify
 
 
@@ -53,7 +56,7 @@ def test_a_file_that_changed_meanwhile_leaves_nothing_behind(tmp_path: Path) -> 
     with pytest.raises(StateError, match="has the sha256"):
         store.add(manifest, {"model.onnx": path})
     assert list((store.folder / "entries").iterdir()) == []
-    assert read_index(store).entries == {}
+    assert not (store.folder / "index.json").exists()
 
 
 def test_an_entry_left_by_a_crash_before_the_index_knew_it_is_replaced(tmp_path: Path) -> None:
@@ -137,6 +140,65 @@ def test_an_index_of_a_newer_version_says_so_and_not_that_it_is_damaged(tmp_path
     path.write_text(json.dumps(newer))
     with pytest.raises(StateError, match=r"index\.json has schema_version 2, .* a newer version wrote it"):
         read_index(store)
+
+
+def test_a_deleted_index_is_no_empty_zoo(tmp_path: Path) -> None:
+    store = made.store(tmp_path, made.manifest("digits-a"), made.manifest("digits-b"))
+    index = (store.folder / "index.json").read_bytes()
+    (store.folder / "index.json").unlink()
+    for read in (verify, manifests):
+        with pytest.raises(MissingError, match=r"holds entries and no index\.json; .* reindex"):
+            read(store)
+    with pytest.raises(MissingError, match="reindex"):
+        made.store(tmp_path, made.manifest("digits-c"))
+    store.reindex()
+    assert (store.folder / "index.json").read_bytes() == index
+
+
+def test_an_empty_folder_is_no_zoo_and_a_zoo_may_be_empty(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "zoo")
+    with pytest.raises(MissingError, match="there is no folder"):
+        store.reindex()
+    store.folder.mkdir()
+    with pytest.raises(MissingError, match=r"there is no zoo at .*zoo: it has no index\.json"):
+        verify(store)
+    store.reindex()
+    report = verify(store)
+    assert (report.entries, report.files, report.damaged) == (0, 0, ())
+
+
+def test_entries_that_the_index_does_not_list_and_the_reverse_are_named(tmp_path: Path) -> None:
+    store = made.store(tmp_path, *(made.manifest(f"digits-{letter}") for letter in "abc"))
+    index = read_index(store).entries
+    shutil.rmtree(store.folder / "entries" / "digits-a")
+    listed = {entry: sha256 for entry, sha256 in index.items() if entry != "digits-b"}
+    (store.folder / "index.json").write_bytes(Index(listed).to_bytes())
+    missing, unlisted = verify(store).damaged
+    assert (missing.entry, missing.file) == ("digits-a", "manifest.json")
+    assert "is missing" in missing.found
+    assert unlisted.entry == "digits-b"
+    assert "an entry that the index does not list" in unlisted.found
+
+
+def test_an_entry_under_another_name_is_found(tmp_path: Path) -> None:
+    store = made.store(tmp_path, made.manifest("digits-a"))
+    (store.folder / "entries" / "digits-a").rename(store.folder / "entries" / "digits-z")
+    sha256 = read_index(store).entries["digits-a"]
+    (store.folder / "index.json").write_bytes(Index({"digits-z": sha256}).to_bytes())
+    (damage,) = verify(store).damaged
+    assert "the manifest of 'digits-a'" in damage.found
+
+
+def test_what_verifying_cannot_know_is_said_and_the_hash_of_the_index_tells(tmp_path: Path) -> None:
+    store = made.store(tmp_path, made.manifest())
+    before = verify(store)
+    path = store.folder / "entries" / "digits-a" / "manifest.json"
+    path.write_bytes(path.read_bytes().replace(b"97.0", b"99.0"))
+    (store.folder / "index.json").write_bytes(Index({"digits-a": describe_file(path).sha256}).to_bytes())
+    after = verify(store)
+    assert before.damaged == after.damaged == ()
+    assert "whether numbers were changed together with their hashes" in after.unseen
+    assert before.index_sha256 != after.index_sha256 == describe_file(store.folder / "index.json").sha256
 
 
 def test_a_zoo_that_is_not_there_is_named(tmp_path: Path) -> None:

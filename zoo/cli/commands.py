@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -232,11 +233,11 @@ def pull(
 
     folder = None if into is None else folder_named(into, "--into")
     source, narrator = _store(run, store), session.narrator
-    wanted = (
-        entry
-        or best(manifests(source), device=device, max_latency_ms=max_latency_ms, max_params=max_params).id
-    )
-    pulled = fetch(source, wanted, into=folder)
+    if entry is None:
+        known = manifests(source)
+        entry = best(known, device=device, max_latency_ms=max_latency_ms, max_params=max_params).id
+    with narrator.progress() as progress:
+        pulled = fetch(source, entry, into=folder, progress=partial(progress, "pulling"))
     load_onnx(pulled)
     narrator.say(
         f"{pulled.manifest.id}: {counted(len(pulled.files), 'file')} in {pulled.folder}, every hash checked."
@@ -255,10 +256,32 @@ def verify(session: Session, run: RunFolder = None, store: StoreAt = None) -> No
     for damage in found.damaged:
         session.narrator.say(str(damage))
     if found.damaged:
-        raise StateError(f"{len(found.damaged)} files are damaged; pull or publish their entries anew")
+        raise StateError(
+            f"damaged, missing or not listed: {counted(len(found.damaged), 'file')}, named above; "
+            f"publish or copy the entries anew"
+        )
     session.narrator.say(
-        f"{found.entries} entries, {found.files} files, {found.bytes:,} bytes: all as published."
+        f"{counted(found.entries, 'entry', 'entries')}, {counted(found.files, 'file')}, {found.bytes:,} bytes: "
+        f"every byte is as the index says."
     )
+    session.narrator.say(
+        f"Not to be known without a signature: {found.unseen}. "
+        f"Compare with the publisher's: sha256 of index.json {found.index_sha256}"
+    )
+
+
+@zoo_app.command()
+@in_session
+def reindex(session: Session, run: RunFolder = None, store: StoreAt = None) -> None:
+    """Write the index of a zoo in a folder anew, from the entries that are there."""
+    from supernet.errors import StateError
+    from zoo.store import LocalStore
+
+    source = _store(run, store)
+    if not isinstance(source, LocalStore):
+        raise StateError(f"{source.address} can only be read; name the folder it is served from")
+    count = len(source.reindex().entries)
+    session.narrator.say(f"{source.address}: {counted(count, 'entry', 'entries')} in its index.")
 
 
 @zoo_app.command()
@@ -333,20 +356,18 @@ def _store(run: str | None, store: str | None) -> Store:
     return open_store(open_run(_folder(run)).store if store is None else store)
 
 
-class PlainFormatter(logging.Formatter):
-    """A line for every message."""
+class Warnings(logging.Handler):
+    """Says a line on standard error, without breaking into a bar that is drawn meanwhile."""
 
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        """See `logging.Formatter`."""
-        return plain(record.message)
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler`."""
+        typer.echo(plain(record.getMessage()), err=True)
 
 
 def main() -> None:
     """Run the command; an error a user can cause, or a request to stop, ends in its message alone."""
     heed_signals()
-    handler = logging.StreamHandler()
-    handler.setFormatter(PlainFormatter())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.basicConfig(level=logging.WARNING, handlers=[Warnings()])
     try:
         app()
     except SupernetError as error:

@@ -1,21 +1,24 @@
-"""The README of an entry: its manifest in words, with the front matter that model hubs read."""
+"""The README of an entry: its manifest in words, with the front matter that model hubs read.
+
+Names in a manifest are anybody's, so none is read as Markdown, HTML or YAML.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from supernet.errors import ConfigError
+from supernet.plain import plain
 from supernet.preprocessing import ImagePreprocessing
 from zoo.store.manifest import DeviceRecord, Manifest
 
 
 def card(manifest: Manifest) -> str:
     """Markdown with YAML front matter; JSON is YAML, so values are written as JSON."""
-    front = "\n".join(
-        f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in _front(manifest).items()
-    )
+    front = "\n".join(f"{key}: {_yaml(value)}" for key, value in _front(manifest).items())
     parts = [f"---\n{front}\n---", f"# {manifest.id}", _summary(manifest)]
     parts += [_metrics(manifest), _devices(manifest.devices), _provenance(manifest), _use(manifest)]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -41,11 +44,11 @@ def _front(manifest: Manifest) -> dict[str, Any]:
 
 
 def _summary(manifest: Manifest) -> str:
-    origin = f" cut from the supernet `{manifest.parent}`" if manifest.parent else ""
-    costs = ", ".join(f"{value:,.0f} {name}" for name, value in sorted(manifest.costs.items()))
+    origin = f" cut from the supernet {_code(manifest.parent)}" if manifest.parent else ""
+    costs = ", ".join(f"{value:,.0f} {_text(name)}" for name, value in sorted(manifest.costs.items()))
     return (
-        f"A {manifest.kind}{origin}: architecture `{manifest.architecture.id}` of the space "
-        f"{manifest.space.name} (10^{manifest.space.log10_size:.1f} networks), {costs}."
+        f"A {manifest.kind}{origin}: architecture {_code(manifest.architecture.id)} of the space "
+        f"{_text(manifest.space.name)} (10^{manifest.space.log10_size:.1f} networks), {costs}."
     )
 
 
@@ -74,23 +77,25 @@ def _devices(devices: Iterable[DeviceRecord]) -> str:
 
 def _provenance(manifest: Manifest) -> str:
     recipe, lines = manifest.recipe, []
-    lines.append(f"- trained by `{recipe.strategy}` for {recipe.epochs} epochs, seeds {list(recipe.seeds)}")
+    lines.append(
+        f"- trained by {_code(recipe.strategy)} for {recipe.epochs} epochs, seeds {list(recipe.seeds)}"
+    )
     if manifest.calibration:
         c = manifest.calibration
         lines.append(
-            f"- statistics re-estimated on {c.examples:,} examples of the {c.split} split ({c.method})"
+            f"- statistics re-estimated on {c.examples:,} examples of the {_text(c.split)} split ({_text(c.method)})"
         )
     if manifest.parity:
         p = manifest.parity
         lines.append(
-            f"- {p.runtime} differs from PyTorch by at most {p.max_relative:.2g} of the largest output"
+            f"- {_text(p.runtime)} differs from PyTorch by at most {p.max_relative:.2g} of the largest output"
         )
     lines.append(
-        f"- licence of the weights: {manifest.licences.weights}; of the data: {manifest.licences.data}"
+        f"- licence of the weights: {_text(manifest.licences.weights)}; "
+        f"of the data: {_text(manifest.licences.data)}"
     )
-    lines.append(
-        "- made with " + ", ".join(f"{name} {version}" for name, version in sorted(manifest.versions.items()))
-    )
+    versions = ", ".join(_text(f"{name} {version}") for name, version in sorted(manifest.versions.items()))
+    lines.append(f"- made with {versions}")
     return "\n".join(lines)
 
 
@@ -101,7 +106,7 @@ def _use(manifest: Manifest) -> str:
         for t in tensors
     ]
     table = _table(("", "name", "type", "shape"), ports)
-    inputs = f"How an example becomes an input: {_preprocess(manifest.dataset.preprocess)}."
+    inputs = f"How an example becomes an input: {_text(_preprocess(manifest.dataset.preprocess))}."
     return "\n\n".join(part for part in (table, inputs, f"    supernet zoo pull {manifest.id}") if part)
 
 
@@ -120,5 +125,21 @@ def _interval(ci: tuple[float, float] | None) -> str:
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     if not rows:
         return ""
-    lines = [head, tuple("---" for _ in head), *rows]
+    lines = [head, tuple("---" for _ in head), *(tuple(map(_text, row)) for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _text(value: str) -> str:
+    """As it is written, wherever in Markdown it stands."""
+    return re.sub(r"([\\`*_\[\]<>|#~&!])", r"\\\1", plain(value))
+
+
+def _code(value: str) -> str:
+    """In type of one width; nothing can end that but a backtick."""
+    return f"`{plain(value).replace('`', chr(39))}`"
+
+
+def _yaml(value: Any) -> str:
+    """JSON, which is YAML once it holds no character that YAML takes for the end of a line."""
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)

@@ -8,11 +8,15 @@ from pathlib import Path
 import msgspec
 
 from supernet.errors import StateError, did_you_mean
-from zoo.store.manifest import check_id, check_schema
-from zoo.store.protocol import MissingError, Store
+from zoo.store.manifest import check_id, check_schema, check_sha256
+from zoo.store.protocol import MissingError, Store, read_whole
 
 INDEX = "index.json"
 SCHEMA_VERSION = 1
+INDEX_BYTES = 64 << 20
+"""The most an index may have: room for some 400,000 entries."""
+
+_ANEW = "supernet zoo reindex --store FOLDER writes it anew from the entries"
 
 
 class Index(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,23 +41,27 @@ class Index(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_index(store: Store) -> Index:
-    """The index of a store, empty for a folder that nothing was published to yet.
+    """The index of a store.
 
     Raises:
-        MissingError: when there is no such folder, or the server has no index.
+        MissingError: when there is no such store, or it has no index.
         StateError: when it is damaged, or the store cannot be reached.
     """
+    return parse_index(index_bytes(store), f"{store.address}/{INDEX}")
+
+
+def index_bytes(store: Store) -> bytes:
+    """The index of a store as it lies there; see `read_index`."""
     try:
-        content = b"".join(store.chunks(INDEX)[1])
+        return read_whole(store, INDEX, INDEX_BYTES)
     except MissingError as error:
         if store.remote:
             raise
-        if not Path(store.address).is_dir():
-            raise MissingError(
-                f"there is no zoo at {store.address}; publish to it, or name another"
-            ) from error
-        return Index({})
-    return parse_index(content, f"{store.address}/{INDEX}")
+        if any((Path(store.address) / "entries").glob("[!.]*")):
+            raise MissingError(f"{store.address} holds entries and no {INDEX}; {_ANEW}") from error
+        raise MissingError(
+            f"there is no zoo at {store.address}: it has no {INDEX}; publish to it, or name another"
+        ) from error
 
 
 def parse_index(content: bytes, where: str) -> Index:
@@ -62,15 +70,14 @@ def parse_index(content: bytes, where: str) -> Index:
     Raises:
         StateError: when it is damaged or of another version.
     """
-    check_schema(content, SCHEMA_VERSION, f"the index {where}", "LocalStore(folder).reindex() writes it anew")
+    check_schema(content, SCHEMA_VERSION, f"the index {where}", _ANEW)
     try:
         index = msgspec.json.decode(content, type=Index)
-        for entry in index.entries:
+        for entry, sha256 in index.entries.items():
             check_id(entry)
+            check_sha256(sha256)
     except ValueError as error:
-        raise StateError(
-            f"{where} is damaged: {error}; LocalStore(folder).reindex() writes it anew from the entries"
-        ) from error
+        raise StateError(f"{where} is damaged: {error}; {_ANEW}") from error
     return index
 
 

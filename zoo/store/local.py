@@ -69,7 +69,7 @@ class LocalStore:
         """
         target = self.folder / "entries" / manifest.id
         with locked(self.folder / ".lock"):
-            index = read_index(self)
+            index = self._index_beside(manifest.id)
             if index.entries.get(manifest.id, manifest.sha256) != manifest.sha256:
                 raise StateError(
                     f"{manifest.id!r} is published already with other content, and entries never change; "
@@ -87,8 +87,11 @@ class LocalStore:
         """Write the index anew from the manifests that are there.
 
         Raises:
+            MissingError: when there is no such folder.
             StateError: when one of them is damaged.
         """
+        if not self.folder.is_dir():
+            raise MissingError(f"there is no folder {self.folder}; name the one that holds the entries")
         with locked(self.folder / ".lock"):
             found: dict[str, str] = {}
             for path in sorted((self.folder / "entries").glob(f"[!.]*/{MANIFEST}")):
@@ -97,6 +100,20 @@ class LocalStore:
             index = Index(found)
             write_atomically(self.folder / INDEX, index.to_bytes())
         return index
+
+    def unlisted(self, index: Index) -> list[str]:
+        """Folders among the entries that the index does not list, sorted."""
+        return sorted({path.name for path in (self.folder / "entries").glob("[!.]*")} - index.entries.keys())
+
+    def _index_beside(self, entry: str) -> Index:
+        """The index to add an entry to; an empty one for a new store."""
+        try:
+            return read_index(self)
+        except MissingError:
+            # what a crash left of this very entry is replaced, and nobody else's is dropped
+            if self.unlisted(Index({entry: ""})):
+                raise
+            return Index({})
 
     @contextmanager
     def _beside(self, target: Path) -> Iterator[Path]:

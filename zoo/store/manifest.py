@@ -20,6 +20,12 @@ from supernet.space import Architecture, SearchSpace, Value
 from supernet.versions import check_version
 
 SCHEMA_VERSION = 2
+MANIFEST_BYTES = 8 << 20
+"""The most a manifest may have; nothing promises its size before it is read. Ten thousand classes take a tenth."""
+
+DEPTH = 32
+"""The most levels of lists and tables inside each other."""
+
 MANIFEST, CARD = "manifest.json", "README.md"
 FORMATS = {
     ".onnx": "onnx",
@@ -57,8 +63,9 @@ class FileRecord(Record, frozen=True):
 
     def __post_init__(self) -> None:
         check_path(self.path)
-        if not _SHA.fullmatch(self.sha256) or self.size < 0:
-            raise StateError(f"{self.path!r} has the size {self.size} and the sha256 {self.sha256!r}")
+        check_sha256(self.sha256)
+        if self.size < 0:
+            raise StateError(f"{self.path!r} has the size {self.size}")
         if FORMATS.get(PurePosixPath(self.path).suffix) != self.format:
             raise StateError(f"{self.path!r} is said to be {self.format!r}; {_accepted()}")
 
@@ -241,6 +248,10 @@ class Manifest(Record, frozen=True):
         paths = [file.path for file in self.files]
         if len(set(paths)) < len(paths):
             raise StateError("a file is listed twice")
+        if MANIFEST in paths:
+            raise StateError(f"{MANIFEST!r} is listed among the files that it describes")
+        if "params" not in self.costs:
+            raise StateError("the costs lack 'params'")
 
     def file(self, ending: str) -> FileRecord:
         """The first file with that ending, for example ``".onnx"``.
@@ -298,16 +309,27 @@ def check_schema(content: bytes, reads: int, what: str, older: str) -> None:
     """Refuse JSON of another version by its version, not by the first key that one added or dropped.
 
     Raises:
-        StateError: for another version; what is no JSON object is left to the decoder.
+        StateError: for another version, or more levels than `DEPTH`; what is no JSON object is left to the decoder.
     """
     try:
         document = msgspec.json.decode(content)
     except msgspec.DecodeError:
         return
+    except RecursionError:
+        document = None
+    if document is None or _is_deeper(document, DEPTH):
+        raise StateError(f"{what} is damaged: its JSON is nested more than {DEPTH} levels deep; {older}")
     if isinstance(document, dict):
         check_version(
             {"schema_version": reads} | document, reads, what=what, older=older, key="schema_version"
         )
+
+
+def _is_deeper(document: object, levels: int) -> bool:
+    inner = (
+        document.values() if isinstance(document, dict) else document if isinstance(document, list) else ()
+    )
+    return levels < 0 or any(_is_deeper(value, levels - 1) for value in inner)
 
 
 def architecture_record(space: str, genes: Sequence[int], values: Mapping[str, Value]) -> ArchitectureRecord:
@@ -356,12 +378,27 @@ def check_id(entry: str) -> str:
     return entry
 
 
+def check_sha256(digest: str) -> str:
+    """The hash itself, when it is one; files are named after it.
+
+    Raises:
+        StateError: otherwise.
+    """
+    if not _SHA.fullmatch(digest):
+        raise StateError(f"{digest!r} is no SHA-256; 64 digits and letters from a to f are accepted")
+    return digest
+
+
 def check_path(path: str) -> str:
     """The path itself, when it stays inside its entry and may be published.
 
     Raises:
-        StateError: for an absolute path, one that climbs out, or a kind of file that is refused.
+        StateError: for an absolute path, one that climbs out or cannot be shown, or a kind of file that is refused.
     """
+    if not path.isprintable():
+        raise StateError(
+            f"the path {path!r} holds what cannot be printed; use letters, digits, dots and dashes"
+        )
     parts = path.split("/")
     if (
         path.startswith("/")

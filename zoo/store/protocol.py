@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -42,6 +42,49 @@ class MissingError(StateError):
 
 class InterruptedTransferError(StateError):
     """A transfer that ended early; asking again goes on."""
+
+
+class StalledTransferError(InterruptedTransferError):
+    """A transfer in which nothing came for too long; asking again goes on."""
+
+
+class OversizeError(StateError):
+    """A file that goes on beyond what was promised of it."""
+
+
+def within(pieces: Iterable[bytes], room: int, what: str, *, begins: int = 0) -> Iterator[bytes]:
+    """The pieces of a file, so far as they fit into what was promised; a store may send anything.
+
+    Args:
+        room: bytes that the file may have.
+        what: to call it in the message.
+        begins: where in the file the pieces begin.
+
+    Raises:
+        OversizeError: in place of the first piece that reaches beyond.
+    """
+    received = begins
+    for piece in pieces:
+        received += len(piece)
+        if received > room:
+            raise OversizeError(
+                f"{what} may have {room:,} bytes, and {received:,} came before the transfer was stopped; "
+                f"it was not kept, ask its publisher to verify the zoo"
+            )
+        yield piece
+
+
+def read_whole(store: Store, name: str, room: int) -> bytes:
+    """A small file of a store, such as its index.
+
+    Args:
+        name: path inside the store.
+        room: bytes it may have.
+
+    Raises:
+        StateError: when it cannot be had; `MissingError` when it is not there, `OversizeError` when it is longer.
+    """
+    return b"".join(within(store.chunks(name)[1], room, f"{name} of {store.address}"))
 
 
 stores: Registry[Callable[[str], Store]] = Registry(

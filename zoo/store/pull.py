@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from search.objective import InfeasibleError
@@ -15,6 +17,9 @@ from zoo.store.fetch import Cache
 from zoo.store.index import entry_file
 from zoo.store.manifest import MANIFEST, Manifest, hash_file, parse
 from zoo.store.protocol import Store
+
+Progress = Callable[[int, int, str], None]
+"""Called with the bytes of an entry that are there, those it has, and the file they belong to."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,14 @@ def manifests(store: Store, cache: Cache | None = None) -> list[Manifest]:
     ]
 
 
-def pull(store: Store, entry: str, *, into: Path | None = None, cache: Cache | None = None) -> Pulled:
+def pull(
+    store: Store,
+    entry: str,
+    *,
+    into: Path | None = None,
+    cache: Cache | None = None,
+    progress: Progress | None = None,
+) -> Pulled:
     """An entry with all its files, checked against their hashes.
 
     Args:
@@ -63,20 +75,32 @@ def pull(store: Store, entry: str, *, into: Path | None = None, cache: Cache | N
         entry: its id.
         into: folder to put the files in; None for a place in the cache.
         cache: what was downloaded before; the user's own when None.
+        progress: told as the bytes arrive.
 
     Raises:
         MissingError: when there is no such entry; the message names the nearest.
-        StateError: when a file is not what the manifest says, or cannot be had.
+        StateError: when a file is not what the manifest says, or cannot be had or kept.
     """
     cache = cache or Cache()
     sha256 = cache.index(store).sha256(entry)
     manifest = _manifest(store, entry, sha256, cache)
     folder = into or cache.home / "entries" / f"{entry}-{sha256[:12]}"
-    for file in manifest.files:
-        blob = cache.fetch(store, entry_file(entry, file.path), file.sha256, file.size)
-        _place(blob, folder / file.path, file.sha256, own=into is not None)
-    write_atomically(folder / MANIFEST, manifest.to_bytes())
+    cache.check_space(manifest.files)
+    whole, done = sum(file.size for file in manifest.files), 0
+    with cache.locked(folder):
+        for file in manifest.files:
+            tell = partial(_tell, progress, done, whole, file.path)
+            blob = cache.fetch(store, entry_file(entry, file.path), file.sha256, file.size, tell)
+            _place(blob, folder / file.path, file.sha256, own=into is not None)
+            done += file.size
+            tell(file.size)
+        write_atomically(folder / MANIFEST, manifest.to_bytes())
     return Pulled(manifest, folder)
+
+
+def _tell(progress: Progress | None, before: int, whole: int, path: str, done: int) -> None:
+    if progress:
+        progress(before + done, whole, path)
 
 
 def best(
@@ -172,10 +196,10 @@ def _manifest(store: Store, entry: str, sha256: str, cache: Cache) -> Manifest:
 
 def _place(blob: Path, target: Path, sha256: str, *, own: bool) -> None:
     """A file under its own name: a hard link inside the cache, a copy where the user may change it."""
-    if target.exists() and hash_file(target) == sha256:
-        return
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    part = target.with_name(f".{target.name}.part")
     try:
+        if target.exists() and hash_file(target) == sha256:
+            return
         target.parent.mkdir(parents=True, exist_ok=True)
         part.unlink(missing_ok=True)
         if own:
@@ -183,12 +207,14 @@ def _place(blob: Path, target: Path, sha256: str, *, own: bool) -> None:
         else:
             os.link(blob, part)
         part.replace(target)
-        # renaming one hard link onto another of the same file does nothing, and leaves both
-        part.unlink(missing_ok=True)
     except OSError as error:
         raise StateError(
-            f"cannot write {target}: {error.strerror}; choose a folder that can be written to"
+            f"cannot write {target}: {error.strerror}; free some space, or choose a folder that can be written to"
         ) from error
+    finally:
+        # also because renaming one hard link onto another of the same file does nothing, and leaves both
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def _costs(manifest: Manifest, device: str | None) -> dict[str, float]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from supernet.errors import StateError
-from zoo.store.index import entry_file, read_index
+from zoo.store.index import INDEX, Index, entry_file, index_bytes, parse_index
 from zoo.store.local import LocalStore
-from zoo.store.manifest import MANIFEST, parse
-from zoo.store.protocol import Store
+from zoo.store.manifest import MANIFEST, MANIFEST_BYTES, parse
+from zoo.store.protocol import Store, within
 
 
 @dataclass(frozen=True)
@@ -34,61 +34,88 @@ class Damage:
 
 @dataclass(frozen=True)
 class Verification:
-    """What a check of a whole store found: how much was read, and what is damaged."""
+    """What a check of a whole store found.
+
+    Args:
+        entries: in its index.
+        files: how many were read.
+        bytes: likewise.
+        damaged: what is not as the index and the manifests say.
+        index_sha256: of the index itself, to compare with the publisher's.
+        unseen: what this check cannot know, as a sentence.
+    """
 
     entries: int
     files: int
     bytes: int
     damaged: tuple[Damage, ...]
+    index_sha256: str
+    unseen: str
 
 
 def verify(store: Store) -> Verification:
     """Read every byte of every entry and compare its hash.
 
+    What it proves is that the files are those the index names. Nothing is signed: numbers that somebody changed
+    together with all the hashes above them pass, and only another copy of the index's own hash tells.
+
     Raises:
         StateError: when the index itself is damaged or missing.
     """
-    index = read_index(store)
+    content = index_bytes(store)
+    index = parse_index(content, f"{store.address}/{INDEX}")
     damaged: list[Damage] = []
     files = size = 0
     for entry, sha256 in sorted(index.entries.items()):
-        content, damage = _read(store, entry, MANIFEST, sha256)
-        files, size = files + 1, size + len(content)
-        if damage is None:
-            try:
-                manifest = parse(content, f"{entry}/{MANIFEST}")
-            except StateError as error:
-                damage = Damage(entry, MANIFEST, sha256, str(error))
-        if damage is not None:
-            damaged.append(damage)
-            continue
-        for file in manifest.files:
-            count, wrong = _count(store, entry, file.path, file.sha256)
-            files, size = files + 1, size + count
-            damaged += [wrong] if wrong else []
-        damaged += _strangers(store, entry, {MANIFEST, *(file.path for file in manifest.files)})
-    return Verification(len(index.entries), files, size, tuple(damaged))
+        found = _check_entry(store, entry, sha256)
+        files, size, damaged = files + found.files, size + found.bytes, damaged + found.damaged
+    damaged += _unlisted(store, index)
+    digest = hashlib.sha256(content).hexdigest()
+    return Verification(len(index.entries), files, size, tuple(damaged), digest, _unseen(store))
 
 
-def _read(store: Store, entry: str, path: str, sha256: str) -> tuple[bytes, Damage | None]:
+@dataclass
+class _Checked:
+    files: int = 0
+    bytes: int = 0
+    damaged: list[Damage] = field(default_factory=list)
+
+
+def _check_entry(store: Store, entry: str, sha256: str) -> _Checked:
+    checked = _Checked()
+    content = _read(store, entry, MANIFEST, sha256, MANIFEST_BYTES, checked, keep=True)
+    if checked.damaged:
+        return checked
     try:
-        content = b"".join(store.chunks(entry_file(entry, path))[1])
+        manifest = parse(content, f"{entry}/{MANIFEST}")
+        if manifest.id != entry:
+            raise StateError(f"the manifest of {manifest.id!r}")
     except StateError as error:
-        return b"", Damage(entry, path, sha256, str(error))
-    found = hashlib.sha256(content).hexdigest()
-    return content, None if found == sha256 else Damage(entry, path, sha256, found)
+        checked.damaged.append(Damage(entry, MANIFEST, sha256, str(error)))
+        return checked
+    for file in manifest.files:
+        _read(store, entry, file.path, file.sha256, file.size, checked)
+    checked.damaged += _strangers(store, entry, {MANIFEST, *(file.path for file in manifest.files)})
+    return checked
 
 
-def _count(store: Store, entry: str, path: str, sha256: str) -> tuple[int, Damage | None]:
-    digest, count = hashlib.sha256(), 0
+def _read(
+    store: Store, entry: str, path: str, sha256: str, room: int, checked: _Checked, *, keep: bool = False
+) -> bytes:
+    """Read a file and note what is wrong with it; its bytes, when they are to be kept."""
+    digest, kept = hashlib.sha256(), bytearray()
+    checked.files += 1
     try:
-        for piece in store.chunks(entry_file(entry, path))[1]:
+        for piece in within(store.chunks(entry_file(entry, path))[1], room, path):
             digest.update(piece)
-            count += len(piece)
+            checked.bytes += len(piece)
+            kept += piece if keep else b""
+        found = digest.hexdigest()
     except StateError as error:
-        return count, Damage(entry, path, sha256, str(error))
-    found = digest.hexdigest()
-    return count, None if found == sha256 else Damage(entry, path, sha256, found)
+        found = str(error)
+    if found != sha256:
+        checked.damaged.append(Damage(entry, path, sha256, found))
+    return bytes(kept)
 
 
 def _strangers(store: Store, entry: str, listed: set[str]) -> list[Damage]:
@@ -100,3 +127,16 @@ def _strangers(store: Store, entry: str, listed: set[str]) -> list[Damage]:
         Damage(entry, path, "no such file", "a file the manifest does not list")
         for path in sorted(present - listed)
     ]
+
+
+def _unlisted(store: Store, index: Index) -> list[Damage]:
+    if not isinstance(store, LocalStore):
+        return []
+    found = "an entry that the index does not list; remove it, or list it with supernet zoo reindex"
+    return [Damage(entry, ".", "no such entry", found) for entry in store.unlisted(index)]
+
+
+def _unseen(store: Store) -> str:
+    """What nobody can see in a store that holds hashes and no signatures."""
+    more = "" if isinstance(store, LocalStore) else f"; nor whether the server has more than {INDEX} lists"
+    return f"who wrote {INDEX}, and so whether numbers were changed together with their hashes{more}"
