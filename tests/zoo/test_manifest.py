@@ -99,15 +99,6 @@ def test_the_card_tells_licence_accuracy_and_latency() -> None:
     assert "| digits | test | accuracy | 97 % | 95 to 99 | 360 |" in text
 
 
-def test_the_card_tells_how_an_example_becomes_an_input() -> None:
-    entry = made.manifest()
-    assert "becomes an input: turned as its EXIF tag says; converted to grey; the largest square" in card(
-        entry
-    )
-    text = replace(entry, dataset=replace(entry.dataset, preprocess={"length": 16, "tokens": "bytes"}))
-    assert "becomes an input: length 16, tokens bytes." in card(text)
-
-
 HOSTILE = [
     "a|b",
     "a\nb | c",
@@ -174,3 +165,12 @@ class _Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self.cells and self.tags[-1] == "td":
             self.cells[-1] += data
+
+
+def test_the_card_tells_how_an_example_becomes_an_input() -> None:
+    entry = made.manifest()
+    assert "becomes an input: turned as its EXIF tag says; converted to grey; the largest square" in card(
+        entry
+    )
+    text = replace(entry, dataset=replace(entry.dataset, preprocess={"length": 16, "tokens": "bytes"}))
+    assert "becomes an input: length 16, tokens bytes." in card(text)
