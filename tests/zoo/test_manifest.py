@@ -142,6 +142,7 @@ def _named(manifest: Manifest, name: str) -> dict[str, Any]:
     return {
         "devices": (replace(device, device={"id": name, "name": name}),),
         "parent": name,
+        "dataset": replace(manifest.dataset, name=name, preprocess={name: name}),
         "versions": {name: "1"},
         "licences": LicenceRecord(weights=name, data=name),
         "space": replace(manifest.space, name=name),
