@@ -13,6 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import cached_property
 from math import isfinite
 from pathlib import Path
 from typing import IO, Any
@@ -23,6 +24,7 @@ from torch.utils._pytree import tree_map
 
 from supernet.checkpoint import optimizer_tensors, read_checkpoint, restore_optimizer, write_checkpoint
 from supernet.config import decode, to_plain
+from supernet.elastic.costs import Costs
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ConfigError, StateError, SupernetError
 from supernet.evaluate import Evaluator, Result
@@ -176,10 +178,16 @@ class Trainer:
             epochs=self.options.epochs,
             kinds=net.plan.kinds,
             state=self.state,
-            macs=lambda genes: net.costs(net.example or self.task.example_inputs()).macs(genes),
+            macs=lambda genes: self._costs.macs(genes),
             loss=probe.loss,
             saliency=probe.saliency,
         )
+
+    @cached_property
+    def _costs(self) -> Costs:
+        """Exact costs of any architecture; looked into only when the strategy asks."""
+        net = self.supernet
+        return net.costs() if net.example is not None else net.costs(self.task.example_inputs())
 
     def _teach(self, lesson: Lesson, batch: Batch, answers: Sequence[Any]) -> tuple[Any, float]:
         """Add the gradients of one lesson; its answers and its loss."""
@@ -334,8 +342,11 @@ def lesson_loss(
     if teacher is None or distil_weight == 0:
         return task.loss(outputs, batch, smoothing=smoothing)
     targets = task.loss(outputs, batch, smoothing=smoothing)
-    taught = {} if distance is None else {"distance": distance}
-    return (1 - distil_weight) * targets + distil_weight * task.loss(outputs, batch, teacher, **taught)
+    if distance is None:
+        taught = task.loss(outputs, batch, teacher)
+    else:
+        taught = task.loss(outputs, batch, teacher, distance=distance)
+    return (1 - distil_weight) * targets + distil_weight * taught
 
 
 def _layout(supernet: Supernet) -> torch.memory_format:

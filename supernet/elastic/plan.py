@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -119,7 +120,7 @@ class Plan:
         """Names of the tensors that are cut."""
         return self.slicing.touched
 
-    @property
+    @cached_property
     def kinds(self) -> dict[str, frozenset[str]]:
         """Of each choice, the kinds of the dims it has a say in; none for one that sets no size."""
         return {

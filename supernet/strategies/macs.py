@@ -6,7 +6,7 @@ from math import inf
 
 import numpy as np
 
-from supernet.space import Architecture
+from supernet.space import Architecture, Genes
 from supernet.strategies.strategy import Context
 
 TOLERANCE = 0.02
@@ -29,26 +29,24 @@ def near(context: Context, target: float) -> Architecture:
     nearest, least = space.smallest(), inf
     for _ in range(TRIES):
         genes = np.array([rng.randrange(len(choice.values)) for choice in space.choices], dtype=np.int64)
-        for i in [None, *rng.sample(range(len(space)), len(space))]:
+        for i in rng.sample(range(len(space)), len(space)):
             gap = _pull(context, genes, i, target)
             if gap < least:
                 nearest, least = space.architecture(genes.tolist()), gap
-            if gap <= TOLERANCE * target:
-                return nearest if gap == least else space.architecture(genes.tolist())
+            if least <= TOLERANCE * target:
+                return nearest
     return nearest
 
 
-def _pull(context: Context, genes: np.ndarray, gene: int | None, target: float) -> float:  # type: ignore[type-arg]
-    """Set one gene to where the cost is nearest to the target; how far it still is."""
-    values = 1 if gene is None else len(context.space.choices[gene].values)
+def _pull(context: Context, genes: Genes, i: int, target: float) -> float:
+    """Set one gene to where the cost is nearest to the target, in place; how far it still is."""
+    values = len(context.space.choices[i].values)
     moved = np.tile(genes, (values, 1))
-    if gene is not None:
-        moved[:, gene] = np.arange(values)
+    moved[:, i] = np.arange(values)
     gaps = np.abs(context.macs(context.space.canonical(moved)) - target)
-    best = int(gaps.argmin())
-    if gene is not None and gaps[best] < gaps[genes[gene]]:
-        genes[gene] = best
-    return float(gaps[best])
+    if gaps.min() < gaps[genes[i]]:
+        genes[i] = gaps.argmin()
+    return float(gaps.min())
 
 
 def in_bin(context: Context, i: int, bins: int) -> Architecture:
