@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -273,7 +274,7 @@ def test_nested_levels_lie_in_each_other_from_the_smallest_to_the_largest() -> N
     for levels in (2, 3, 4, 7):
         genes = [Nested(levels).level(SPACE, i).genes for i in range(levels)]
         assert genes[0] == SPACE.smallest().genes and genes[-1] == SPACE.largest().genes
-        assert all(a <= b for low, high in zip(genes, genes[1:]) for a, b in zip(low, high))
+        assert all(a <= b for low, high in pairwise(genes) for a, b in zip(low, high))
 
 
 def test_a_narrower_nested_subnet_holds_slices_of_the_wider_one() -> None:
