@@ -111,6 +111,12 @@ def test_a_training_interrupted_after_any_step_ends_at_the_same_bytes(name: str,
     assert ours == theirs
 
 
+@every_strategy
+def test_it_is_in_the_table_of_the_docs(name: str) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "strategies.md").read_text(encoding="utf-8")
+    assert name == "elsewhere" or f"\n| `{name}` |" in page
+
+
 def test_an_unknown_strategy_names_the_nearest() -> None:
     with pytest.raises(
         SupernetError, match=r"no training strategy is called 'sandwhich'; did you mean 'sandwich'\?"
