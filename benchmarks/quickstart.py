@@ -5,6 +5,10 @@
 Per seed: one supernet, then its largest and its smallest network trained alone from scratch for as many steps
 with the same recipe. ``worst_gap_to_alone`` is how many points, at worst, a subnet is behind (negative when it
 is ahead in all cases). ``seconds`` is a whole ``supernet quickstart`` in a fresh folder.
+
+``search_over_random`` is how much more of the hypervolume the search of that run covers than as many networks drawn at
+random do, each with as many seeds: shares of the box between the best and the worst value of each objective that any of
+them met. ``search_over_random_spread`` is the standard deviation of that margin over the seeds.
 """
 
 from __future__ import annotations
@@ -14,11 +18,15 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean, stdev
 
+import numpy as np
 import torch
 from rich.console import Console
 
 from benchmarks.contract import Result, arguments
+from search.engine import random_search, search
+from search.front import hypervolume, matrix
 from supernet.build import build
 from supernet.elastic.supernet import Supernet
 from supernet.evaluate import Evaluator
@@ -31,13 +39,16 @@ from supernet.trainer import Trainer
 from zoo.cli.narrator import Narrator
 from zoo.cli.quickstart import quickstart
 from zoo.pipeline.run import open_run
+from zoo.pipeline.steps import ARCHIVE, RANDOM, Profiled, Workspace, objectives, subject
 
 
 def main() -> None:
     """Run the benchmark."""
     parser = arguments("quickstart", __doc__.partition("\n")[0])
     parser.add_argument("--data", default="digits", help="as `supernet train --data`")
-    parser.add_argument("--seeds", type=int, default=3, help="seeds of the comparison with training alone")
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="of the comparison with training alone, and of the searches"
+    )
     parser.add_argument("--epochs", type=int, help="instead of the quickstart's own number")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -50,18 +61,56 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = open_run(Path(folder) / "run", changes=changes)
         start = time.perf_counter()
-        proofs = quickstart(run, Narrator(Console(file=io.StringIO())), "python -m benchmarks.quickstart")
+        walked = quickstart(run, Narrator(Console(file=io.StringIO())), "python -m benchmarks.quickstart")
+        proofs = walked.proofs
         result.figures["seconds"] = time.perf_counter() - start
         result.figures["worst_onnx_difference"] = max(proof.parity.max_relative for proof in proofs)
         result.figures["worst_inside_to_cut_out"] = max(proof.exact for proof in proofs)
+        shares = covered(walked.workspace, walked.known, args.seeds)
+    margins = [search - random for search, random in shares]
+    result.figures["search_over_random"] = mean(margins)
+    if len(margins) > 1:
+        result.figures["search_over_random_spread"] = stdev(margins)
+    result.rows += [
+        {"seed": seed, "network": "all evaluated", "search's share": search, "random share": random}
+        for seed, (search, random) in enumerate(shares)
+    ]
     data = load_data(run.options.data)
     for seed in range(args.seeds):
         result.rows += compare(data, run.options.supernet, replace(run.options.train, seed=seed))
     for role in ("largest", "smallest"):
         found = [row["subnet"] for row in result.rows if row["network"] == role]
         result.figures[f"{role}_accuracy"] = min(found)
-    result.figures["worst_gap_to_alone"] = max(row["alone"] - row["subnet"] for row in result.rows)
+    result.figures["worst_gap_to_alone"] = max(
+        row["alone"] - row["subnet"] for row in result.rows if "alone" in row
+    )
     result.finish(args.json)
+
+
+def covered(workspace: Workspace, known: Profiled, seeds: int) -> list[tuple[float, float]]:
+    """For each seed: the share of the hypervolume that the search covers, and that random networks cover."""
+    run = workspace.run
+    goals = objectives(workspace, known)
+    optimised = [goal for goal in goals if goal.optimise]
+    found = [
+        tuple(
+            walk(
+                workspace.net.space,
+                goals,
+                replace(run.options.search, seed=seed),
+                run.search / name,
+                subject=subject(workspace),
+            ).evaluations
+            for walk, name in ((search, ARCHIVE), (random_search, RANDOM))
+        )
+        for seed in range(seeds)
+    ]
+    values = np.concatenate([matrix(evaluations, optimised) for pair in found for evaluations in pair])
+    signs = np.array([goal.sign for goal in optimised])
+    worst, best = (values * signs).max(axis=0), (values * signs).min(axis=0)
+    box = float(np.prod(worst - best))
+    shares = [[hypervolume(e, optimised, list(worst * signs)) / box for e in pair] for pair in found]
+    return [(share, random) for share, random in shares]
 
 
 def compare(

@@ -45,14 +45,14 @@ class ProfileOptions:
         subnets: how many are measured.
         burst: calls in a row of one network; fewer leave its caches cold.
         drop: leading calls of a burst that do not count.
-        warm_calls: calls before the first burst of a network, at least,
-        warm_ms: and for at least so long.
+        warm_calls: calls before the first burst of a network, at least.
+        warm_ms: time of those calls, at least, in milliseconds.
         window: networks between two bursts of the reference network.
         rounds: bursts of every network, at least.
         spread: enough bursts: half the 95 % confidence interval of a latency, over the latency.
         drift: how far the reference may move within a window before the window is measured again.
         repeat: share of the networks that is measured a second time at the end, at least two.
-        seconds: when to stop adding rounds, however wide the intervals still are.
+        seconds: of measuring, after which no rounds are added, however wide the intervals still are.
         workers: processes that export side by side.
         seed: decides which subnets are measured and in which order.
 

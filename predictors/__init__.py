@@ -11,6 +11,7 @@ In the order one would read them:
 - `intervals`: intervals that hold what they promise
 - `options`: how many measurements that needs
 - `validate`: how far off a predictor is on what it has not seen
+- `report`: predicted against measured, as a picture
 - `storage`: a predictor as one JSON file
 """
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import spearmanr
 
-from predictors.estimate import Predictor, PredictorError, Values
+from predictors.estimate import Estimate, Predictor, PredictorError, Values
 from predictors.options import FOLDS
 from supernet.space import Genes
 
@@ -47,7 +47,7 @@ class Validation:
         )
 
 
-def validate(
+def held_out(
     fresh: Callable[[], Predictor],
     genes: Genes,
     measured: Values,
@@ -55,7 +55,7 @@ def validate(
     level: float | None = None,
     folds: int = FOLDS,
     seed: int = 0,
-) -> Validation:
+) -> Estimate:
     """Cross-validate: every architecture is predicted by a predictor that has not seen it.
 
     Everything a predictor learns is learned within the fold, the choice of its model and the width of its
@@ -69,6 +69,9 @@ def validate(
         folds: how many.
         seed: of the split.
 
+    Returns:
+        One estimate for each architecture, in the order given.
+
     Raises:
         PredictorError: for too few measurements to split, or intervals of another level than asked.
     """
@@ -78,19 +81,32 @@ def validate(
         )
     order = np.random.default_rng(seed).permutation(len(genes))
     mean, low, high = (np.zeros(len(genes)) for _ in range(3))
-    promised = level
     for fold in np.array_split(order, folds):
         rest = np.setdiff1d(order, fold)
         predictor = fresh()
         predictor.fit(genes[rest], measured[rest])
         found = predictor.predict(genes[fold])
-        if promised is not None and abs(found.level - promised) > 1e-9:
+        if level is not None and abs(found.level - level) > 1e-9:
             raise PredictorError(
-                f"intervals of level {promised} were asked for; the predictor gives {found.level}"
+                f"intervals of level {level} were asked for; the predictor gives {found.level}"
             )
-        promised = found.level
+        level = found.level
         mean[fold], low[fold], high[fold] = found.mean, found.low, found.high
-    return compare(mean, low, high, measured, level=promised or 0.0, folds=folds)
+    return Estimate(mean, low, high, found.unit, found.level)
+
+
+def validate(
+    fresh: Callable[[], Predictor],
+    genes: Genes,
+    measured: Values,
+    *,
+    level: float | None = None,
+    folds: int = FOLDS,
+    seed: int = 0,
+) -> Validation:
+    """The figures of `held_out`, whose arguments and errors these are."""
+    found = held_out(fresh, genes, measured, level=level, folds=folds, seed=seed)
+    return compare(found.mean, found.low, found.high, measured, level=found.level, folds=folds)
 
 
 def compare(

@@ -32,7 +32,7 @@ class SearchResult:
         front: the non-dominated ones within every limit, sorted by cost.
         objectives: what the values mean.
         paid: networks whose expensive objectives are known to this run.
-        scored: expensive scores computed now, rather than read from the archive.
+        scored: those of them whose expensive objectives were computed now, rather than read from the archive.
     """
 
     evaluations: tuple[Evaluation, ...]

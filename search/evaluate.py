@@ -77,6 +77,7 @@ class Scorer:
         self._record(keys, values, before, hopeless)
         for start in range(0, len(worth), self.batch):
             rows = worth[start : start + self.batch]
+            self.scored += int(np.isnan(values[rows][:, self._dear]).any(axis=1).sum())
             self._score(keys, values, rows, self._dear)
             self._record(keys, values, before, rows)
             self.paid += len(rows)
@@ -105,7 +106,6 @@ class Scorer:
             if missing:
                 archs = [self.space.architecture(keys[i]) for i in missing]
                 values[missing, column] = self.objectives[column](archs)
-                self.scored += len(missing) if column in self._dear else 0
 
     def _record(
         self, keys: Sequence[tuple[int, ...]], values: Values, before: Values, rows: NDArray[np.intp]

@@ -67,11 +67,16 @@ def hypervolume(
 
 @dataclass(frozen=True)
 class Chosen:
-    """Three points of a front; they coincide when the front is short."""
+    """Three points of a front, which differ as far as there are three.
+
+    Args:
+        remark: what a person should know of them, such as a front that has no knee; often nothing.
+    """
 
     fastest: Evaluation
     knee: Evaluation
     best: Evaluation
+    remark: str = ""
 
     def items(self) -> list[tuple[str, Evaluation]]:
         """Name and point, from the cheapest to the best."""
@@ -82,7 +87,8 @@ def choose(points: Sequence[Evaluation], objectives: Sequence[Objective], *, cos
     """The fastest, the knee and the best point.
 
     The knee is the point farthest from the straight line between the two ends, with both axes scaled to
-    the range of the front: beyond it, a further point of accuracy costs more than the average one.
+    the range of the front: beyond it, a further point of accuracy costs more than the average one. Where
+    that is one of the ends, the next one takes its place, and the remark says so.
 
     Args:
         points: a front.
@@ -101,7 +107,23 @@ def choose(points: Sequence[Evaluation], objectives: Sequence[Objective], *, cos
         raise InfeasibleError("nothing can be chosen from an empty front; loosen the limits or evaluate more")
     axes = [known[cost], known[gain]]
     line = front(points, axes)
-    values = losses(axes, matrix(line, axes))
-    span = np.ptp(values, axis=0)
-    scaled = (values - values.min(axis=0)) / np.where(span > 0, span, 1.0)
-    return Chosen(line[0], line[int(np.argmin(scaled.sum(axis=1)))], line[-1])
+    fastest, best = line[0], line[-1]
+    # beside the front in these two, those that are on it for the sake of another objective
+    between = line[1:-1] or [point for point in points if point not in (fastest, best)]
+    values = losses(axes, matrix([fastest, best, *between], axes))
+    span = np.ptp(values[:2], axis=0)
+    far = ((values - values[:2].min(axis=0)) / np.where(span > 0, span, 1.0)).sum(axis=1)
+    knee = between[int(np.argmin(far[2:]))] if between else fastest
+    bends = len(line) > 2 and far[2:].min() <= far[:2].min()
+    return Chosen(fastest, knee, best, "" if bends else _remark(fastest, knee, best))
+
+
+def _remark(fastest: Evaluation, knee: Evaluation, best: Evaluation) -> str:
+    """Why there is no knee."""
+    if fastest.arch == knee.arch == best.arch:
+        return "the front is one network: it is the fastest, the knee and the best"
+    if fastest.arch == knee.arch:
+        return "the front is two networks: the fastest is the knee too"
+    if fastest.arch == best.arch:
+        return "the fastest network is the best too; the one called the knee is the next on the front"
+    return "the front has no knee: the network called so is the next after the ends"

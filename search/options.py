@@ -25,6 +25,8 @@ class SearchOptions:
         mutation: probability that a gene is drawn anew; None for one gene per network on average.
         batch: networks handed to an expensive score at once; what a crash can lose.
         examples: of the search split that networks are judged on, at most; chosen once, the same for all.
+        metric: of the task, by which networks are ranked, e.g. ``accuracy``; None for the task's own, which moves
+            with every example (to classify: ``log loss``).
         patience: generations in a row without a network worth paying for, after which the search ends.
         max_latency_ms: limit on the predicted latency, None for no limit.
         max_params: limit on the exact number of parameters, None for no limit.
@@ -41,6 +43,7 @@ class SearchOptions:
     mutation: float | None = None
     batch: int = 8
     examples: int = 2000
+    metric: str | None = None
     patience: int = 20
     max_latency_ms: float | None = None
     max_params: float | None = None

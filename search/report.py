@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Literal
 
 from search.archive import Evaluation
 from search.objective import Objective
-from supernet.files import write_atomically
+from supernet.drawing import canvas, write_png
 from supernet.wording import alike
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-INK, MUTED, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 FRONT, MEASURED, BASELINE, LARGEST = "#2563eb", "#0f172a", "#a3a9b3", "#b45309"
 CHOSEN = ("#059669", "#d97706", "#dc2626")
 
@@ -41,7 +40,7 @@ class FrontFigure:
         gain: label of the vertical axis, with its unit.
         estimated: the front, with predicted costs.
         measured: networks whose cost was measured, with its spread.
-        chosen: named points, at their measured cost where there is one.
+        chosen: points under their own label in the legend, at their measured cost where there is one.
         largest: the largest network.
         baseline: the front of a random search that evaluated as many networks.
         seen: everything else that was evaluated; what lies far below the rest is cut off.
@@ -92,37 +91,11 @@ def draw(figure: FrontFigure, path: Path) -> Path:
     Raises:
         StateError: when the place cannot be written to.
     """
-    from io import BytesIO
-
-    from matplotlib.figure import Figure
-
-    # a Figure of its own, not pyplot: no window, no state shared with the caller's plots
-    canvas = Figure(figsize=(10, 5.6), dpi=150, facecolor="white")
-    axes = canvas.subplots()
-    canvas.subplots_adjust(left=0.075, right=0.71, top=0.86, bottom=0.115)
-    _frame(axes, figure)
+    image, axes = canvas(figure.title, figure.provenance, figure.cost, figure.gain)
     _background(axes, figure)
     _foreground(axes, figure)
     _crop(axes, figure)
-    canvas.text(0.075, 0.945, figure.title, fontsize=13, fontweight="bold", color=INK)
-    canvas.text(0.075, 0.895, figure.provenance, fontsize=8.5, color=MUTED, family="monospace")
-    # beside the axes: inside, it hides points of one data set or another
-    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=8.5, frameon=False, labelspacing=0.9)
-    image = BytesIO()
-    canvas.savefig(image, format="png", metadata={"Software": None})
-    return write_atomically(path, image.getvalue())
-
-
-def _frame(axes: Axes, figure: FrontFigure) -> None:
-    axes.set_xlabel(figure.cost, color=INK)
-    axes.set_ylabel(figure.gain, color=INK)
-    axes.grid(color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=MUTED, labelsize=9)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(GRID)
+    return write_png(image, path)
 
 
 def _background(axes: Axes, figure: FrontFigure) -> None:
@@ -152,8 +125,7 @@ def _foreground(axes: Axes, figure: FrontFigure) -> None:
         axes.plot(x, y, "o", ms=5, mfc="white", mec=FRONT, mew=1.3, label="front, predicted", zorder=5)
     if figure.measured:
         _with_spread(axes, figure.measured, MEASURED, figure.spread, size=4.5, marker="o")
-    for color, (name, point) in zip(CHOSEN, figure.chosen):
-        label = f"{name}\n{point.gain:.1f} at {point.cost:.3g}"
+    for color, (label, point) in zip(CHOSEN, figure.chosen):
         _with_spread(axes, [point], color, label, size=9, marker="D")
     if figure.largest is not None:
         _with_spread(axes, [figure.largest], LARGEST, "largest network", size=12, marker="*")

@@ -10,6 +10,7 @@ The parts, in the order one would read them. What an architecture is:
 - `space`: choices, architectures, and the space that holds them
 - `encoding`: architectures as numbers a model can learn from
 - `graph`: an architecture as a graph, drawn and compared
+- `stages`: an architecture stage by stage
 
 The networks:
 
@@ -40,6 +41,7 @@ What everything leans on:
 
 - `options`: what a run can be told
 - `config`: a TOML file is a picture of the options, read strictly
+- `settings`: what can be set, read off the code
 - `registry`: named things of one kind, from this package or a plug-in
 - `seeds`: randomness that arrives as an argument
 - `files`: files that are whole or absent
@@ -49,6 +51,7 @@ What everything leans on:
 - `errors`: the errors a user can cause
 - `plain`: text from outside, as it can be shown
 - `wording`: how numbers are said
+- `drawing`: the look that all figures share
 - `lazy`: why ``import supernet`` is quick
 """
 

@@ -69,7 +69,7 @@ def decode(document: Mapping[str, Any], kind: Callable[..., T], where: str = "")
             raise ConfigError(f"unknown key {_path(where, key)!r}{did_you_mean(key, known)}")
     for name, option in known.items():
         if name not in document and option.default is MISSING and option.default_factory is MISSING:
-            raise ConfigError(f"{_path(where, name)!r} is missing; {_describe(hints[name])} is accepted")
+            raise ConfigError(f"{_path(where, name)!r} is missing; {describe(hints[name])} is accepted")
     values = {key: _value(value, hints[key], _path(where, key)) for key, value in document.items()}
     try:
         return kind(**values)
@@ -157,7 +157,7 @@ def _value(value: Any, kind: Any, where: str) -> Any:
         literal = isinstance(value, str) and get_origin(kind) is Literal
         near = get_close_matches(value, get_args(kind), n=1) if literal else []
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"{where} is {value!r}; {_describe(kind)} is accepted{hint}") from error
+        raise ConfigError(f"{where} is {value!r}; {describe(kind)} is accepted{hint}") from error
 
 
 def _hook(kind: type, value: Any) -> Any:
@@ -166,16 +166,16 @@ def _hook(kind: type, value: Any) -> Any:
     raise TypeError(f"no {kind.__name__} can be read from {value!r}")
 
 
-def _describe(kind: Any) -> str:
-    """What a type accepts, in words."""
+def describe(kind: Any) -> str:
+    """What a type accepts, in words: ``an integer or left out``."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
-        return " or ".join(dict.fromkeys(_describe(option) for option in inner))
+        return " or ".join(dict.fromkeys(describe(option) for option in inner))
     if origin is Literal:
         return "one of " + ", ".join(map(repr, inner))
-    if origin in (list, tuple):
-        return f"a list, each {_describe(inner[0])}"
-    if origin is dict or is_dataclass(kind):
+    if origin in (list, tuple, Sequence):
+        return f"a list, each {describe(inner[0])}"
+    if origin in (dict, Mapping) or is_dataclass(kind):
         return "a table of options"
     return "a path" if kind is Path else _WORDS.get(kind, getattr(kind, "__name__", str(kind)))
 

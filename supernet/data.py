@@ -22,7 +22,7 @@ from supernet.images import ImageFiles
 from supernet.options import DataOptions
 from supernet.preprocessing import ImagePreprocessing
 from supernet.seeds import generator
-from supernet.sources import Progress, counted, silent, sources
+from supernet.sources import Progress, silent, sources, tally
 from supernet.space import Value
 from supernet.tasks.classification import ImageClassification
 from supernet.tasks.task import AS_TRAINED, SplitName
@@ -281,7 +281,7 @@ def _statistics(train: Split, seed: int, progress: Progress) -> tuple[Tensor, Te
     sample = torch.randperm(len(train), generator=generator(seed, "statistics"))[:4096]
     moments = torch.zeros(2, train.images.shape[1], dtype=torch.float64)
     told = progress if isinstance(train.images, ImageFiles) else silent
-    done = counted(told, "taking mean and deviation", len(sample))
+    done = tally(told, "taking mean and deviation", len(sample))
     for chosen in torch.split(sample, 256):
         pixels = train.images[chosen].double() / 255
         moments += torch.stack([pixels.sum((0, 2, 3)), pixels.square().sum((0, 2, 3))])

@@ -24,7 +24,7 @@ class Result:
     """What a network is worth on a split.
 
     Args:
-        scores: one for each metric of the task; the first one ranks networks.
+        scores: one for each metric of the task; the first one is what is told.
         examples: how many were looked at.
     """
 

@@ -10,10 +10,11 @@ import torch
 
 from supernet.data import ImageDataset, ImageSplits, Split, image_dataset, need_two
 from supernet.errors import DataError, did_you_mean
-from supernet.images import SUFFIXES, ImageFiles, plural, read_headers, readable, skipped_words
+from supernet.images import SUFFIXES, ImageFiles, read_headers, readable, skipped_words
 from supernet.options import SMALLEST_SIDE, DataOptions
 from supernet.preprocessing import ImagePreprocessing
-from supernet.sources import Progress, counted, sources
+from supernet.sources import Progress, sources, tally
+from supernet.wording import counted
 
 MEMORY_BYTES = 2 << 30
 """Folders that decode to more than this stay on disk."""
@@ -110,7 +111,7 @@ def folder(rest: str, options: DataOptions, progress: Progress) -> ImageDataset:
     shown, notes = _decided(parts, options, progress)
     skipped = [file for part in parts.values() for file in part.skipped]
     notes += [skipped_words(skipped)] if skipped else []
-    done = counted(progress, "decoding images", sum(len(part.files) for part in parts.values()))
+    done = tally(progress, "decoding images", sum(len(part.files) for part in parts.values()))
     splits = {name: _split(part, shown, done) for name, part in parts.items()}
     found = ImageSplits(
         parts["train"].classes, splits["train"], splits.get("val"), splits.get("test"), notes=tuple(notes)
@@ -128,12 +129,12 @@ def _decided(
     if options.resolution and options.channels:
         return ImagePreprocessing.plain(options.resolution, options.channels), []
     paths = [path for part in parts.values() for path in part.files]
-    found = read_headers(paths, counted(progress, "reading headers", len(paths)))
+    found = read_headers(paths, tally(progress, "reading headers", len(paths)))
     notes = []
     channels = options.channels or (1 if found.grey == found.images else 3)
     if options.channels is None and 0 < found.grey < found.images:
         are = "is" if found.grey == 1 else "are"
-        notes.append(f"{plural(found.grey, 'grey image')} among {found.images:,} {are} read as colour")
+        notes.append(f"{counted(found.grey, 'grey image')} among {found.images:,} {are} read as colour")
     side = options.resolution or min(max(found.side, SMALLEST_SIDE), LARGEST_NATIVE)
     low, high = found.sides
     if options.resolution is None and not low == high == side:

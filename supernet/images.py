@@ -18,6 +18,7 @@ from torch import Tensor
 
 from supernet.errors import DataError
 from supernet.preprocessing import UNREADABLE, ImagePreprocessing
+from supernet.wording import counted
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 HELPED: Mapping[str, str] = {
@@ -149,9 +150,4 @@ def skipped_words(files: Iterable[Path]) -> str:
     for ending in sorted(counts.keys() & HELPED.keys()):
         helped.setdefault(HELPED[ending], []).append(ending)
     remedies = [f"; to read {' and '.join(endings)}, install {what}" for what, endings in helped.items()]
-    return f"{plural(counts.total(), 'file')} skipped: {listed}{''.join(remedies)}"
-
-
-def plural(count: int, noun: str) -> str:
-    """``"1 file"``, ``"1,200 files"``."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+    return f"{counted(counts.total(), 'file')} skipped: {listed}{''.join(remedies)}"

@@ -17,8 +17,8 @@ Plain = bool | int | float | str | list[int | float | str]
 """What an option of a registered thing can be in a configuration file."""
 
 
-SMALLEST_SIDE = 8
-"""Pixels that an image must have for a network to find anything in it."""
+SMALLEST_SIDE, LARGEST_SIDE = 8, 4096
+"""Pixels that an image must have for a network to find anything in it, and that it can have."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class DataOptions:
 
     def __post_init__(self) -> None:
         within("length", self.length, 2)
-        within("resolution", self.resolution or SMALLEST_SIDE, SMALLEST_SIDE, 4096)
+        within("resolution", self.resolution or SMALLEST_SIDE, SMALLEST_SIDE, LARGEST_SIDE)
         within("search_share", self.search_share, 0.001, 0.9)
         within("test_share", self.test_share, 0.001, 0.9)
         within("shift", self.shift, 0.0, 0.5)

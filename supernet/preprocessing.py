@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from supernet.config import decode, to_plain
 from supernet.errors import ConfigError, DataError
+from supernet.options import LARGEST_SIDE, within
 
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
@@ -40,7 +41,7 @@ class ImagePreprocessing:
             floats, bilinear and antialiased.
 
     Raises:
-        ConfigError: when mean and std do not have one value for every channel, or a side is no size.
+        ConfigError: when mean and std do not have one value for every channel, or a number is outside its range.
     """
 
     orientation: Literal["exif"] = "exif"
@@ -59,8 +60,10 @@ class ImagePreprocessing:
                 f"mean is {self.mean} and std {self.std}; {self.colours} needs {self.channels} of each, "
                 "deviations above zero"
             )
-        if min(self.resolution, self.input_resolution) < 1:
-            raise ConfigError(f"resolution is {self.resolution}; it can be 1 or more")
+        within("resolution", self.resolution, 1, LARGEST_SIDE)
+        within("input_resolution", self.input_resolution, 1, LARGEST_SIDE)
+        if not self.value_range[0] < self.value_range[1]:
+            raise ConfigError(f"value_range is {self.value_range}; give the smaller value first")
 
     @classmethod
     def plain(cls, resolution: int, channels: int) -> ImagePreprocessing:
@@ -139,7 +142,7 @@ class ImagePreprocessing:
             "turned as its EXIF tag says",
             f"converted to {self.colours}",
             f"the largest square around the centre scaled to {self.resolution} px "
-            f"({self.interpolation}, as `PIL.ImageOps.fit` does)",
+            f"({self.interpolation}, as Pillow's ImageOps.fit does)",
             f"bytes mapped to {low:g} to {high:g}",
             f"minus {_values(self.mean)}, divided by {_values(self.std)}",
         ]

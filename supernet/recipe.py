@@ -77,14 +77,14 @@ def device_of(options: TrainOptions) -> torch.device:
 
 
 def _unusable(device: str, reason: str) -> ConfigError:
-    there = _devices()
+    there = devices()
     verb = "is" if len(there) == 1 else "are"
     return ConfigError(
         f"train.device is {device!r}, which cannot be used here: {reason}; there {verb} {', '.join(there)}"
     )
 
 
-def _devices() -> list[str]:
+def devices() -> list[str]:
     """What this machine can train on, as torch names it."""
     kind = torch.accelerator.current_accelerator(check_available=True)
     if kind is None:

@@ -48,7 +48,7 @@ def load_data(options: DataOptions, progress: Progress = silent) -> Dataset:
     return sources[kind](rest, options, progress)
 
 
-def counted(progress: Progress, part: str, total: int) -> Callable[[int], None]:
+def tally(progress: Progress, part: str, total: int) -> Callable[[int], None]:
     """What to call with how much more of a part is done."""
     done = 0
 

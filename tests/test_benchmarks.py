@@ -19,6 +19,7 @@ FIGURES = {
     "parity": {"worst_relative_difference", "macs_mismatches", "params_mismatches", "architectures"},
     "quickstart": {
         *("seconds", "largest_accuracy", "smallest_accuracy", "worst_gap_to_alone", "worst_onnx_difference"),
+        "search_over_random",
     },
 }
 FIGURES |= {

@@ -111,6 +111,9 @@ class AttentiveNAS(PlannedPreset):
         resolutions: what the network resizes square images to.
         classes: of the classifier.
         dropout: before the classifier.
+        stem: widths of the first convolution.
+        stages: of inverted residuals, each with its widths, depths, kernels and expand ratios.
+        head: widths of the layer before the classifier.
     """
 
     resolutions: tuple[int, ...] = (192, 224, 256, 288)

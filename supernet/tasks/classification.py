@@ -35,6 +35,7 @@ class ImageClassification:
     resolution: int
     name = "image-classification"
     measures = (ACCURACY, LOG_LOSS)
+    ranked_by = LOG_LOSS
     free_axes: ClassVar[FreeAxes] = {}
 
     @property

@@ -43,6 +43,7 @@ class LanguageModelling:
     vocabulary: int = VOCABULARY
     name = "text-generation"
     measures = (BITS, NEXT)
+    ranked_by = BITS
     free_axes: ClassVar[FreeAxes] = {"input": {1: "length"}}
 
     @property

@@ -42,6 +42,7 @@ class Segmentation:
     resolution: int
     name = "image-segmentation"
     measures = (OVERLAP, PIXELS)
+    ranked_by = OVERLAP
     free_axes: ClassVar[FreeAxes] = {}
 
     @property

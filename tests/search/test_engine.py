@@ -67,6 +67,17 @@ def test_the_same_command_again_is_answered_from_the_archive(walk: object, tmp_p
     assert (tmp_path / "a").stat().st_size == size
 
 
+def test_a_network_with_two_expensive_values_is_scored_once(tmp_path: Path) -> None:
+    told = Objective("share", "%", "max", synthetic.accuracy, optimise=False)
+    both = search(SPACE, [*TWO, told], QUICK, tmp_path / "a")
+    assert (both.paid, both.scored) == (120, 120)
+    assert all(e.values["share"] == e.values["accuracy"] for e in both.evaluations)
+    assert _numbers(search(SPACE, TWO, QUICK, tmp_path / "b")) == [
+        (e.arch.id, repr({name: e.values[name] for name in ("accuracy", "latency")}))
+        for e in both.evaluations
+    ]
+
+
 def test_more_evaluations_continue_a_finished_search(tmp_path: Path) -> None:
     search(SPACE, TWO, SearchOptions(evaluations=50, population=20), tmp_path / "a")
     further = search(SPACE, TWO, QUICK, tmp_path / "a")

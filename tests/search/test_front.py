@@ -62,17 +62,29 @@ def test_the_hypervolume_of_two_points_is_the_area_of_their_rectangles() -> None
         hypervolume(two, objectives, [50])
 
 
-def test_the_three_chosen_are_the_ends_and_the_bend() -> None:
-    arch = [SPACE.architecture(row) for row in sample_genes(SPACE, 4, np.random.default_rng(0)).tolist()]
-    values = [(1.0, 50.0), (2.0, 80.0), (6.0, 85.0), (10.0, 90.0)]
-    points = [Evaluation(a, {"latency": x, "accuracy": y}) for a, (x, y) in zip(arch, values)]
-    chosen = choose(points, THREE, cost="latency", gain="accuracy")
-    assert [e.values["latency"] for _, e in chosen.items()] == [1.0, 2.0, 10.0]
+def _points(*values: tuple[float, ...]) -> list[Evaluation]:
+    """Networks with these latencies, accuracies and, where given, parameters."""
+    archs = sample_genes(SPACE, len(values), np.random.default_rng(0)).tolist()
+    names = ("latency", "accuracy", "params")
+    return [Evaluation(SPACE.architecture(a), dict(zip(names, (*v, 1.0)))) for a, v in zip(archs, values)]
 
 
-def test_a_front_of_one_point_is_all_three() -> None:
-    (only,) = _evaluations(1)
-    assert {e.arch for _, e in choose([only], THREE, cost="latency", gain="accuracy").items()} == {only.arch}
+KNEES = {
+    "a bend": ([(1, 50), (2, 80), (6, 85), (10, 90)], [1, 2, 10], ""),
+    "no bend": ([(1, 50), (9, 52), (9.5, 60), (10, 90)], [1, 9.5, 10], "has no knee"),
+    "two, and one for its size": ([(1, 50, 9), (10, 90, 9), (8, 45, 1)], [1, 8, 10], "has no knee"),
+    "two": ([(1, 50), (10, 90)], [1, 1, 10], "is two networks: the fastest is the knee too"),
+    "one, and one for its size": ([(1, 90, 9), (8, 45, 1)], [1, 8, 1], "the fastest network is the best too"),
+    "one": ([(1, 50)], [1, 1, 1], "is one network"),
+}
+
+
+@pytest.mark.parametrize("case", KNEES)
+def test_the_three_chosen_are_the_ends_and_the_bend_or_what_is_next(case: str) -> None:
+    values, latencies, remark = KNEES[case]
+    chosen = choose(_points(*values), THREE, cost="latency", gain="accuracy")
+    assert [e.values["latency"] for _, e in chosen.items()] == latencies
+    assert remark in chosen.remark and bool(remark) == bool(chosen.remark)
 
 
 def test_choosing_from_nothing_and_by_an_unknown_name_is_refused() -> None:

@@ -8,9 +8,10 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from supernet.data import ImageDataset
+from supernet.data import ImageDataset, ImageSplits, Split, image_dataset
 from supernet.errors import ConfigError, DataError
 from supernet.image_folder import labelled
 from supernet.images import readable
@@ -141,6 +142,12 @@ def test_a_single_class_is_refused_before_anything_is_decoded(tmp_path: Path) ->
     (tmp_path / "train" / "cat" / "0.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"train holds one class, 'cat': every answer would be right"):
         load(tmp_path)
+
+
+def test_one_class_is_refused_whoever_brings_it() -> None:
+    split = Split(torch.zeros(8, 1, 8, 8, dtype=torch.uint8), torch.zeros(8, dtype=torch.long))
+    with pytest.raises(DataError, match="mine holds one class, 'cat'"):
+        image_dataset(ImageSplits(("cat",), split), DataOptions("mine"))
 
 
 def test_a_test_folder_that_lacks_a_class_says_which(root: Path) -> None:

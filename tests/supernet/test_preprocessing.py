@@ -132,7 +132,9 @@ def test_digits_go_the_road_that_their_files_would_go(tmp_path: Path) -> None:
     [
         ({"mean": (0.5,)}, "RGB needs 3 of each"),
         ({"std": (0.5, 0.5, 0.0)}, "deviations above zero"),
-        ({"resolution": 0}, "resolution is 0"),
+        ({"resolution": 0}, "resolution is 0; it can be 1 to 4096"),
+        ({"input_resolution": 10**9}, "input_resolution is 1e.09; it can be 1 to 4096"),
+        ({"value_range": (1.0, 1.0)}, "give the smaller value first"),
     ],
 )
 def test_a_value_that_contradicts_itself_is_refused(change: dict[str, Any], message: str) -> None:

@@ -138,6 +138,7 @@ def test_its_task_says_what_is_measured_and_what_a_network_must_fit(data: Datase
     assert task.name
     assert task.measures and all(metric.sense in ("min", "max") for metric in task.measures)
     assert len({metric.name for metric in task.measures}) == len(task.measures)
+    assert task.ranked_by in task.measures
     assert task.network and all(isinstance(value, int) for value in task.network.values())
 
 

@@ -29,6 +29,10 @@ MISTAKES = [
         "search.max_latency_ms is -1; give a positive number",
     ),
     ("search --run RUN --set search.population=2", "search.population is 2; it can be at least 4"),
+    (
+        "train --run RUN --set search.metric=accurcy",
+        "no metric of image-classification; did you mean 'accuracy'",
+    ),
     ("search --run RUN --set search.mutation=2", "search.mutation is 2"),
     ("train --run RUN --set train.lr=inf", "train.lr is inf; it can be at least 0"),
     ("train --run RUN --set train.lr=nan", "train.lr is nan; it can be at least 0"),
@@ -50,6 +54,11 @@ MISTAKES = [
     ("train --run RUN --set train.device=tpu", "cannot be used here: PyTorch knows no such device; there "),
     ("train --run RUN --set train.device=cuda:97", "train.device is 'cuda:97', which cannot be used here: "),
     ("train --run RUN --set train.device=meta", "train.device is 'meta', which cannot be used here: "),
+    ("train --run RUN --data folder:nowhere --set train.device=tpu", "cannot be used here: "),
+    ("train --run RUN --data folder:nowhere", "there is no folder 'nowhere'; write folder:PATH "),
+    ("train --run RUN --set data.resolution=1", "data.resolution is 1; it can be 8 to 4096"),
+    ("zoo demo ./nowhere a.png", "nowhere holds no manifest.json; give a folder that "),
+    ("zoo evaluate ./nowhere digits", "nowhere holds no manifest.json; give a folder that "),
 ]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -123,6 +125,37 @@ def test_a_command_to_run_next_can_be_pasted_whatever_the_folder_is_called(tmp_p
     assert shlex.split(Run(run, RunOptions()).command("zoo pull", "--into", "a b")) == [
         *("supernet", "zoo", "pull", "--run", str(run), "--into", "a b")
     ]
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    assert CliRunner().invoke(app, ["--version"]).output == f"supernet {version('supernet')}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("supernet tr", "train"),
+        ("supernet zoo pu", "pull"),
+        ("supernet train --set train.ep", "train.epochs="),
+    ],
+)
+def test_the_shell_completes_commands_and_options(words: str, completed: str) -> None:
+    shell = {"_SUPERNET_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    assert CliRunner().invoke(app, [], prog_name="supernet", env=shell).output == f"{completed}\n"
+
+
+def test_every_command_talks_in_words_or_json_or_not_at_all() -> None:
+    for words in ([], ["zoo"]):
+        listed = CliRunner().invoke(app, [*words, "--help"]).output
+        for command in re.findall(r"^│ (\w+) ", listed, re.MULTILINE):
+            said = CliRunner().invoke(app, [*words, command, "--help"]).output
+            assert command == "zoo" or ("--json" in said and "--quiet" in said), command
+
+
+def test_settings_can_be_had_as_json() -> None:
+    result = CliRunner().invoke(app, ["settings", "device.name", "--json"])
+    ((setting,), names) = json.loads(result.stdout).values()
+    assert setting["key"] == "device.name" and "what to call the device" in setting["meaning"] and names == []
 
 
 def test_an_error_is_one_line_on_standard_error(tmp_path: Path) -> None:

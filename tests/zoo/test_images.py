@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ CLASSES = ("left", "middle", "right")
 SHOWN = ImagePreprocessing.plain(9, 1).to_json()
 
 
-def file_of_thirds(path: Path, said: dict[str, Any]) -> Path:
+def file_of_thirds(path: Path, said: dict[str, Any], classes: tuple[str, ...] = CLASSES) -> Path:
     """A network that sees which third of a picture of 9 px is the brightest."""
     thirds = np.kron(np.eye(3, dtype=np.float32), np.ones((3, 1), dtype=np.float32))
     weight = np.tile(thirds, (9, 1))  # (rows times columns, classes)
@@ -49,7 +50,7 @@ def file_of_thirds(path: Path, said: dict[str, Any]) -> Path:
         "architecture": json.dumps([0, 0]),
         "weights_sha256": made.WEIGHTS,
         "preprocess": json.dumps(said, sort_keys=True),
-        "classes": json.dumps(CLASSES),
+        "classes": json.dumps(classes),
     }
     helper.set_model_props(model, properties)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,6 +81,8 @@ def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStore:
     file = file_of_thirds(tmp_path / "made" / "model.onnx", SHOWN)
     publish(store, manifest(), {"model.onnx": file})
     publish(store, manifest("text", "text-generation"), {"model.onnx": file})
+    two = file_of_thirds(tmp_path / "made" / "two.onnx", SHOWN, CLASSES[:2])
+    publish(store, manifest("two", classes=CLASSES[:2]), {"model.onnx": two})
     publish(
         store,
         manifest("old", preprocess={"resolution": 8}),
@@ -157,6 +160,11 @@ REFUSED: dict[str, tuple[tuple[str, ...], type[SupernetError], str]] = {
     "no entry in it": (("demo", "empty", "a.png"), StateError, "empty holds no manifest.json"),
     "a text": (("demo", "text", "a.png"), StateError, "text is for text-generation, which takes no images"),
     "undescribed": (("demo", "old", "a.png"), StateError, "does not say how an image becomes an input"),
+    "a class without a name": (
+        ("demo", "two", "a.png"),
+        StateError,
+        r"answers with \[1, 3\], .* names 2 classes",
+    ),
     "not a folder": (("evaluate", "thirds", "digits"), DataError, "judged on folder:PATH, and 'digits'"),
     "no path": (("evaluate", "thirds", "folder:"), DataError, "judged on folder:PATH"),
     "not there": (("evaluate", "thirds", "folder:nowhere"), DataError, "there is no folder nowhere"),
@@ -164,7 +172,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], type[SupernetError], str]] = {
     "other classes": (
         ("evaluate", "thirds", "folder:others"),
         DataError,
-        "class 'lefts' of others is not known to the network; did you mean 'left'",
+        r"class 'lefts' of others is not known to the network; did you mean 'left'",
     ),
     "nothing": (("evaluate", "thirds", "folder:empty"), DataError, "empty holds no class folders"),
     "a text judged": (("evaluate", "text", "folder:others"), StateError, "which takes no images"),
@@ -184,7 +192,7 @@ def test_what_cannot_be_shown_or_judged_is_refused(
     words, kind, message = REFUSED[case]
     result = CliRunner().invoke(app, ["zoo", *words, "--store", str(zoo.folder)])
     assert isinstance(result.exception, kind), result.output
-    assert message in str(result.exception)
+    assert re.search(message, str(result.exception))
 
 
 def test_a_pulled_file_that_was_changed_is_refused(pulled: Pulled) -> None:
@@ -203,3 +211,14 @@ def test_a_manifest_that_contradicts_its_file_is_refused(
     publish(zoo, manifest("other", **changes), {"model.onnx": tmp_path / "made" / "model.onnx"})
     with pytest.raises(StateError, match=f"the ONNX file says its {next(iter(changes))} is"):
         load_onnx(pull(zoo, "other", cache=Cache(tmp_path / "home")))
+
+
+def test_what_is_to_be_known_of_the_data_is_said_before_they_are_learnt(tmp_path: Path) -> None:
+    for i in range(12):
+        picture(tmp_path / "photos" / "train" / CLASSES[i % 2] / f"{i}.png", "left")
+    (tmp_path / "photos" / "train" / "left" / "notes.txt").write_text("")
+    words = ["train", "--run", str(tmp_path / "run"), "--data", f"folder:{tmp_path / 'photos'}"]
+    result = CliRunner().invoke(app, [*words, "--set", "supernet.model=mobil"])
+    said = " ".join(result.output.split())
+    assert "photos: 8 examples to train on" in said and "Note: 1 file skipped: 1 .txt." in said
+    assert isinstance(result.exception, SupernetError) and "mobil" in str(result.exception)

@@ -142,6 +142,7 @@ def _named(manifest: Manifest, name: str) -> dict[str, Any]:
     return {
         "devices": (replace(device, device={"id": name, "name": name}),),
         "parent": name,
+        "dataset": replace(manifest.dataset, name=name, preprocess={name: name}),
         "versions": {name: "1"},
         "licences": LicenceRecord(weights=name, data=name),
         "space": replace(manifest.space, name=name),
@@ -164,3 +165,12 @@ class _Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self.cells and self.tags[-1] == "td":
             self.cells[-1] += data
+
+
+def test_the_card_tells_how_an_example_becomes_an_input() -> None:
+    entry = made.manifest()
+    assert "becomes an input: turned as its EXIF tag says; converted to grey; the largest square" in card(
+        entry
+    )
+    text = replace(entry, dataset=replace(entry.dataset, preprocess={"length": 16, "tokens": "bytes"}))
+    assert "becomes an input: length 16, tokens bytes." in card(text)

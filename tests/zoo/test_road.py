@@ -19,11 +19,13 @@ from typer.testing import CliRunner
 from hardware.measurement import Profile
 from search.report import CHOSEN
 from supernet.data import ImageDataset
-from supernet.errors import StateError
+from supernet.errors import ArchitectureError, StateError
 from supernet.evaluate import Evaluator
 from supernet.images import ImageFiles
+from supernet.space import Architecture
 from tests.supernet.test_preprocessing import by_hand, photograph
 from zoo.cli import app
+from zoo.pipeline.figure import _label
 from zoo.pipeline.run import open_run
 from zoo.pipeline.steps import Workspace, evaluations as evaluated, opened, profiled
 from zoo.store.fetch import Cache
@@ -59,6 +61,26 @@ def typed(*words: str) -> str:
     result = CliRunner().invoke(app, list(words), catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
+
+
+AS_JSON = (
+    "train",
+    "profile",
+    "search",
+    "export --no-publish",
+    "zoo list",
+    "zoo verify",
+    "show knee",
+    "quickstart",
+)
+
+
+def alone(*words: str) -> str:
+    """What a command prints on standard output when JSON is asked for."""
+    result = CliRunner().invoke(app, [*words, "--json"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert result.stderr
+    return result.stdout
 
 
 @dataclass(frozen=True)
@@ -107,7 +129,21 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
         said["pull"] = typed("zoo", "pull", largest_entry(rest, largest.arch.id), "--run", run)
         said["best"] = typed("zoo", "pull", "--run", run, "--into", str(home / "mine"))
         said["verify"] = typed("zoo", "verify", "--run", run)
+        said |= {f"{command} --json": alone(*command.split(), "--run", run) for command in AS_JSON}
+        said["quiet"] = typed("search", "--run", run, "--quiet")
+        for name in ("largest", "knee", largest.arch.id, "entry", "genes", "values"):
+            said[f"show {name}"] = typed("show", _called(rest, largest.arch, name), "--run", run)
     return rest
+
+
+def _called(road: Road, arch: Architecture, name: str) -> str:
+    """An architecture under the other things it can be called."""
+    space = road.workspace.net.space
+    return {
+        "entry": largest_entry(road, arch.id),
+        "genes": json.dumps(arch.genes),
+        "values": json.dumps(space.decode(arch)),
+    }.get(name, name)
 
 
 def largest_entry(road: Road, arch: str) -> str:
@@ -121,7 +157,9 @@ def largest_entry(road: Road, arch: str) -> str:
         ("train", "Next: supernet profile --run"),
         ("profile", "10 subnets took"),
         ("profile", "The predictor, on subnets it has not seen"),
+        ("profile", "Predicted against measured: "),
         ("search", "8 networks evaluated (8 of them now"),
+        ("search", "The front as a picture: "),
         ("quickstart", "8 networks evaluated (0 of them now, the others were in the archive)"),
         ("export", "published in"),
         ("quickstart", "every hash checked"),
@@ -146,6 +184,59 @@ def test_a_limit_that_was_cleared_is_gone(command: str, road: Road) -> None:
     assert open_run(road.folder).options.search.max_params is None
 
 
+@pytest.mark.parametrize("command", AS_JSON)
+def test_a_result_can_be_had_as_json_alone(command: str, road: Road) -> None:
+    document = json.loads(road.said[f"{command} --json"])
+    assert document
+    folder = {"zoo list": "store", "zoo verify": "", "show knee": "", "quickstart": ""}.get(command, "run")
+    if folder:
+        assert document[folder].startswith(str(road.folder))
+
+
+def test_the_json_of_a_command_holds_what_it_says(road: Road) -> None:
+    trained, searched, listed, shown, walked = (
+        json.loads(road.said[f"{command} --json"])
+        for command in ("train", "search", "zoo list", "show knee", "quickstart")
+    )
+    assert [epoch["epoch"] for epoch in trained["epochs"]] == [1, 2]
+    found = {e.arch.id: e.values for e in evaluated(road.workspace, profiled(road.workspace))}
+    assert searched["evaluated"] == 8 and searched["scored_now"] == 0
+    assert all(network["values"] == found[network["network"]] for network in searched["front"])
+    assert {entry["id"] for entry in listed["entries"]} == {entry.id for entry in road.entries}
+    assert shown["network"] == searched["chosen"]["knee"] == walked["search"]["chosen"]["knee"]
+    assert sum(stage["params"] for stage in shown["stages"]) == shown["known"]["cost"]["params"]
+    assert shown["known"]["values"] == found[shown["network"]]
+
+
+def test_who_asks_for_quiet_is_told_nothing(road: Road) -> None:
+    assert road.said["quiet"] == ""
+
+
+def test_a_network_is_shown_whatever_it_is_called(road: Road) -> None:
+    largest = next(
+        entry.architecture.id for entry in road.entries if f"show {entry.architecture.id}" in road.said
+    )
+    same = {road.said[f"show {name}"] for name in (largest, "entry", "genes", "values")}
+    assert len(same) == 1 and largest in same.pop()
+    for word in ("parameters", "ms predicted", "accuracy", "blocks.0", "of 2", "█"):
+        assert word in road.said["show knee"]
+
+
+@pytest.mark.parametrize(
+    ("arch", "answer"),
+    [
+        ("nobody", "no network is called 'nobody'"),
+        ("[1]", "a genome of 1 genes"),
+        ("[1, 2", "is no JSON"),
+        ('["a"]', "a gene is an integer"),
+        ('{"x": 1}', "the space has no choice 'x'"),
+    ],
+)
+def test_what_is_no_network_is_answered_with_what_is(arch: str, answer: str, road: Road) -> None:
+    result = CliRunner().invoke(app, ["show", arch, "--run", str(road.folder)])
+    assert isinstance(result.exception, ArchitectureError) and answer in str(result.exception)
+
+
 def test_a_latency_was_measured_and_is_predicted_for_what_was_not(road: Road) -> None:
     known = Profile.load(road.folder / "profile" / "profile.json")
     assert len(known.measurements) == 10
@@ -163,7 +254,9 @@ def test_every_accuracy_in_the_archive_is_that_of_the_trained_weights(road: Road
     assert len(found) >= 8
     for evaluation in found[:4]:
         again = Evaluator(workspace.net, workspace.dataset, examples=128, calibration_examples=128)
-        assert evaluation.values["accuracy"] == pytest.approx(again(evaluation.arch).value)
+        judged = again(evaluation.arch)
+        assert evaluation.values["accuracy"] == pytest.approx(judged["accuracy"])
+        assert evaluation.values["log loss"] == pytest.approx(judged["log loss"])
         assert evaluation.values["params"] == workspace.costs.of(evaluation.arch).params
 
 
@@ -202,6 +295,20 @@ def test_the_best_entry_was_put_where_it_was_asked_for(road: Road) -> None:
     assert {path.name for path in (road.home / "mine").iterdir()} == {
         *("README.md", "manifest.json", "model.onnx", "model.safetensors")
     }
+
+
+@pytest.mark.parametrize(
+    ("command", "place"), [("profile", "profile/predictions.png"), ("search", "front.png")]
+)
+def test_a_picture_lies_where_it_is_said(command: str, place: str, road: Road) -> None:
+    assert str(road.folder / place) in road.said[command].replace("\n", "")
+    with Image.open(road.folder / place) as image:
+        assert image.size == (1500, 840)
+
+
+def test_the_legend_tells_units_and_what_networks_are_ranked_by(road: Road) -> None:
+    label = _label(road.workspace, "knee", {"accuracy": 40.0, "log loss": 1.234}, "0.1 ms measured")
+    assert label == "knee\naccuracy 40.0 %\nlog loss 1.234 nats\n0.1 ms measured"
 
 
 def test_the_picture_shows_the_chosen_ones(road: Road) -> None:

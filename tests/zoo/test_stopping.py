@@ -17,7 +17,7 @@ from supernet.files import write_atomically
 from supernet.trainer import CHECKPOINT
 from zoo.cli import app, commands
 from zoo.cli.narrator import Narrator
-from zoo.cli.session import STOPPING, Stopped
+from zoo.cli.session import STOPPING, Session, Stopped
 from zoo.pipeline.kept import kept
 from zoo.pipeline.progress import Progress
 from zoo.pipeline.run import open_run
@@ -100,7 +100,7 @@ def test_a_command_without_a_run_says_how_to_begin_again(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["supernet", "zoo", "verify", "--store", "a store"])
-    monkeypatch.setattr(commands, "_store", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(Session, "store", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(SystemExit) as ended:
         commands.main()
     assert ended.value.code == 143

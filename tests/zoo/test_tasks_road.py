@@ -11,10 +11,11 @@ from hardware.export import check_onnx
 from supernet.tasks.task import main_tensor
 from zoo.pipeline.entries import publish_proofs
 from zoo.pipeline.figure import draw_front
+from zoo.pipeline.pick import pick
 from zoo.pipeline.prove import prove
 from zoo.pipeline.pull_back import pull_back
 from zoo.pipeline.run import open_run
-from zoo.pipeline.steps import opened, pick, profile_device, search_front, train
+from zoo.pipeline.steps import opened, profile_device, search_front, train
 from zoo.store import open_store
 from zoo.store.fetch import Cache
 from zoo.store.load import load_onnx
@@ -66,7 +67,7 @@ def test_another_task_walks_the_whole_road(
     known = profile_device(workspace)
     searched = search_front(workspace, known)
     assert searched.result.front
-    proofs = prove(workspace, known, pick(workspace, known))
+    proofs = prove(workspace, known, pick(workspace, known).archs)
     task, seen = workspace.dataset.task, set()
     for proof in proofs:
         assert proof.exact == 0
@@ -83,7 +84,7 @@ def test_another_task_walks_the_whole_road(
     }
     back = pull_back(workspace, proofs)
     assert back.result.scores[0].metric == task.measures[0]
-    draw_front(workspace, known, searched, proofs, "test")
+    draw_front(workspace, known, searched, "test", proofs=proofs)
     pulled = pull(open_store(run.store), entries[0].id, cache=Cache(tmp_path / "home"))
     network = load_onnx(pulled)
     arch = workspace.net.space.architecture(pulled.manifest.architecture.genes)

@@ -3,10 +3,13 @@
 In the order one would read them:
 
 - `commands`: what can be typed; each command calls steps of `zoo.pipeline` and says what came out
+- `zoo_commands`: likewise of what was published
+- `typed`: the options and arguments that commands share
 - `session`: one call of a command: who tells it, and how it ends when it is stopped
 - `images`: a published network shown images
 - `quickstart`: the whole road at once
 - `printing`: results as sentences and tables
+- `documents`: results as JSON
 - `narrator`: the terminal: headings, bars, tables
 """
 

@@ -25,17 +25,18 @@ def entry_or_folder(entry: str, store: Callable[[], Store]) -> Pulled:
     return open_pulled(Path(entry)) if is_place else pull(store(), entry)
 
 
-def demo(pulled: Pulled, paths: Sequence[Path], narrator: Narrator) -> None:
-    """Say what a network sees on some image files."""
+def demo(pulled: Pulled, paths: Sequence[Path], narrator: Narrator) -> list[tuple[Path, str]]:
+    """Say, and answer, what a network sees on each of some image files."""
     subnet = load_for_images(pulled)
     words = see(subnet, paths)
     narrator.say(f"{pulled.manifest.id}, trained on {pulled.manifest.dataset.name}, sees:")
     for path, seen in zip(paths, words):
         narrator.say(f"{path}: {seen}")
+    return list(zip(paths, words))
 
 
-def evaluate(pulled: Pulled, data: str, narrator: Narrator) -> None:
-    """Say how good a network is on a labelled folder, beside what its manifest says.
+def evaluate(pulled: Pulled, data: str, narrator: Narrator) -> Judged:
+    """Say, and answer, how good a network is on a labelled folder, beside what its manifest says.
 
     Raises:
         DataError: when ``data`` is not ``folder:PATH``, or its classes are not those of the network.
@@ -49,6 +50,7 @@ def evaluate(pulled: Pulled, data: str, narrator: Narrator) -> None:
     for note in found.notes:
         narrator.say(f"Note: {note}.")
     narrator.table(f"{pulled.manifest.id} on {found.folder}", judged_rows(found, pulled.manifest))
+    return found
 
 
 def judged_rows(found: Judged, manifest: Manifest) -> list[dict[str, str]]:

@@ -6,7 +6,7 @@ terminal before `supernet.plain.plain` has seen it. A style is an argument besid
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -71,12 +71,18 @@ class Narrator:
 
             yield report
 
-    def table(self, title: str, rows: Sequence[Mapping[str, object]]) -> None:
-        """Rows under the names of their columns."""
+    def table(self, title: str, rows: Sequence[Mapping[str, object]], text: Container[str] = ()) -> None:
+        """Rows under the names of their columns.
+
+        Args:
+            text: columns of words, which begin on the left; the first one always does, numbers end on the right.
+        """
         table = Table(title=_shown(title), title_justify="left", title_style="bold")
         columns = list(dict.fromkeys(name for row in rows for name in row))
         for i, column in enumerate(columns):
-            table.add_column(_shown(column), justify="left" if i == 0 else "right", overflow="fold")
+            table.add_column(
+                _shown(column), justify="left" if i == 0 or column in text else "right", overflow="fold"
+            )
         for row in rows:
             table.add_row(*(_shown(row.get(column, "")) for column in columns))
         self.console.print(table)

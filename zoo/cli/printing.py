@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil, inf, nan
 
 from search.options import SearchOptions
 from search.report import rows
+from supernet.elastic.supernet import Supernet
 from supernet.options import title
+from supernet.settings import Setting
+from supernet.space import Architecture
+from supernet.stages import Stage, stages
 from supernet.tasks.task import Dataset, Metric
 from supernet.wording import alike, counted
 from zoo.cli.narrator import Narrator
+from zoo.pipeline.find import Known
 from zoo.pipeline.kept import kept
+from zoo.pipeline.pick import Picked
 from zoo.pipeline.prove import Proof
 from zoo.pipeline.run import Run
-from zoo.pipeline.steps import Profiled, Searched
-from zoo.store.manifest import Manifest, MetricRecord
+from zoo.pipeline.settings import Found
+from zoo.pipeline.steps import Profiled, Searched, Workspace
+from zoo.store.manifest import DeviceRecord, Manifest, MetricRecord
+
+BAR = 18
+"""Letters of the longest bar."""
 
 
 def print_kept(run: Run, step: str, narrator: Narrator) -> None:
@@ -78,6 +89,12 @@ def looked_at(searched: Searched) -> str:
     )
 
 
+def print_remark(chosen: Picked, narrator: Narrator) -> None:
+    """What a person should know of the networks that were chosen, when there is something."""
+    if chosen.remark:
+        narrator.say(f"Note: {chosen.remark}.")
+
+
 def print_proofs(proofs: Sequence[Proof], narrator: Narrator) -> None:
     """What was proven of the chosen networks."""
     narrator.table("the chosen ones, re-estimated, cut out, exported, measured", proof_rows(proofs))
@@ -114,23 +131,93 @@ def _shown(metric: MetricRecord | None) -> str:
     return f"{metric.metric} {Metric(metric.metric, metric.unit, metric.sense).show(metric.value)}"
 
 
-def entry_rows(
-    entries: Sequence[Manifest], device: str | None, max_latency_ms: float | None
-) -> list[dict[str, str]]:
-    """Entries as rows of a table, fastest first; those not measured on the device are left out."""
-    found = []
-    for entry in entries:
-        latency = entry.latency(device) if device else next(iter(entry.devices), None)
-        if (device and latency is None) or (
-            max_latency_ms is not None and (latency is None or latency.median_ms > max_latency_ms)
-        ):
-            continue
-        row = {
+def within(entries: Sequence[Manifest], device: str | None, max_latency_ms: float | None) -> list[Manifest]:
+    """The entries that were measured on a device and are as fast as asked, fastest first."""
+    known = [(entry, _latency(entry, device)) for entry in entries]
+    kept = [
+        (latency.median_ms if latency else inf, entry)
+        for entry, latency in known
+        if (latency or device is None)
+        and (max_latency_ms is None or (latency and latency.median_ms <= max_latency_ms))
+    ]
+    return [entry for _, entry in sorted(kept, key=lambda pair: pair[0])]
+
+
+def _latency(entry: Manifest, device: str | None) -> DeviceRecord | None:
+    return entry.latency(device) if device else next(iter(entry.devices), None)
+
+
+def entry_rows(entries: Sequence[Manifest], device: str | None) -> list[dict[str, str]]:
+    """Entries as rows of a table."""
+    latencies = [_latency(entry, device) for entry in entries]
+    times = alike([latency.median_ms if latency else nan for latency in latencies])
+    return [
+        {
             "entry": entry.id,
             "test": _shown(entry.metric()),
-            "median ms": f"{latency.median_ms:.3f}" if latency else "",
+            "median ms": ms,
             "device": latency.device["name"] if latency else "",
             "parameters": f"{entry.costs['params']:,.0f}",
         }
-        found.append((latency.median_ms if latency else float("inf"), row))
-    return [row for _, row in sorted(found, key=lambda pair: pair[0])]
+        for entry, latency, ms in zip(entries, latencies, times)
+    ]
+
+
+def print_architecture(workspace: Workspace, arch: Architecture, known: Known, narrator: Narrator) -> None:
+    """What a subnet costs and is worth, and its stages drawn beside those of the largest."""
+    cost, task = known.cost, workspace.dataset.task
+    narrator.say(
+        f"{arch.id}: {cost.params:,} parameters, {cost.macs:,} multiply-adds, "
+        f"{cost.weight_bytes / 1024:,.0f} KiB of weights, {cost.peak_activation_bytes / 1024:,.0f} KiB of "
+        "activations at most"
+    )
+    if known.predicted is not None:
+        of, level = known.predicted, known.predicted.level
+        mean, low, high = (float(value[0]) for value in (of.mean, of.low, of.high))
+        narrator.say(f"latency: {mean:.3g} ms predicted, {low:.3g} to {high:.3g} in {level:.0%} of cases")
+    if known.measured is not None:
+        narrator.say(f"latency: {known.measured.median_ms:.3g} ms measured ± {known.measured.ci:.1%}")
+    told = [f"{m.name} {m.show(known.values[m.name])}" for m in task.measures if m.name in known.values]
+    if told:
+        narrator.say(f"on the search split: {', '.join(told)}")
+    rows = stage_rows(workspace.net, arch)
+    narrator.table("stage by stage, beside the largest", rows, text=("width (and kernel) of each", ""))
+
+
+def stage_rows(net: Supernet, arch: Architecture) -> list[dict[str, str]]:
+    """The stages of a subnet as rows of a table; a bar is its multiply-adds, light what the largest has more."""
+    whole, own = stages(net, net.space.largest()), {stage.path: stage for stage in stages(net, arch)}
+    most = max(stage.macs for stage in whole) or 1
+    return [_stage_row(largest, own.get(largest.path), most) for largest in whole]
+
+
+def _stage_row(largest: Stage, stage: Stage | None, most: int) -> dict[str, str]:
+    macs = stage.macs if stage else 0
+    dark, both = (ceil(BAR * count / most) for count in (macs, largest.macs))
+    return {
+        "stage": largest.path or "(the network)",
+        "blocks": f"{len(stage.blocks) if stage else 0} of {len(largest.blocks)}",
+        "width (and kernel) of each": ", ".join(map(str, stage.blocks)) if stage else "left out",
+        "output": " x ".join(map(str, stage.output)) if stage else "",
+        "params": f"{stage.params:,}" if stage else "0",
+        "MACs": f"{macs:,}",
+        "": "█" * dark + "░" * (both - dark),
+    }
+
+
+def print_settings(found: Found, narrator: Narrator) -> None:
+    """Options as tables, one for each section, and the names that the only one can be."""
+    sections: dict[str, list[Setting]] = {}
+    for row in found.rows:
+        sections.setdefault(f"{row.key.partition('.')[0]}{f' ({row.of})' if row.of else ''}", []).append(row)
+    for section, settings in sections.items():
+        narrator.table(
+            section,
+            [
+                {"key": s.key, "accepts": s.accepts, "default": s.default, "meaning": s.meaning}
+                for s in settings
+            ],
+            text=("accepts", "default", "meaning"),
+        )
+    if found.names:
+        narrator.say(f"{found.rows[0].key} can be: {', '.join(found.names)}")

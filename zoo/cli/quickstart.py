@@ -5,61 +5,108 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from search.front import front
 from search.report import rows
-from supernet.sources import load_data
+from supernet.trainer import Trainer
 from supernet.wording import counted
 from zoo.cli.narrator import Narrator
-from zoo.cli.printing import looked_at, print_data, print_kept, print_limits, print_profile, print_proofs
+from zoo.cli.printing import (
+    looked_at,
+    print_data,
+    print_kept,
+    print_limits,
+    print_profile,
+    print_proofs,
+    print_remark,
+)
 from zoo.pipeline.entries import publish_proofs
-from zoo.pipeline.figure import draw_front
+from zoo.pipeline.figure import draw_front, draw_profile
 from zoo.pipeline.kept import PROFILE, SEARCH, TRAINING
+from zoo.pipeline.pick import Picked, pick
 from zoo.pipeline.prove import Proof, prove
-from zoo.pipeline.pull_back import pull_back
+from zoo.pipeline.pull_back import PulledBack, pull_back
 from zoo.pipeline.run import Run
 from zoo.pipeline.steps import (
+    ARCHIVE,
+    LATENCY,
     Profiled,
     Searched,
     Workspace,
     opened,
-    pick,
     profile_device,
+    read,
     search_front,
     train,
 )
+from zoo.store.manifest import Manifest
 
 
-def quickstart(run: Run, narrator: Narrator, command: str) -> list[Proof]:
+@dataclass(frozen=True)
+class Walked:
+    """The whole road, walked once.
+
+    Args:
+        trainer: of the supernet.
+        workspace: with the trained supernet.
+        known: what was timed and learnt from it.
+        searched: the front and the random one.
+        chosen: what was proven, and why.
+        proofs: of the chosen subnets.
+        published: their entries in the zoo.
+        back: the one that was pulled.
+        front: the picture of the front.
+        predictions: the picture of predicted against measured.
+        seconds: all of it.
+    """
+
+    trainer: Trainer
+    workspace: Workspace
+    known: Profiled
+    searched: Searched
+    chosen: Picked
+    proofs: Sequence[Proof]
+    published: Sequence[Manifest]
+    back: PulledBack
+    front: Path
+    predictions: Path
+    seconds: float
+
+
+def quickstart(run: Run, narrator: Narrator, command: str) -> Walked:
     """Walk the whole road; every step goes on where an earlier call in the same folder stopped.
 
     Args:
         run: where and with which options.
         narrator: who tells it.
-        command: what was typed, for the figure.
-
-    Returns:
-        What was proven of the three chosen subnets.
+        command: what was typed, for the figures.
 
     Raises:
         SupernetError: with a message for the user, from whichever step.
     """
     start = time.monotonic()
-    workspace = _train(run, narrator)
+    trainer, workspace = _train(run, narrator)
     known = _profile(workspace, narrator)
     searched = _search(workspace, known, narrator)
-    proofs = _prove(workspace, known, narrator)
-    _publish_and_pull(workspace, known, proofs, narrator)
-    _show(workspace, known, searched, proofs, narrator, command)
-    narrator.say(f"All of it took {time.monotonic() - start:.0f} seconds.")
-    return proofs
+    chosen, proofs = _prove(workspace, known, narrator)
+    published, back = _publish_and_pull(workspace, known, proofs, narrator)
+    pictures = (
+        draw_front(workspace, known, searched, command, proofs=proofs),
+        draw_profile(workspace, known, command),
+    )
+    _show(workspace, searched, proofs, pictures, narrator)
+    seconds = time.monotonic() - start
+    narrator.say(f"All of it took {seconds:.0f} seconds.")
+    return Walked(trainer, workspace, known, searched, chosen, proofs, published, back, *pictures, seconds)
 
 
-def _train(run: Run, narrator: Narrator) -> Workspace:
+def _train(run: Run, narrator: Narrator) -> tuple[Trainer, Workspace]:
     narrator.heading("1. Train one supernet")
     print_kept(run, TRAINING, narrator)
     with narrator.progress() as progress:
-        data = load_data(run.options.data, progress)
+        data = read(run, progress)
     print_data(data, narrator)
     with narrator.progress() as progress:
         trainer = train(run, progress, data)
@@ -70,7 +117,7 @@ def _train(run: Run, narrator: Narrator) -> Workspace:
     )
     narrator.say(f"On the search split: {trainer.words()}.")
     narrator.say(f"Curves: {shlex.join(['tensorboard', '--logdir', str(run.training)])}")
-    return workspace
+    return trainer, workspace
 
 
 def _profile(workspace: Workspace, narrator: Narrator) -> Profiled:
@@ -92,56 +139,62 @@ def _search(workspace: Workspace, known: Profiled, narrator: Narrator) -> Search
     return searched
 
 
-def _prove(workspace: Workspace, known: Profiled, narrator: Narrator) -> list[Proof]:
+def _prove(workspace: Workspace, known: Profiled, narrator: Narrator) -> tuple[Picked, list[Proof]]:
     narrator.heading("4. Choose three, and prove them")
     print_limits(workspace.run.options.search, narrator)
     chosen = pick(workspace, known)
+    print_remark(chosen, narrator)
     with narrator.progress() as progress:
-        proofs = prove(workspace, known, chosen, progress)
+        proofs = prove(workspace, known, chosen.archs, progress)
     print_proofs(proofs, narrator)
-    return proofs
+    return chosen, proofs
 
 
 def _publish_and_pull(
     workspace: Workspace, known: Profiled, proofs: Sequence[Proof], narrator: Narrator
-) -> None:
+) -> tuple[list[Manifest], PulledBack]:
     narrator.heading("5. Publish, and pull one back")
     entries = publish_proofs(workspace, list(proofs), known.profile)
     narrator.say(
         f"{counted(len(entries), 'entry', 'entries')} in {workspace.run.store}, each with a manifest."
     )
     back = pull_back(workspace, proofs)
-    entry = back.pulled.manifest
-    narrator.say(f"Asked for the best under {back.limit_ms:.3f} ms on this device: {entry.id}.")
+    narrator.say(
+        f"Asked for the best under {back.limit_ms:.3f} ms on this device: {back.pulled.manifest.id}."
+    )
     narrator.say(
         f"Pulled {counted(len(back.pulled.files), 'file')}, every hash checked; it runs: "
         f"{back.result.scores[0].metric.name} {back.result} examples of the test split."
     )
+    return entries, back
 
 
 def _show(
     workspace: Workspace,
-    known: Profiled,
     searched: Searched,
     proofs: Sequence[Proof],
+    pictures: tuple[Path, Path],
     narrator: Narrator,
-    command: str,
 ) -> None:
+    run, result = workspace.run, searched.result
+    quality = workspace.quality.name
+    two = [objective for objective in result.objectives if objective.name in (LATENCY, quality)]
     narrator.heading("6. Where everything lies")
-    narrator.table("the front (search split)", rows(searched.result.front, searched.result.objectives))
-    png = draw_front(workspace, known, searched, proofs, command)
+    narrator.table(f"the front of {LATENCY} and {quality}", rows(front(result.front, two), result.objectives))
     places: dict[str, Path | str] = {
-        "the front as a picture": png,
-        "the trained supernet": workspace.run.supernet,
-        "every network evaluated": workspace.run.search / "archive.jsonl",
-        "every measurement": workspace.run.profile / "profile.json",
-        "the ONNX files": workspace.run.subnets,
-        "the zoo": workspace.run.store,
+        "the front as a picture": pictures[0],
+        "predicted against measured": pictures[1],
+        "the trained supernet": run.supernet,
+        "every network evaluated": run.search / ARCHIVE,
+        "every measurement": run.profile / "profile.json",
+        "the ONNX files": run.subnets,
+        "the zoo": run.store,
     }
     for what, where in places.items():
         narrator.say(f"{what}: {where}")
-    limit = proofs[len(proofs) // 2].measured.median_ms
+    limit = ("--max-latency-ms", f"{proofs[len(proofs) // 2].measured.median_ms:.3f}")
     narrator.heading("Try next")
-    narrator.say(workspace.run.command("search", "--max-latency-ms", f"{limit:.3f}"))
-    narrator.say(workspace.run.command("zoo pull", "--max-latency-ms", f"{limit:.3f}", "--into", "subnet"))
+    narrator.say(run.command("show", "knee"))
+    narrator.say(run.command("search", *limit))
+    narrator.say(run.command("zoo pull", *limit, "--into", "subnet"))
     narrator.say("supernet train --run runs/mine --data folder:PATH --set data.resolution=32")

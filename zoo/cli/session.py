@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import inspect
+import json
 import shlex
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, wraps
+from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
+
+import typer
+
+from search.options import LIMITS
+from supernet.plain import plain
 
 if TYPE_CHECKING:
     from zoo.cli.narrator import Narrator
     from zoo.pipeline.run import Run
+    from zoo.store import Store
 
 P = ParamSpec("P")
 
@@ -51,30 +59,126 @@ def heed_signals() -> None:
 
 
 class Session:
-    """What a command needs besides what was typed."""
+    """What a command needs besides what was typed.
 
-    def __init__(self) -> None:
+    Args:
+        as_json: the result goes to standard output as JSON, and words to standard error.
+        quiet: no words but errors.
+    """
+
+    def __init__(self, as_json: bool = False, quiet: bool = False) -> None:
+        self.as_json, self.quiet = as_json, quiet
         self.run: Run | None = None
         """The run that is worked on, once it is open."""
 
     @cached_property
     def narrator(self) -> Narrator:
         """Who tells how it goes."""
+        from rich.console import Console
+
         from zoo.cli.narrator import Narrator
 
-        return Narrator()
+        return Narrator(Console(highlight=False, stderr=self.as_json, quiet=self.quiet))
+
+    def result(self, document: Mapping[str, Any]) -> None:
+        """What came out, for programs; written when JSON was asked for.
+
+        Args:
+            document: JSON values, dataclasses, arrays and paths; what is no number becomes null.
+        """
+        if self.as_json:
+            typer.echo(written(document))
+
+    def open(
+        self,
+        named: str | None,
+        config: Path | None,
+        changes: Sequence[str] | None,
+        *,
+        data: str | None = None,
+        max_latency_ms: float | None = None,
+        max_params: float | None = None,
+        no_limits: bool = False,
+        first: str | None = None,
+    ) -> Run:
+        """The run that a command is about.
+
+        Args:
+            named: its folder, as typed; the run used last when None.
+            config: a TOML file to read its options from.
+            changes: ``section.key=value``, as typed.
+            data: short for ``data.source``; the limits likewise.
+            no_limits: forget the limits that the run keeps.
+            first: name of the run to begin where there is none.
+
+        Raises:
+            SupernetError: see `find_run` and `open_run`.
+        """
+        from zoo.pipeline.run import open_run
+
+        short = {
+            "data.source": data and json.dumps(data, ensure_ascii=False),
+            "search.max_latency_ms": max_latency_ms,
+            "search.max_params": max_params,
+        }
+        given = [f"{key}={value}" for key, value in short.items() if value is not None]
+        forgotten = [f"search.{name}" for name in LIMITS] if no_limits else []
+        self.run = open_run(self._folder(named, first), config, [*(changes or []), *given], forgotten)
+        return self.run
+
+    def store(self, run: str | None, address: str | None) -> Store:
+        """The zoo at an address, or that of a run.
+
+        Raises:
+            SupernetError: for an address of no known kind, and see `find_run`.
+        """
+        from zoo.pipeline.run import open_run
+        from zoo.store import open_store
+
+        return open_store(open_run(self._folder(run)).store if address is None else address)
+
+    def _folder(self, named: str | None, first: str | None = None) -> Path:
+        """The folder of the run; on standard error stands which one, when none was named."""
+        from zoo.pipeline.run import find_run
+
+        folder = find_run(named, first)
+        if named is None and not self.quiet:
+            typer.echo(plain(f"run: {folder}"), err=True)
+        return folder
 
 
-def in_session(command: Callable[Concatenate[Session, P], None]) -> Callable[P, None]:
-    """A command whose first argument is not typed but made: its `Session`.
+def written(document: Mapping[str, Any]) -> str:
+    """A document as indented JSON."""
+    import msgspec
+
+    def other(value: Any) -> Any:
+        """What JSON has no word for."""
+        return value.tolist() if hasattr(value, "tolist") else str(value)
+
+    return msgspec.json.format(msgspec.json.encode(document, enc_hook=other), indent=1).decode()
+
+
+Json = Annotated[
+    bool, typer.Option("--json", help="The result as JSON on standard output, words on standard error.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No words but errors.")]
+FOR_ALL = tuple(
+    inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+    for name, kind in (("json_", Json), ("quiet", Quiet))
+)
+"""The options that every command has."""
+
+
+def in_session(command: Callable[Concatenate[Session, P], None]) -> Callable[..., None]:
+    """A command whose first argument is not typed but made: its `Session`, from ``--json`` and ``--quiet``.
 
     When it is stopped, the message says what the run of the session holds by then.
     """
 
     @wraps(command)
-    def typed(*args: P.args, **kwargs: P.kwargs) -> None:
+    def typed(*args: P.args, json_: bool, quiet: bool, **kwargs: P.kwargs) -> None:  # type: ignore[valid-type]
         """The command as it is typed."""
-        session = Session()
+        session = Session(json_, quiet)
         try:
             command(session, *args, **kwargs)
         except Stopped as stopped:
@@ -82,7 +186,7 @@ def in_session(command: Callable[Concatenate[Session, P], None]) -> Callable[P, 
 
     signature = inspect.signature(command, eval_str=True)
     shown: Any = typed
-    shown.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])
+    shown.__signature__ = signature.replace(parameters=[*list(signature.parameters.values())[1:], *FOR_ALL])
     return typed
 
 

@@ -3,10 +3,13 @@
 In the order one would read them:
 
 - `options`: everything a run can be told, as one picture
+- `settings`: all of it with its meaning, and the names that some of it can be
 - `run`: a run is a folder: where everything lies, and what may not change any more
 - `progress`: how a step says how far it is
-- `steps`: train, profile, search, pick: each goes on where it stopped
+- `steps`: train, profile, search: each goes on where it stopped
+- `pick`: which of the evaluated networks are to be proven
 - `kept`: what a run holds so far, in words
+- `find`: an architecture by whatever a person calls it
 - `prove`: cut out, export, compare, time and judge what was picked
 - `entries`: from a proof to a published entry
 - `pull_back`: ask the zoo for the best within a limit, and run it

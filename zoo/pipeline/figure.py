@@ -1,24 +1,28 @@
-"""The picture of a run's front: what was evaluated, timed, chosen, and the random search beside it."""
+"""The pictures of a run: its front, and how well latencies are predicted."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from predictors.report import draw_predictions
 from search.archive import Evaluation
 from search.report import FrontFigure, Point, draw, points
 from supernet.options import title
+from supernet.space import Architecture
 from supernet.wording import counted
 from zoo.pipeline.prove import Proof
-from zoo.pipeline.steps import LATENCY, Profiled, Searched, Workspace, objectives
+from zoo.pipeline.steps import LATENCY, Profiled, Searched, Workspace
+
+FRONT, PREDICTIONS = "front.png", "predictions.png"
+ROOM = 70
+"""Letters of a command that fit below the title, beside seed and device."""
 
 
-def draw_front(
-    workspace: Workspace, known: Profiled, searched: Searched, proofs: Sequence[Proof], command: str
-) -> Path:
-    """Draw the front of a run beside it, as ``front.png``.
+def draw_profile(workspace: Workspace, known: Profiled, command: str) -> Path:
+    """Draw what was predicted against what was measured, as ``profile/predictions.png``.
 
     Args:
         command: what was typed, for the line below the title.
@@ -26,54 +30,115 @@ def draw_front(
     Raises:
         StateError: when the run's folder cannot be written to.
     """
-    return draw(figure(workspace, known, searched, proofs, command), workspace.run.folder / "front.png")
+    return draw_predictions(
+        known.profile.median_ms,
+        known.held_out,
+        workspace.run.profile / PREDICTIONS,
+        title=f"{counted(len(known.profile.measurements), 'subnet')}, each predicted without its own measurement",
+        provenance=_provenance(workspace, known, command),
+        of=_latency(known),
+    )
 
 
-def figure(
-    workspace: Workspace, known: Profiled, searched: Searched, proofs: Sequence[Proof], command: str
-) -> FrontFigure:
-    """All that the picture of a front shows; the quality of what was only timed is taken now."""
-    space = workspace.net.space
-    largest = space.largest()
-    quality, latency, _ = objectives(workspace, known)
-    measured = known.profile.measurements
-    shown = [
-        Point(
-            m.median_ms,
-            float(quality([space.architecture(m.genes)])[0]),
-            m.median_ms * (1 - m.ci),
-            m.median_ms * (1 + m.ci),
-        )
-        for m in measured
-    ]
-    at = {m.arch: point for m, point in zip(measured, shown)}
-    top = at.get(largest.id) or Point(float(latency([largest])[0]), float(quality([largest])[0]))
-    chosen = [
-        (
-            p.name,
-            Point(
-                p.measured.median_ms,
-                p.search.value,
-                p.measured.median_ms * (1 - p.measured.ci),
-                p.measured.median_ms * (1 + p.measured.ci),
-            ),
-        )
-        for p in proofs
-    ]
-    device, seed = known.profile.device, workspace.run.options.train.seed
-    return FrontFigure(
+def draw_front(
+    workspace: Workspace,
+    known: Profiled,
+    searched: Searched,
+    command: str,
+    *,
+    proofs: Sequence[Proof] = (),
+    chosen: Mapping[str, Architecture] | None = None,
+) -> Path:
+    """Draw the front of a run beside it, as ``front.png``.
+
+    Args:
+        command: what was typed, for the line below the title.
+        proofs: of the chosen networks, which are then shown at their measured latency.
+        chosen: networks of the front to point out, at their predicted latency.
+
+    Raises:
+        StateError: when the run's folder cannot be written to.
+    """
+    found = {evaluation.arch: evaluation.values for evaluation in searched.result.front}
+    marks = [_proven(workspace, proof) for proof in proofs]
+    marks += [_predicted(workspace, name, found[arch]) for name, arch in (chosen or {}).items()]
+    quality, gain = workspace.quality, _gains(workspace, searched)
+    largest = workspace.net.space.largest()
+    latency = known.predictor.predict(workspace.net.space.matrix([largest]))
+    timed = {m.arch: m.median_ms for m in known.profile.measurements}
+    unit = f" ({quality.unit})" if quality.unit else ""
+    figure = FrontFigure(
         title=f"{title(workspace.dataset.name)}: {quality.name} against latency on this machine",
-        provenance=f"{command}  (seed {seed}; {device.name}, {device.runtime} {device.version})",
-        cost=f"latency (ms, batch of {device.batch}, {counted(device.threads, 'thread')})",
-        gain=f"{quality.name} on the search split" + (f" ({quality.unit})" if quality.unit else ""),
+        provenance=_provenance(workspace, known, command),
+        cost=_latency(known),
+        gain=f"{quality.name} on the search split{unit}",
         estimated=points(searched.result.front, cost=LATENCY, gain=quality.name),
-        measured=shown,
-        chosen=chosen,
-        largest=top,
+        measured=_timed(workspace, known, gain),
+        chosen=marks,
+        largest=Point(timed.get(largest.id, float(latency.mean[0])), gain(largest)),
         baseline=points(searched.baseline.front, cost=LATENCY, gain=quality.name),
         sense=quality.sense,
         seen=points(_unchosen(searched, quality.name), cost=LATENCY, gain=quality.name),
     )
+    return draw(figure, workspace.run.folder / FRONT)
+
+
+def _provenance(workspace: Workspace, known: Profiled, command: str) -> str:
+    device, seed = known.profile.device, workspace.run.options.train.seed
+    typed = command if len(command) <= ROOM else f"{command[: ROOM - 3]}..."
+    return f"{typed}  (seed {seed}; {device.name}, {device.runtime} {device.version})"
+
+
+def _latency(known: Profiled) -> str:
+    device = known.profile.device
+    return f"latency (ms, batch of {device.batch}, {counted(device.threads, 'thread')})"
+
+
+def _proven(workspace: Workspace, proof: Proof) -> tuple[str, Point]:
+    """A chosen network at its measured latency."""
+    ms, ci, quality = proof.measured.median_ms, proof.measured.ci, workspace.quality.name
+    values = {score.metric.name: score.value for score in proof.search.scores}
+    label = _label(workspace, proof.name, values, f"{ms:.3g} ms measured")
+    return label, Point(ms, values[quality], ms * (1 - ci), ms * (1 + ci))
+
+
+def _predicted(workspace: Workspace, name: str, values: Mapping[str, float]) -> tuple[str, Point]:
+    """A chosen network at its predicted latency."""
+    ms = values[LATENCY]
+    label = _label(workspace, name, values, f"{ms:.3g} ms predicted")
+    return label, Point(ms, values[workspace.quality.name])
+
+
+def _label(workspace: Workspace, name: str, values: Mapping[str, float], latency: str) -> str:
+    """For the legend: what people are told of a network, what it is ranked by, and its latency."""
+    metrics = dict.fromkeys((workspace.told, workspace.quality))
+    return "\n".join([name, *(f"{m.name} {m.show(values[m.name])}" for m in metrics), latency])
+
+
+def _timed(workspace: Workspace, known: Profiled, gain: Callable[[Architecture], float]) -> list[Point]:
+    """What was timed."""
+    return [
+        Point(
+            m.median_ms,
+            gain(workspace.net.space.architecture(m.genes)),
+            m.median_ms * (1 - m.ci),
+            m.median_ms * (1 + m.ci),
+        )
+        for m in known.profile.measurements
+    ]
+
+
+def _gains(workspace: Workspace, searched: Searched) -> Callable[[Architecture], float]:
+    """The quality of any network; of those the search did not look at it is taken now."""
+    quality = workspace.quality.name
+    met = {e.arch: e.values[quality] for e in searched.result.evaluations}
+
+    def gain(arch: Architecture) -> float:
+        """Of one network."""
+        value = met.get(arch, np.nan)
+        return float(value if np.isfinite(value) else workspace.evaluator(arch)[quality])
+
+    return gain
 
 
 def _unchosen(searched: Searched, quality: str) -> list[Evaluation]:

@@ -1,4 +1,4 @@
-"""The steps of a run, each usable alone and each going on where it stopped: train, profile, search, pick.
+"""The steps of a run, each usable alone and each going on where it stopped: train, profile, search.
 
 A step prints nothing. Who wants to see how far it is hands it a `Progress`; the command line does, and plain
 Python may call the same functions.
@@ -6,9 +6,8 @@ Python may call the same functions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -17,31 +16,31 @@ import torch
 from hardware.measurement import Profile
 from hardware.profiler import profile
 from hardware.sampling import spread
-from predictors import Predictor, predictors
-from predictors.options import FEWEST
-from predictors.validate import Validation, validate
+from predictors import Estimate, Predictor, predictors
+from predictors.options import FEWEST, FOLDS
+from predictors.validate import Validation, compare, held_out
 from search.archive import Archive, Evaluation
 from search.engine import SearchResult, random_search, search
-from search.front import choose, front
 from search.objective import Objective
+from search.options import SearchOptions
 from supernet.build import build
 from supernet.elastic.costs import Costs
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.storage import WEIGHTS
 from supernet.elastic.supernet import Supernet
-from supernet.errors import ArchitectureError, SpaceError, StateError
+from supernet.errors import ConfigError, SpaceError, StateError, did_you_mean
 from supernet.evaluate import Evaluator
 from supernet.recipe import device_of
 from supernet.sources import load_data
 from supernet.space import Architecture
-from supernet.tasks.task import Dataset, Metric
+from supernet.tasks.task import Dataset, Metric, Task
 from supernet.trainer import Trainer
 from supernet.wording import counted
 from zoo.pipeline.progress import Progress, silent
 from zoo.pipeline.run import Run
 from zoo.store.manifest import hash_file
 
-ARCHIVE = "archive.jsonl"
+ARCHIVE, RANDOM = "archive.jsonl", "random.jsonl"
 LATENCY, PARAMS = "latency", "params"
 
 
@@ -71,7 +70,16 @@ class Workspace:
 
     @property
     def quality(self) -> Metric:
-        """What networks are ranked by."""
+        """What networks are ranked by: the metric of the options, or the task's own.
+
+        Raises:
+            ConfigError: when the task has no metric of that name.
+        """
+        return ranking(self.dataset.task, self.run.options.search)
+
+    @property
+    def told(self) -> Metric:
+        """What people are told of a network."""
         return self.dataset.task.measures[0]
 
     def example(self, arch: Architecture) -> Inputs:
@@ -99,6 +107,35 @@ class Workspace:
         )
 
 
+def ranking(task: Task, options: SearchOptions) -> Metric:
+    """What networks are ranked by: the metric of the options, or the task's own.
+
+    Raises:
+        ConfigError: when the task has no metric of that name.
+    """
+    known = {metric.name: metric for metric in task.measures}
+    if options.metric is None:
+        return task.ranked_by
+    if options.metric not in known:
+        raise ConfigError(
+            f"search.metric is {options.metric!r}, no metric of {task.name}{did_you_mean(options.metric, known)}"
+        )
+    return known[options.metric]
+
+
+def read(run: Run, progress: Progress = silent) -> Dataset:
+    """The run's examples; options that a later step would refuse are refused before work rests on them.
+
+    Raises:
+        ConfigError: for a device that this machine does not have, or a metric that the task does not have.
+        DataError: when the data are missing or damaged.
+    """
+    device_of(run.options.train)
+    dataset = load_data(run.options.data, progress)
+    ranking(dataset.task, run.options.search)
+    return dataset
+
+
 def train(run: Run, progress: Progress = silent, dataset: Dataset | None = None) -> Trainer:
     """Train the run's supernet, or load it when that is done.
 
@@ -109,13 +146,12 @@ def train(run: Run, progress: Progress = silent, dataset: Dataset | None = None)
         The trainer, with the supernet in evaluation mode and the history.
 
     Raises:
-        ConfigError: for a device that this machine does not have.
+        ConfigError: see `read`.
         DataError: when the data are missing or damaged.
         StateError: when the folder holds the checkpoint of another training.
     """
-    device_of(run.options.train)  # refused before anything is read
     torch.set_num_threads(run.options.train.threads)
-    dataset = dataset or load_data(run.options.data, progress)
+    dataset = dataset or read(run, progress)
     net = build(run.options.supernet, dataset.task, seed=run.options.train.seed)
     trainer = Trainer(net, dataset, run.options.train, run.training)
     run.keep()
@@ -147,11 +183,13 @@ class Profiled:
     Args:
         profile: the measurements.
         predictor: fitted on all of them.
-        validation: how far the predictor is off on subnets it has not seen.
+        held_out: each latency as predicted without its own measurement.
+        validation: how far those are off.
     """
 
     profile: Profile
     predictor: Predictor
+    held_out: Estimate
     validation: Validation
 
 
@@ -195,7 +233,11 @@ def learn(workspace: Workspace, measured: Profile) -> Profiled:
 
     predictor = fresh()
     predictor.fit(measured.genes, measured.median_ms)
-    return Profiled(measured, predictor, validate(fresh, measured.genes, measured.median_ms))
+    unseen = held_out(fresh, measured.genes, measured.median_ms)
+    figures = compare(
+        unseen.mean, unseen.low, unseen.high, measured.median_ms, level=unseen.level, folds=FOLDS
+    )
+    return Profiled(measured, predictor, unseen, figures)
 
 
 def profiled(workspace: Workspace) -> Profiled:
@@ -226,15 +268,25 @@ class Searched:
 
 
 def objectives(workspace: Workspace, known: Profiled) -> tuple[Objective, ...]:
-    """Quality on the search split, predicted latency, exact parameters, with the limits of the options."""
-    limits, space, quality = workspace.run.options.search, workspace.net.space, workspace.quality
+    """Predicted latency, exact parameters and quality on the search split, with the limits of the options.
+
+    What people are told of a network is recorded beside what it is ranked by; both come from one evaluation.
+    """
+    limits, space = workspace.run.options.search, workspace.net.space
+    judged = cache(workspace.evaluator)
+    ranked, told = workspace.quality, workspace.told
+
+    def measured(metric: Metric, optimise: bool) -> Objective:
+        """A metric of the task, as an objective."""
+        return Objective(
+            metric.name,
+            metric.unit,
+            metric.sense,
+            lambda archs: np.array([judged(arch)[metric.name] for arch in archs]),
+            optimise=optimise,
+        )
+
     return (
-        Objective(
-            quality.name,
-            quality.unit,
-            quality.sense,
-            lambda archs: np.array([workspace.evaluator(arch).value for arch in archs]),
-        ),
         Objective(
             LATENCY,
             "ms",
@@ -251,6 +303,8 @@ def objectives(workspace: Workspace, known: Profiled) -> tuple[Objective, ...]:
             limit=limits.max_params,
             cheap=True,
         ),
+        measured(ranked, optimise=True),
+        *([] if told == ranked else [measured(told, optimise=False)]),
     )
 
 
@@ -262,21 +316,21 @@ def search_front(workspace: Workspace, known: Profiled, progress: Progress = sil
         StateError: when the folder holds another search.
     """
     workspace.read(progress)
-    goals, options, subject = objectives(workspace, known), workspace.run.options.search, _subject(workspace)
+    goals, options, about = objectives(workspace, known), workspace.run.options.search, subject(workspace)
     result = search(
         workspace.net.space,
         goals,
         options,
         workspace.run.search / ARCHIVE,
-        subject=subject,
+        subject=about,
         progress=partial(progress, "searching"),
     )
     baseline = random_search(
         workspace.net.space,
         goals,
         options,
-        workspace.run.search / "random.jsonl",
-        subject=subject,
+        workspace.run.search / RANDOM,
+        subject=about,
         progress=partial(progress, "random baseline"),
     )
     workspace.run.keep()  # only now: a limit that nothing meets is not to haunt the next step
@@ -294,33 +348,11 @@ def evaluations(workspace: Workspace, known: Profiled) -> list[Evaluation]:
         raise StateError(
             f"{workspace.run.folder} holds no search; run this first: {workspace.run.command('search')}"
         )
-    with Archive(path, workspace.net.space, objectives(workspace, known), _subject(workspace)) as archive:
+    with Archive(path, workspace.net.space, objectives(workspace, known), subject(workspace)) as archive:
         return list(archive)
 
 
-def pick(workspace: Workspace, known: Profiled, ids: Sequence[str] = ()) -> dict[str, Architecture]:
-    """The evaluated networks of these ids, or the fastest, the knee and the best of the front.
-
-    Raises:
-        ArchitectureError: for an id no search of this run has evaluated.
-        InfeasibleError: when no evaluated network is within the limits.
-        StateError: when there was no search yet.
-    """
-    evaluated, goals = evaluations(workspace, known), objectives(workspace, known)
-    if not ids:
-        picked = choose(front(evaluated, goals), goals, cost=LATENCY, gain=workspace.quality.name)
-        return {name: evaluation.arch for name, evaluation in picked.items()}
-    named = {evaluation.arch.id: evaluation.arch for evaluation in evaluated}
-    for wanted in ids:
-        if wanted not in named:
-            best = [evaluation.arch.id for evaluation in front(evaluated, goals)]
-            raise ArchitectureError(
-                f"no network {wanted!r} was evaluated in this run; on the front are {', '.join(best)}"
-            )
-    return {wanted: named[wanted] for wanted in ids}
-
-
-def _subject(workspace: Workspace) -> dict[str, str]:
+def subject(workspace: Workspace) -> dict[str, str]:
     """What the values of an archive depend on besides the architecture."""
     return {
         "weights": hash_file(workspace.run.supernet / WEIGHTS),

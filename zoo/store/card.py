@@ -10,7 +10,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from supernet.errors import ConfigError
 from supernet.plain import plain
+from supernet.preprocessing import ImagePreprocessing
 from zoo.store.manifest import DeviceRecord, Manifest
 
 
@@ -104,11 +106,16 @@ def _use(manifest: Manifest) -> str:
         for t in tensors
     ]
     table = _table(("", "name", "type", "shape"), ports)
-    how = "\n".join(
-        f"- {key}: {json.dumps(value)}" for key, value in sorted(manifest.dataset.preprocess.items())
-    )
-    inputs = f"How an example becomes an input:\n\n{how}" if how else ""
+    inputs = f"How an example becomes an input: {_text(_preprocess(manifest.dataset.preprocess))}."
     return "\n\n".join(part for part in (table, inputs, f"    supernet zoo pull {manifest.id}") if part)
+
+
+def _preprocess(said: dict[str, Any]) -> str:
+    """In words where it is about images, as it stands otherwise."""
+    try:
+        return _text(str(ImagePreprocessing.from_json(said)))
+    except ConfigError:
+        return _text(", ".join(f"{key} {value}" for key, value in sorted(said.items()))) or "it does not say"
 
 
 def _interval(ci: tuple[float, float] | None) -> str:

@@ -19,10 +19,11 @@ from supernet.evaluate import Result
 from supernet.image_folder import labelled
 from supernet.images import skipped_words
 from supernet.preprocessing import ImagePreprocessing
-from supernet.sources import Progress, counted, silent
+from supernet.sources import Progress, silent, tally
 from supernet.tasks.classification import ImageClassification
 from supernet.tasks.segmentation import Segmentation
-from supernet.tasks.task import Score, Task, added_up
+from supernet.tasks.task import Score, added_up, main_tensor
+from supernet.wording import counted
 from zoo.store.load import OnnxSubnet, load_onnx
 from zoo.store.manifest import Manifest
 from zoo.store.pull import Pulled
@@ -43,15 +44,23 @@ class ImageSubnet:
 
     network: OnnxSubnet
     preprocessing: ImagePreprocessing
-    task: Task
+    task: ImageClassification | Segmentation
 
     def answers(self, paths: Sequence[Path]) -> Any:
         """What the network answers to image files: logits ``(images, classes, ...)``.
 
         Raises:
             DataError: for a file that is missing or no image.
+            StateError: when the network does not answer with one score for every class of its manifest.
         """
-        return tree_map(torch.from_numpy, self.network(self.preprocessing.inputs(paths).numpy()))
+        answers = tree_map(torch.from_numpy, self.network(self.preprocessing.inputs(paths).numpy()))
+        shape, classes = tuple(main_tensor(answers).shape), len(self.task.classes)
+        if len(shape) < 2 or shape[1] != classes:
+            raise StateError(
+                f"{self.network.manifest.id} answers with {list(shape)}, and its manifest names "
+                f"{counted(classes, 'class', 'classes')}; ask its publisher for the entry anew"
+            )
+        return answers
 
 
 def load_for_images(pulled: Pulled) -> ImageSubnet:
@@ -133,7 +142,7 @@ def judge(subnet: ImageSubnet, root: Path, progress: Progress = silent) -> Judge
         )
     folder = _labelled_folder(root)
     found = labelled(folder, task.classes, of="known to the network")
-    done = counted(progress, "judging images", len(found.files))
+    done = tally(progress, "judging images", len(found.files))
     scores: tuple[Score, ...] | None = None
     for part in torch.split(torch.arange(len(found.files)), _AT_ONCE):
         paths = [found.files[i] for i in part.tolist()]

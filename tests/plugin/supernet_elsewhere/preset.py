@@ -18,7 +18,12 @@ from supernet.space import Architecture, Choice, SearchSpace
 
 @dataclass(frozen=True)
 class TwoLayers(PlannedPreset):
-    """A width, and nothing else."""
+    """A width, and nothing else.
+
+    Args:
+        classes: of the classifier.
+        widths: channels between them.
+    """
 
     classes: int = 10
     widths: tuple[int, ...] = (4, 8, 12)

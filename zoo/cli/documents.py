@@ -1,0 +1,134 @@
+"""What came out of a step, as a document for programs: what ``--json`` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from search.archive import Evaluation
+from supernet.evaluate import Result
+from supernet.space import Architecture, SearchSpace
+from supernet.trainer import Trainer
+from zoo.pipeline.pick import Picked
+from zoo.pipeline.prove import Proof
+from zoo.pipeline.run import Run
+from zoo.pipeline.steps import Profiled, Searched
+from zoo.store.manifest import Manifest
+from zoo.store.pull import Pulled
+
+Document = dict[str, Any]
+
+
+def trained(run: Run, trainer: Trainer) -> Document:
+    """A training: where the supernet lies, how many networks it holds, what was seen after each epoch."""
+    space = trainer.supernet.space
+    return {
+        "run": run.folder,
+        "supernet": run.supernet,
+        "space": {
+            "fingerprint": space.fingerprint,
+            "choices": len(space),
+            "log10_size": space.log10_size,
+        },
+        "metric": trainer.task.measures[0],
+        "epochs": trainer.history,
+    }
+
+
+def profiled(run: Run, known: Profiled, figure: Path) -> Document:
+    """A profile: what was measured, and how far predictions without it are off."""
+    return {
+        "run": run.folder,
+        **known.profile.to_json(),
+        "held_out": known.held_out,
+        "validation": known.validation,
+        "figure": figure,
+    }
+
+
+def searched(run: Run, found: Searched, chosen: Picked, figure: Path | None = None) -> Document:
+    """A search: its front, with every value in its unit, and the random one beside it."""
+    result, limits = found.result, run.options.search
+    return {
+        "run": run.folder,
+        "limits": {"max_latency_ms": limits.max_latency_ms, "max_params": limits.max_params},
+        "evaluated": result.paid,
+        "scored_now": result.scored,
+        "objectives": [
+            {"name": o.name, "unit": o.unit, "sense": o.sense, "optimised": o.optimise}
+            for o in result.objectives
+        ],
+        "front": _evaluations(result.front),
+        "random_front": _evaluations(found.baseline.front),
+        "chosen": {name: arch.id for name, arch in chosen.archs.items()},
+        "remark": chosen.remark,
+        "figure": figure,
+    }
+
+
+def _evaluations(front: Sequence[Evaluation]) -> list[Document]:
+    return [{"network": e.arch.id, "genes": e.arch.genes, "values": e.values} for e in front]
+
+
+def proven(run: Run, proofs: Sequence[Proof], published: Sequence[Manifest]) -> Document:
+    """Exported networks, each with its file, its checks and its measurements, and what was published."""
+    return {
+        "run": run.folder,
+        "networks": [_proof(proof) for proof in proofs],
+        "store": run.store,
+        "published": [entry.id for entry in published],
+    }
+
+
+def _proof(proof: Proof) -> Document:
+    return {
+        "name": proof.name,
+        "network": proof.arch.id,
+        "genes": proof.arch.genes,
+        "onnx": proof.onnx,
+        "weights_sha256": proof.weights_sha256,
+        "inside_to_cut_out": proof.exact,
+        "parity": proof.parity,
+        "predicted": proof.predicted,
+        "measured": proof.measured,
+        "search": judged(proof.search),
+        "test": judged(proof.test),
+        "params": proof.params,
+        "macs": proof.macs,
+    }
+
+
+def judged(result: Result) -> Document:
+    """The metrics of a network, each with its unit."""
+    return {
+        "examples": result.examples,
+        "metrics": {
+            s.metric.name: {"value": s.value, "unit": s.metric.unit, "sense": s.metric.sense}
+            for s in result.scores
+        },
+    }
+
+
+def manifest(entry: Manifest) -> Document:
+    """An entry of a zoo, as its ``manifest.json`` says."""
+    found: Document = msgspec.to_builtins(entry)
+    return found
+
+
+def pulled(found: Pulled) -> Document:
+    """An entry on this machine."""
+    return {
+        "entry": found.manifest.id,
+        "folder": found.folder,
+        "files": found.files,
+        "manifest": manifest(found.manifest),
+    }
+
+
+def architecture(space: SearchSpace, arch: Architecture) -> Document:
+    """An architecture: its id, its genes, and the values they stand for."""
+    values: Mapping[str, Any] = space.decode(arch)
+    return {"network": arch.id, "space": arch.space, "genes": arch.genes, "values": values}
