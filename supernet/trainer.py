@@ -168,14 +168,14 @@ class Trainer:
 
     def _context(self, batch: Batch) -> Context:
         """What the strategy sees of this step."""
-        seed, step, net = self.options.seed, self.step, self.supernet
-        probe = Probe(net, self.task, batch, self._answer, derive(seed, "probes", step))
+        options, step, net = self.options, self.step, self.supernet
+        probe = Probe(net, self.task, batch, self._answer, derive(options.seed, "probes", step))
         return Context(
             net.space,
             step,
             self.steps,
-            rng(seed, "lessons", step),
-            epochs=self.options.epochs,
+            rng(options.seed, "lessons", step),
+            epochs=options.epochs,
             kinds=net.plan.kinds,
             state=self.state,
             macs=lambda genes: self._costs.macs(genes),
