@@ -18,6 +18,7 @@ The networks:
 - `presets`: the published supernets, each a page
 - `networks`: small plain networks for tasks that timm has none for
 - `build`: from the options of a run to a supernet
+- `weights`: weights from a file, fitted to a network or refused
 
 Learning and judging:
 
@@ -30,6 +31,7 @@ Learning and judging:
 - `strategies`: which subnets learn what in a step
 - `losses`: what a lesson learns from
 - `trainer`: data, lessons, loss, step
+- `ordering`: important units first, before the first step
 - `recipe`: optimiser, schedule and device
 - `record`: what a training saw
 - `checkpoint`: the state of a training in one file

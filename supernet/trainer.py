@@ -26,6 +26,7 @@ from supernet.errors import StateError, SupernetError
 from supernet.evaluate import Evaluator, Result
 from supernet.lock import is_removed, locked
 from supernet.options import TrainOptions
+from supernet.ordering import began_with, note_order, order_units
 from supernet.recipe import device_of, optimizer_of, schedule_of
 from supernet.record import Epoch, Record
 from supernet.seeds import derive, rng
@@ -84,6 +85,7 @@ class Trainer:
         self.optimizer = optimizer_of(supernet, options)
         self.schedule = schedule_of(self.optimizer, options, self.steps)
         self.step = 0
+        self.reordered: dict[str, Any] | None = None
         self.record = Record(folder)
         self._lock: IO[bytes] | None = None
         self._roles = {supernet.space.smallest(): "smallest", supernet.space.largest(): "largest"}
@@ -119,6 +121,8 @@ class Trainer:
                 raise
 
     def _run(self, progress: Progress | None) -> list[Epoch]:
+        if self.reordered is None:
+            self.reordered = order_units(self.supernet, self.dataset, self.options)
         if self.step < self.steps:
             self.record.open(self.step)
         saved = time.monotonic()
@@ -206,6 +210,7 @@ class Trainer:
             "space": self.supernet.space.fingerprint,
             "strategy": repr(self.strategy),
             "data": self.dataset.identity(),
+            "weights": began_with(self.supernet),
         }
 
     def _save(self) -> None:
@@ -215,7 +220,12 @@ class Trainer:
         model = {f"{_MODEL}{name}": tensor for name, tensor in self.supernet.state_dict().items()}
         optimizer = optimizer_tensors(self.supernet, self.optimizer)
         tensors = model | {f"{_OPTIMIZER}{name}": tensor for name, tensor in optimizer.items()}
-        document = {"run": self._belongs_to(), "step": self.step, **self.record.to_json()}
+        document = {
+            "run": self._belongs_to(),
+            "step": self.step,
+            "reordered": self.reordered,
+            **self.record.to_json(),
+        }
         write_checkpoint(self.folder / CHECKPOINT, tensors, document)
 
     def _check_folder(self, cause: Exception | None = None) -> None:
@@ -244,6 +254,8 @@ class Trainer:
         self.supernet.load_state_dict(groups[_MODEL])
         restore_optimizer(self.supernet, self.optimizer, groups[_OPTIMIZER])
         self.step = document["step"]
+        self.reordered = document["reordered"]
+        note_order(self.supernet, document["reordered"])
         self.record.restore(document)
         log.info("going on after step %d of %d", self.step, self.steps)
 
