@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -41,9 +43,14 @@ def weights(digits: ImageDataset, tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.fixture
 def made(digits: ImageDataset, weights: Path) -> Callable[..., Supernet]:
     def make(path: Path | None = weights) -> Supernet:
-        return build(SupernetOptions("mobile", dict(MOBILE), path and str(path)), digits.task)
+        return deepcopy(_built(digits, path and str(path)))
 
     return make
+
+
+@cache
+def _built(digits: ImageDataset, path: str | None) -> Supernet:
+    return build(SupernetOptions("mobile", dict(MOBILE), path), digits.task)
 
 
 def stop_at(step: int) -> Callable[[int, int, str], None]:

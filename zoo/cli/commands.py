@@ -12,7 +12,7 @@ from supernet.errors import SupernetError
 from supernet.plain import plain
 from supernet.wording import counted
 from zoo.cli.session import Session, Stopped, as_typed, heed_signals, in_session
-from zoo.cli.typed import Config, Data, MaxLatency, MaxParams, NoLimits, RunFolder, Set
+from zoo.cli.typed import Config, Data, MaxLatency, MaxParams, Model, NoLimits, RunFolder, Set, Weights
 from zoo.cli.zoo_commands import zoo_app
 
 app = typer.Typer(
@@ -46,6 +46,8 @@ def quickstart(
     run: RunFolder = "runs/quickstart",
     config: Config = None,
     data: Data = None,
+    model: Model = None,
+    weights: Weights = None,
     set_: Set = None,
     max_latency_ms: MaxLatency = None,
     max_params: MaxParams = None,
@@ -60,6 +62,8 @@ def quickstart(
         config,
         set_,
         data=data,
+        model=model,
+        weights=weights,
         max_latency_ms=max_latency_ms,
         max_params=max_params,
         no_limits=no_limits,
@@ -80,21 +84,29 @@ def quickstart(
 @app.command()
 @in_session
 def train(
-    session: Session, run: RunFolder = None, config: Config = None, data: Data = None, set_: Set = None
+    session: Session,
+    run: RunFolder = None,
+    config: Config = None,
+    data: Data = None,
+    model: Model = None,
+    weights: Weights = None,
+    set_: Set = None,
 ) -> None:
     """Train the shared weights; goes on where it stopped."""
     from zoo.cli import documents
-    from zoo.cli.printing import print_data, print_kept
+    from zoo.cli.printing import print_beginning, print_data, print_kept
     from zoo.pipeline.kept import TRAINING
     from zoo.pipeline.steps import read, train as step
 
-    opened, narrator = session.open(run, config, set_, data=data, first="default"), session.narrator
+    opened = session.open(run, config, set_, data=data, model=model, weights=weights, first="default")
+    narrator = session.narrator
     print_kept(opened, TRAINING, narrator)
     with narrator.progress() as progress:
         dataset = read(opened, progress)
     print_data(dataset, narrator)
     with narrator.progress() as progress:
         trainer = step(opened, progress, dataset)
+    print_beginning(trainer, narrator)
     narrator.say(
         f"10^{trainer.supernet.space.log10_size:.1f} networks after {counted(len(trainer.history), 'epoch')}; "
         f"on the search split: {trainer.words()}."

@@ -7,12 +7,15 @@ from math import ceil, inf, nan
 
 from search.options import SearchOptions
 from search.report import rows
+from supernet.config import decode
 from supernet.elastic.supernet import Supernet
 from supernet.options import title
 from supernet.settings import Setting
 from supernet.space import Architecture
 from supernet.stages import Stage, stages
 from supernet.tasks.task import Dataset, Metric
+from supernet.trainer import Trainer
+from supernet.weights import Fitted
 from supernet.wording import alike, counted
 from zoo.cli.narrator import Narrator
 from zoo.pipeline.find import Known
@@ -43,6 +46,19 @@ def print_data(data: Dataset, narrator: Narrator) -> None:
     )
     for note in data.notes:
         narrator.say(f"Note: {note}.")
+
+
+def print_beginning(trainer: Trainer, narrator: Narrator) -> None:
+    """Which weights a training began with, and how its units were sorted; nothing of fresh ones."""
+    began = (trainer.supernet.origin or {}).get("weights", {})
+    if "sha256" in began:
+        narrator.say(f"Began with {decode(began, Fitted)}.")
+    if trainer.reordered:
+        by, examples = trainer.reordered["by"], trainer.reordered["examples"]
+        told = f" on {counted(examples, 'training example')}" if examples else ""
+        narrator.say(
+            f"Units were sorted by importance ({by}{told}), so that narrow subnets keep what matters."
+        )
 
 
 def print_profile(known: Profiled, narrator: Narrator) -> None:
