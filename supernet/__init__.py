@@ -32,11 +32,13 @@ Learning and judging:
 - `losses`: what a lesson learns from
 - `trainer`: data, lessons, loss, step
 - `ordering`: important units first, before the first step
+- `heads`: a head that was made anew learns for a moment, alone
 - `recipe`: optimiser, schedule and device
 - `record`: what a training saw
 - `checkpoint`: the state of a training in one file
 - `calibrate`: batch-norm statistics of one subnet, as data
 - `evaluate`: how good a subnet's answers are
+- `sensitivity`: what each kind of cut costs
 
 What everything leans on:
 

@@ -249,6 +249,34 @@ def show(
 
 @app.command()
 @in_session
+def sensitivity(
+    session: Session,
+    run: RunFolder = None,
+    config: Config = None,
+    data: Data = None,
+    model: Model = None,
+    weights: Weights = None,
+    set_: Set = None,
+) -> None:
+    """What each kind of cut costs alone, before the training or after: which dimensions are worth offering."""
+    from zoo.cli import documents
+    from zoo.cli.printing import print_data, print_study
+    from zoo.pipeline.steps import read
+    from zoo.pipeline.study import study
+
+    opened = session.open(run, config, set_, data=data, model=model, weights=weights, first="default")
+    narrator = session.narrator
+    with narrator.progress() as progress:
+        dataset = read(opened, progress)
+    print_data(dataset, narrator)
+    with narrator.progress() as progress:
+        found = study(opened, progress, dataset)
+    print_study(found, dataset.task, narrator)
+    session.result(documents.studied(opened, found))
+
+
+@app.command()
+@in_session
 def settings(
     session: Session,
     key: Annotated[
