@@ -271,7 +271,7 @@ def sensitivity(
     print_data(dataset, narrator)
     with narrator.progress() as progress:
         found = study(opened, progress, dataset)
-    print_study(found, dataset.task, narrator)
+    print_study(opened, found, dataset.task, narrator)
     session.result(documents.studied(opened, found))
 
 

@@ -11,6 +11,7 @@ from supernet.config import decode
 from supernet.elastic.sizes import DIMS
 from supernet.elastic.supernet import Supernet
 from supernet.options import title
+from supernet.presets import presets
 from supernet.settings import Setting
 from supernet.space import Architecture
 from supernet.stages import Stage, stages
@@ -63,7 +64,7 @@ def print_beginning(trainer: Trainer, narrator: Narrator) -> None:
         )
 
 
-def print_study(found: Study, task: Task, narrator: Narrator) -> None:
+def print_study(run: Run, found: Study, task: Task, narrator: Narrator) -> None:
     """What each kind of cut costs, then each choice at its smallest, and which kinds to offer."""
     ranked, told = task.ranked_by, task.measures[0]
     whole, *cuts = found.cuts
@@ -83,7 +84,7 @@ def print_study(found: Study, task: Task, narrator: Narrator) -> None:
             title_,
             [
                 {
-                    "cut": cut.choice or f"{cut.kind}, {cut.share:.0%} of the way",
+                    "cut": cut.choice or f"{cut.kind}, {_left(cut.share)}",
                     "MACs": f"{cut.macs:.0%}",
                     "params": f"{cut.params:.0%}",
                     f"{ranked.name} worse by": more,
@@ -94,9 +95,13 @@ def print_study(found: Study, task: Task, narrator: Narrator) -> None:
         )
     offered = [kind for kind in found.dims if kind in DIMS]
     narrator.say(f"From the cheapest cut to the dearest, for the MACs it saves: {', '.join(found.dims)}.")
-    if len(offered) > 1:
+    if len(offered) > 1 and run.options.supernet.model not in presets:
         named = ", ".join(f'"{kind}"' for kind in offered[:2])
         narrator.say(f"To offer the first two alone: --set supernet.options.dims='[{named}]' in a new run.")
+
+
+def _left(share: float) -> str:
+    return f"{share:.0%} of its range" if share else "smallest"
 
 
 def print_profile(known: Profiled, narrator: Narrator) -> None:
