@@ -7,7 +7,8 @@ down here and nowhere else.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from math import isfinite
 from pathlib import Path
 from typing import Literal
@@ -125,18 +126,22 @@ class TrainOptions:
     """How the shared weights are trained: a linear warm-up, then down to zero.
 
     Args:
-        epochs: passes over the train split.
+        epochs: passes over the train split, in all.
+        restarts: epochs after which the schedule starts anew, with a warm-up of its own (arXiv:1608.03983). A
+            training that has come to its end is trained on like this: the rate was zero, and only a second
+            schedule goes further (``supernet train --until``).
         batch_size: images per step; every lesson of the step sees all of them.
         optimizer: by timm's name; ``sgd`` is with Nesterov momentum.
         schedule: of the learning rate after the warm-up: ``cosine``, ``tanh``, ``poly`` or ``constant``.
         lr: learning rate at the end of the warm-up.
-        warmup: share of all steps spent warming up.
+        warmup: share of the steps of a schedule spent warming up.
         momentum: of optimisers that have one.
         weight_decay: not applied to norms and biases.
         label_smoothing: share of the label mass spread over all classes.
         strategy: which registered strategy deals out the lessons.
         strategy_options: the fields of that strategy.
-        distil_after: share of all steps after which lessons with a teacher also learn from it; 1 is never.
+        distil_after: share of the steps of a schedule after which lessons with a teacher also learn from it; 1 is
+            never.
         distil_weight: weight of the teacher's answers then, against the labels'.
         reorder: before the first step, sort the units of the network so that narrow subnets keep the important
             ones: ``taylor`` (by the loss on as many training examples as calibrate), ``l1`` or ``l2`` (by the
@@ -155,6 +160,7 @@ class TrainOptions:
     """
 
     epochs: int = 20
+    restarts: tuple[int, ...] = ()
     batch_size: int = 64
     optimizer: str = "sgd"
     schedule: str = "cosine"
@@ -186,10 +192,38 @@ class TrainOptions:
             "threads",
         ):
             within(name, getattr(self, name), 1)
+        if list(self.restarts) != sorted({*self.restarts} & {*range(1, self.epochs)}):
+            raise ConfigError(
+                f"restarts is {list(self.restarts)}; it can be epochs from 1 to {self.epochs - 1}, ascending"
+            )
         for name in ("warmup", "momentum", "label_smoothing", "distil_after", "distil_weight"):
             within(name, getattr(self, name), 0.0, 1.0)
         for name in ("lr", "weight_decay", "checkpoint_seconds", "seed"):
             within(name, getattr(self, name), 0)
+
+    @property
+    def stretches(self) -> tuple[int, ...]:
+        """Epochs of each schedule: one, and one more for every restart."""
+        ends = (0, *self.restarts, self.epochs)
+        return tuple(end - start for start, end in pairwise(ends))
+
+    def until(self, epochs: int) -> TrainOptions:
+        """The same training, then a schedule anew up to some epoch; itself where it ends there already.
+
+        Raises:
+            ConfigError: when it is longer than that.
+        """
+        if epochs < self.epochs:
+            raise ConfigError(
+                f"epochs is {self.epochs}; a training can be made longer, and {epochs} is shorter"
+            )
+        if epochs == self.epochs:
+            return self
+        return replace(self, epochs=epochs, restarts=(*self.restarts, self.epochs))
+
+    def goes_on_from(self, earlier: TrainOptions) -> bool:
+        """Whether the schedules of an earlier training are the first ones of this."""
+        return self.stretches[: len(earlier.stretches)] == earlier.stretches
 
 
 def within(name: str, value: float, low: float, high: float | None = None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import torch
 from timm.optim import create_optimizer_v2, list_optimizers
 from timm.scheduler import create_scheduler_v2
@@ -55,6 +57,35 @@ def schedule_of(optimizer: torch.optim.Optimizer, options: TrainOptions, steps: 
         decay_rate=1.0,  # the power of ``poly``: a straight line to zero
     )  # fmt: skip
     return found
+
+
+class Schedules:
+    """The learning rate of a whole training: a schedule for each stretch between two restarts.
+
+    Each is what a training of those epochs alone would have, so a training that is made longer begins as the
+    shorter one did.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, options: TrainOptions, epoch_steps: int) -> None:
+        self.lengths = [epochs * epoch_steps for epochs in options.stretches]
+        self._schedules = [schedule_of(optimizer, options, steps) for steps in self.lengths]
+
+    def at(self, step: int) -> tuple[int, int, int]:
+        """Which stretch a step belongs to, how many steps of it are done, and how many it has."""
+        number, done = 0, step
+        while number < len(self.lengths) - 1 and done >= self.lengths[number]:
+            done -= self.lengths[number]
+            number += 1
+        return number, done, self.lengths[number]
+
+    def ends(self, step: int) -> bool:
+        """Whether a stretch is over after so many steps."""
+        return step in accumulate(self.lengths)
+
+    def step_update(self, step: int) -> None:
+        """Set the learning rate of a step."""
+        number, done, _ = self.at(step)
+        self._schedules[number].step_update(done)
 
 
 def device_of(options: TrainOptions) -> torch.device:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import isfinite
 from pathlib import Path
 from typing import IO, Any
@@ -27,17 +27,19 @@ from supernet.evaluate import Evaluator, Result
 from supernet.lock import is_removed, locked
 from supernet.options import TrainOptions
 from supernet.ordering import began_with, note_order, order_units
-from supernet.recipe import device_of, optimizer_of, schedule_of
+from supernet.recipe import Schedules, device_of, optimizer_of
 from supernet.record import Epoch, Record
 from supernet.seeds import derive, rng
 from supernet.space import Architecture
 from supernet.strategies import Strategy, strategies
 from supernet.tasks.task import Batch, Dataset, Task, moved
+from supernet.wording import counted
 
 log = logging.getLogger(__name__)
 
 CHECKPOINT, LOCK = "training.safetensors", ".lock"
 _MODEL, _OPTIMIZER = "model/", "optimizer/"
+_LENGTH = ("epochs", "restarts")
 _FREE = frozenset({"checkpoint_seconds", "device", "threads"})
 """Options that a run may change when it goes on."""
 
@@ -83,7 +85,7 @@ class Trainer:
         self.epoch_steps = dataset.epoch_steps(options.batch_size)
         self.steps = options.epochs * self.epoch_steps
         self.optimizer = optimizer_of(supernet, options)
-        self.schedule = schedule_of(self.optimizer, options, self.steps)
+        self.schedule = Schedules(self.optimizer, options, self.epoch_steps)
         self.step = 0
         self.reordered: dict[str, Any] | None = None
         self.record = Record(folder)
@@ -145,7 +147,8 @@ class Trainer:
         options, step = self.options, self.step
         batch = moved(self.dataset.batch(step, options.batch_size, options.seed), options.device)
         lessons = self.strategy.lessons(self.supernet.space, step, rng(options.seed, "lessons", step))
-        weight = options.distil_weight if step >= options.distil_after * self.steps else 0.0
+        _, done, steps = self.schedule.at(step)
+        weight = options.distil_weight if done >= options.distil_after * steps else 0.0
         self.supernet.train()
         self.schedule.step_update(step)
         self.optimizer.zero_grad()
@@ -184,7 +187,7 @@ class Trainer:
     def _finish_epoch(self) -> None:
         epoch, options = self.step // self.epoch_steps, self.options
         seen: dict[str, Result] = {}
-        if epoch % options.evaluate_every == 0 or self.step == self.steps:
+        if epoch % options.evaluate_every == 0 or self.schedule.ends(self.step):
             evaluate = Evaluator(
                 self.supernet,
                 self.dataset,
@@ -235,14 +238,27 @@ class Trainer:
                 f"{self.folder} was removed during the training, which cannot go on; train again to begin anew"
             ) from cause
 
+    def _check_stretches(self, path: Path, run: Mapping[str, Any]) -> None:
+        """A training may become longer: by schedules after those that it had."""
+        epochs, restarts = run["epochs"], tuple(run.get("restarts", ()))
+        if not self.options.goes_on_from(TrainOptions(epochs=epochs, restarts=restarts)):
+            raise StateError(
+                f"{path} is of a training of {counted(epochs, 'epoch')}, whose schedule ends there; "
+                f"{self.options.epochs} with restarts {list(self.options.restarts)} is another one. It can go on "
+                f"with a schedule anew (supernet train --until EPOCHS, in Python TrainOptions.until); or choose "
+                f"another folder"
+            )
+
     def _resume(self) -> None:
         if self.folder is None or not (self.folder / CHECKPOINT).exists():
             return
         path = self.folder / CHECKPOINT
         tensors, document = read_checkpoint(path)
+        earlier = document["run"]
+        self._check_stretches(path, earlier)
         for key, ours in self._belongs_to().items():
-            theirs = document["run"].get(key)
-            if theirs != ours:
+            theirs = earlier.get(key)
+            if theirs != ours and key not in _LENGTH:
                 raise StateError(
                     f"{path} is of another training: its {key} is {theirs!r}, now {ours!r} is asked; "
                     f"choose another folder, or remove the file to start anew"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import cos, pi
 
 import pytest
@@ -10,7 +11,7 @@ from torch import nn
 
 from supernet.errors import ConfigError
 from supernet.options import TrainOptions
-from supernet.recipe import SCHEDULES, optimizer_of, schedule_of
+from supernet.recipe import SCHEDULES, Schedules, optimizer_of, schedule_of
 
 STEPS, WARM = 20, 5
 OPTIONS = TrainOptions(lr=0.4, warmup=WARM / STEPS)
@@ -77,3 +78,39 @@ def test_a_training_of_one_step_is_no_matter_for_a_warning(
     schedule_of(optimizer, options, 1).step_update(0)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(options.lr)
     assert not caplog.records
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_after_a_restart_the_rates_are_those_of_a_training_of_its_own(name: str) -> None:
+    def rates(*, epochs: int, restarts: tuple[int, ...] = ()) -> list[float]:
+        options = replace(OPTIONS, schedule=name, epochs=epochs, restarts=restarts)
+        optimizer = optimizer_of(network(), options)
+        schedules = Schedules(optimizer, options, epoch_steps=4)
+        found = []
+        for step in range(4 * epochs):
+            schedules.step_update(step)
+            found.append(optimizer.param_groups[0]["lr"])
+        return found
+
+    assert rates(epochs=6, restarts=(3, 5)) == rates(epochs=3) + rates(epochs=2) + rates(epochs=1)
+
+
+def test_a_step_belongs_to_one_stretch() -> None:
+    options = replace(OPTIONS, epochs=5, restarts=(3,))
+    schedules = Schedules(optimizer_of(network(), options), options, epoch_steps=2)
+    assert [schedules.at(step) for step in (0, 5, 6, 9)] == [(0, 0, 6), (0, 5, 6), (1, 0, 4), (1, 3, 4)]
+    assert [step for step in range(11) if schedules.ends(step)] == [6, 10]
+
+
+def test_a_training_is_made_longer_by_a_restart() -> None:
+    short = TrainOptions(epochs=3)
+    long = short.until(5)
+    assert (long.epochs, long.restarts, long.stretches) == (5, (3,), (3, 2))
+    assert long.until(5) == long and long.until(6).stretches == (3, 2, 1)
+    assert long.goes_on_from(short) and long.goes_on_from(long) and not short.goes_on_from(long)
+    assert not TrainOptions(epochs=5).goes_on_from(short)
+    with pytest.raises(ConfigError, match="4 is shorter"):
+        long.until(4)
+    for restarts in ((5,), (0,), (3, 2), (2, 2)):
+        with pytest.raises(ConfigError, match="restarts is"):
+            TrainOptions(epochs=5, restarts=restarts)

@@ -100,6 +100,31 @@ def test_a_killed_process_ends_at_the_same_bytes(tmp_path: Path, digits: ImageDa
     assert whole == parts
 
 
+def test_a_training_made_longer_is_the_one_that_was_to_be_as_long(
+    tmp_path: Path, digits: ImageDataset
+) -> None:
+    short = replace(OPTIONS, epochs=2, evaluate_every=5)
+    long = short.until(3)
+    planned = Trainer(small_supernet(), digits, long, tmp_path / "planned").run()
+    begun = Trainer(small_supernet(), digits, short, tmp_path / "parts").run()
+    assert begun == planned[:2] and planned[1].largest is not None is not planned[2].largest
+    trainer = Trainer(small_supernet(), digits, long, tmp_path / "parts")
+    assert trainer.step == 8 and trainer.run() == planned
+    whole, parts = ((tmp_path / name / CHECKPOINT).read_bytes() for name in ("planned", "parts"))
+    assert whole == parts
+    with pytest.raises(StateError, match="of a training of 3 epochs"):
+        Trainer(small_supernet(), digits, short, tmp_path / "parts")
+
+
+def test_a_teacher_that_is_never_heard_is_not_heard_after_a_restart_either(digits: ImageDataset) -> None:
+    options = replace(OPTIONS, epochs=2, restarts=(1,), evaluate_every=5)
+    never, weightless = (
+        Trainer(small_supernet(), digits, replace(options, **change)).run()  # type: ignore[arg-type]
+        for change in ({"distil_after": 1.0}, {"distil_weight": 0.0})
+    )
+    assert never == weightless
+
+
 def test_a_finished_run_is_not_trained_again(tmp_path: Path, digits: ImageDataset) -> None:
     first = Trainer(small_supernet(), digits, OPTIONS, tmp_path)
     history = first.run()
@@ -277,7 +302,9 @@ def test_global_randomness_is_neither_used_nor_moved(digits: ImageDataset) -> No
 
 def test_the_checkpoint_of_another_run_is_refused(tmp_path: Path, digits: ImageDataset) -> None:
     Trainer(small_supernet(), digits, replace(OPTIONS, epochs=1), tmp_path).run()
-    with pytest.raises(StateError, match=r"of another training: its epochs is 1, now 3 is asked"):
+    with pytest.raises(
+        StateError, match=r"of a training of 1 epoch, whose schedule ends there; 3 with .*--until"
+    ):
         Trainer(small_supernet(), digits, OPTIONS, tmp_path)
     with pytest.raises(StateError, match=r"of another training: its data is"):
         other = load_data(DataOptions(resolution=8, split_seed=1))

@@ -167,6 +167,14 @@ class _Page(HTMLParser):
             self.cells[-1] += data
 
 
+def test_a_restart_is_told_and_one_that_never_was_is_absent() -> None:
+    entry = made.manifest()
+    assert b"restarts" not in entry.to_bytes() and "schedule anew" not in card(entry)
+    longer = replace(entry, recipe=replace(entry.recipe, epochs=5, restarts=(3,)))
+    assert parse(longer.to_bytes(), "here") == longer
+    assert "for 5 epochs, with a schedule anew after 3, seeds" in card(longer)
+
+
 def test_the_card_tells_how_an_example_becomes_an_input() -> None:
     entry = made.manifest()
     assert "becomes an input: turned as its EXIF tag says; converted to grey; the largest square" in card(

@@ -66,3 +66,10 @@ def test_a_warning_stays_one_line_whatever_it_quotes(capsys: pytest.CaptureFixtu
     record = logging.LogRecord("zoo", logging.WARNING, "", 0, "%s was damaged", ("a\n\x1b[2Jb",), None)
     Warnings().emit(record)
     assert capsys.readouterr().err == "a\\n\\x1b[2Jb was damaged\n"
+
+
+def test_a_step_that_reports_nothing_leaves_no_line() -> None:
+    file = io.StringIO()
+    with Narrator(Console(file=file)).progress():
+        pass
+    assert file.getvalue() == ""

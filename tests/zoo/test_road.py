@@ -323,6 +323,7 @@ def test_a_changed_option_that_work_rests_on_is_refused(road: Road) -> None:
     result = CliRunner().invoke(app, words)
     assert isinstance(result.exception, StateError)
     assert "train.epochs = 2, now 5 is asked" in str(result.exception)
+    assert f"to train longer: supernet train --run {road.folder} --until 5" in str(result.exception)
 
 
 def test_a_photograph_through_the_pulled_file_is_one_through_the_training(road: Road, tmp_path: Path) -> None:

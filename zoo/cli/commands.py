@@ -91,15 +91,25 @@ def train(
     model: Model = None,
     weights: Weights = None,
     set_: Set = None,
+    until: Annotated[
+        int | None,
+        typer.Option(
+            metavar="EPOCHS",
+            help="Epochs in all. A training that has begun ends as it was to end, and goes on with a second "
+            "warm-up and a second way down.",
+        ),
+    ] = None,
 ) -> None:
     """Train the shared weights; goes on where it stopped."""
     from zoo.cli import documents
-    from zoo.cli.printing import print_beginning, print_data, print_kept
-    from zoo.pipeline.kept import TRAINING
+    from zoo.cli.printing import print_beginning, print_data, print_kept, print_outdated
+    from zoo.pipeline.kept import TRAINING, weights_of
     from zoo.pipeline.steps import read, train as step
 
-    opened = session.open(run, config, set_, data=data, model=model, weights=weights, first="default")
-    narrator = session.narrator
+    opened = session.open(
+        run, config, set_, data=data, model=model, weights=weights, first="default", until=until
+    )
+    narrator, before = session.narrator, weights_of(opened)
     print_kept(opened, TRAINING, narrator)
     with narrator.progress() as progress:
         dataset = read(opened, progress)
@@ -112,6 +122,7 @@ def train(
         f"on the search split: {trainer.words()}."
     )
     narrator.say(f"{opened.supernet} holds the supernet. Next: {opened.command('profile')}")
+    print_outdated(opened, before, narrator)
     session.result(documents.trained(opened, trainer))
 
 

@@ -59,17 +59,22 @@ class Narrator:
             TimeRemainingColumn(),
             TextColumn("{task.fields[words]}", markup=False),
         )
-        with Bars(*columns, console=self.console) as bars:
-            parts: dict[str, TaskID] = {}
+        bars, parts = Bars(*columns, console=self.console), dict[str, TaskID]()
 
-            def report(part: str, done: int, total: int, words: str = "") -> None:
-                """Move the bar of a part."""
-                if part not in parts:
-                    parts[part] = bars.add_task(plain(part), total=total, words="")
-                said: dict[str, Any] = {"words": plain(words)} if words else {}
-                bars.update(parts[part], completed=done, total=total, **said)
+        def report(part: str, done: int, total: int, words: str = "") -> None:
+            """Move the bar of a part."""
+            if not parts:
+                bars.start()
+            if part not in parts:
+                parts[part] = bars.add_task(plain(part), total=total, words="")
+            said: dict[str, Any] = {"words": plain(words)} if words else {}
+            bars.update(parts[part], completed=done, total=total, **said)
 
+        try:
             yield report
+        finally:
+            if parts:  # a step without parts leaves no empty line
+                bars.stop()
 
     def table(self, title: str, rows: Sequence[Mapping[str, object]], text: Container[str] = ()) -> None:
         """Rows under the names of their columns.

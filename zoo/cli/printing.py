@@ -21,12 +21,12 @@ from supernet.weights import Fitted
 from supernet.wording import alike, counted
 from zoo.cli.narrator import Narrator
 from zoo.pipeline.find import Known
-from zoo.pipeline.kept import kept
+from zoo.pipeline.kept import kept, weights_of
 from zoo.pipeline.pick import Picked
 from zoo.pipeline.prove import Proof
 from zoo.pipeline.run import Run
 from zoo.pipeline.settings import Found
-from zoo.pipeline.steps import Profiled, Searched, Workspace
+from zoo.pipeline.steps import ARCHIVE, Profiled, Searched, Workspace
 from zoo.pipeline.study import Study
 from zoo.store.manifest import DeviceRecord, Manifest, MetricRecord
 
@@ -39,6 +39,19 @@ def print_kept(run: Run, step: str, narrator: Narrator) -> None:
     words = kept(run).get(step)
     if words:
         narrator.say(f"Kept from before: {words}.")
+
+
+def print_outdated(run: Run, before: str | None, narrator: Narrator) -> None:
+    """What rests on the weights that a training has just replaced.
+
+    Args:
+        before: hash of the weights there were.
+    """
+    if before not in (None, weights_of(run)) and (run.search / ARCHIVE).exists():
+        narrator.say(
+            f"{run.search} is a search among the earlier weights: move it away to search among these; "
+            "the profile still holds."
+        )
 
 
 def print_data(data: Dataset, narrator: Narrator) -> None:

@@ -102,6 +102,7 @@ class Session:
         max_params: float | None = None,
         no_limits: bool = False,
         first: str | None = None,
+        until: int | None = None,
     ) -> Run:
         """The run that a command is about.
 
@@ -112,6 +113,7 @@ class Session:
             data: short for ``data.source``; the model, the weights and the limits likewise.
             no_limits: forget the limits that the run keeps.
             first: name of the run to begin where there is none.
+            until: epochs to train in all.
 
         Raises:
             SupernetError: see `find_run` and `open_run`.
@@ -126,7 +128,7 @@ class Session:
         }
         given = [f"{key}={value}" for key, value in short.items() if value is not None]
         forgotten = [f"search.{name}" for name in LIMITS] if no_limits else []
-        self.run = open_run(self._folder(named, first), config, [*(changes or []), *given], forgotten)
+        self.run = open_run(self._folder(named, first), config, [*(changes or []), *given], forgotten, until)
         return self.run
 
     def store(self, run: str | None, address: str | None) -> Store:

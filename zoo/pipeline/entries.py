@@ -7,6 +7,8 @@ from importlib.metadata import version
 from math import sqrt
 from typing import Any
 
+from msgspec import UNSET
+
 from hardware.export import OPSET
 from hardware.measurement import Profile
 from supernet.config import to_toml
@@ -80,6 +82,7 @@ def manifest(workspace: Workspace, proof: Proof, profile: Profile) -> Manifest:
         recipe=RecipeRecord(
             strategy=run.options.train.strategy,
             epochs=run.options.train.epochs,
+            restarts=run.options.train.restarts or UNSET,
             seeds=(run.options.train.seed, run.options.search.seed),
             config_sha256=hashlib.sha256(to_toml(run.options).encode()).hexdigest(),
         ),

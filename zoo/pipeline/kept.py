@@ -12,6 +12,7 @@ from supernet.trainer import CHECKPOINT
 from supernet.wording import counted
 from zoo.pipeline.run import Run
 from zoo.pipeline.steps import ARCHIVE
+from zoo.store.manifest import hash_file
 
 TRAINING, PROFILE, SEARCH = "training", "profile", "search"
 
@@ -23,6 +24,12 @@ def kept(run: Run) -> dict[str, str]:
     """
     found = {TRAINING: _training(run), PROFILE: _profile(run), SEARCH: _search(run)}
     return {step: words for step, words in found.items() if words}
+
+
+def weights_of(run: Run) -> str | None:
+    """The hash of the trained weights; None when there are none."""
+    path = run.supernet / WEIGHTS
+    return hash_file(path) if path.exists() else None
 
 
 def _training(run: Run) -> str:

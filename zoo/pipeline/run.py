@@ -34,6 +34,8 @@ LOCKED = {
     "profile": "profile",
 }
 """Sections that may not change any more once the folder on the right holds something."""
+LENGTH = ("epochs", "restarts")
+"""What of a training may, as long as it begins as it did."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,11 @@ def _used(config: Path) -> int:
 
 
 def open_run(
-    folder: Path, config: Path | None = None, changes: Iterable[str] = (), forget: Iterable[str] = ()
+    folder: Path,
+    config: Path | None = None,
+    changes: Iterable[str] = (),
+    forget: Iterable[str] = (),
+    until: int | None = None,
 ) -> Run:
     """The run in a folder, new or going on; nothing is written before a step calls `Run.keep`.
 
@@ -148,6 +154,7 @@ def open_run(
         config: a TOML file; None goes on with what the folder holds, or the defaults.
         changes: ``"train.epochs=3"`` and the like; they win over the file.
         forget: ``"search.max_params"`` and the like: of what the folder holds, what is to be as by default.
+        until: epochs to train in all; a training that has begun goes on with another schedule (`TrainOptions.until`).
 
     Raises:
         ConfigError: for an unknown key or a wrong value.
@@ -161,6 +168,10 @@ def open_run(
         kept_options = without(to_plain(stored or RunOptions()), forget)
         options = decode(override(kept_options, changes), RunOptions)
     options = _anchored(options)
+    if until is not None:
+        begun = (folder / LOCKED["train"]).exists()
+        train = options.train.until(until) if begun else replace(options.train, epochs=until, restarts=())
+        options = replace(options, train=train)
     if stored is not None:
         _check(folder, stored, options)
         with suppress(OSError):  # somebody else's run may be read too
@@ -184,10 +195,16 @@ def _check(folder: Path, stored: RunOptions, asked: RunOptions) -> None:
         if not (folder / evidence).exists():
             continue
         before, now = getattr(stored, section), getattr(asked, section)
+        longer = section == "train" and asked.train.goes_on_from(stored.train)
         for option in fields(before):
             old, new = getattr(before, option.name), getattr(now, option.name)
-            if old != new:
+            if old != new and not (longer and option.name in LENGTH):
+                hint = _longer(folder, asked) if option.name == "epochs" and new > old else ""
                 raise StateError(
                     f"{folder} was made with {section}.{option.name} = {old!r}, now {new!r} is asked; "
-                    f"choose another folder with --run, or remove {folder / evidence} to start that step anew"
+                    f"{hint}choose another folder with --run, or remove {folder / evidence} to start that step anew"
                 )
+
+
+def _longer(folder: Path, asked: RunOptions) -> str:
+    return f"to train longer: {Run(folder, asked).command('train', '--until', str(asked.train.epochs))}; or "

@@ -13,6 +13,7 @@ from typing import Any
 from supernet.errors import ConfigError
 from supernet.plain import plain
 from supernet.preprocessing import ImagePreprocessing
+from supernet.wording import counted
 from zoo.store.manifest import DeviceRecord, Manifest
 
 
@@ -77,8 +78,10 @@ def _devices(devices: Iterable[DeviceRecord]) -> str:
 
 def _provenance(manifest: Manifest) -> str:
     recipe, lines = manifest.recipe, []
+    anew = f", with a schedule anew after {', '.join(map(str, recipe.restarts))}" if recipe.restarts else ""
     lines.append(
-        f"- trained by {_code(recipe.strategy)} for {recipe.epochs} epochs, seeds {list(recipe.seeds)}"
+        f"- trained by {_code(recipe.strategy)} for {counted(recipe.epochs, 'epoch')}{anew}, "
+        f"seeds {list(recipe.seeds)}"
     )
     if manifest.calibration:
         c = manifest.calibration

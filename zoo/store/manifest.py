@@ -116,6 +116,7 @@ class RecipeRecord(Record, frozen=True):
     Args:
         strategy: registered name.
         epochs: passes over the training split.
+        restarts: epochs after which the schedule of the learning rate began anew; absent when it never did.
         seeds: of everything random.
         config_sha256: hash of the whole configuration.
         commit: of the code, where it is known.
@@ -125,6 +126,7 @@ class RecipeRecord(Record, frozen=True):
     epochs: int
     seeds: tuple[int, ...]
     config_sha256: str
+    restarts: tuple[int, ...] | msgspec.UnsetType = msgspec.UNSET
     commit: str | None = None
 
 
