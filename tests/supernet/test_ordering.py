@@ -19,6 +19,7 @@ from supernet.elastic.supernet import Supernet
 from supernet.errors import StateError
 from supernet.options import DataOptions, SupernetOptions, TrainOptions
 from supernet.ordering import order_units
+from supernet.presets.mobile import Mobile
 from supernet.sources import load_data
 from supernet.trainer import CHECKPOINT, Trainer
 
@@ -34,9 +35,12 @@ def digits() -> ImageDataset:
 
 
 @pytest.fixture(scope="module")
-def weights(digits: ImageDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "weights.pth"
-    torch.save(build(SupernetOptions("mobile", dict(MOBILE)), digits.task, seed=1).largest.state_dict(), path)
+    network = Mobile(
+        channels=1, resolution=8, widths=(8, 8, 12), depths=(1, 2), features=32, seed=1
+    ).network()
+    torch.save(network.state_dict(), path)
     return path
 
 

@@ -9,10 +9,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from supernet.build import build
 from supernet.errors import SupernetError
-from supernet.options import SupernetOptions
-from supernet.tasks.classification import ImageClassification
+from supernet.presets.mobile import Mobile
 from zoo.cli import app
 from zoo.pipeline.run import open_run
 
@@ -28,9 +26,8 @@ TINY = [
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    options = SupernetOptions("mobile", {"widths": [8, 8, 12], "depths": [1, 2], "features": 32})
-    colour = build(options, ImageClassification(tuple("abc"), 3, 8))
-    torch.save(colour.largest.state_dict(), tmp_path / "weights.pth")
+    colour = Mobile(classes=3, channels=3, resolution=8, widths=(8, 8, 12), depths=(1, 2), features=32)
+    torch.save(colour.network().state_dict(), tmp_path / "weights.pth")
     return tmp_path / "weights.pth"
 
 
