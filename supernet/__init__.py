@@ -18,6 +18,7 @@ The networks:
 - `presets`: the published supernets, each a page
 - `networks`: small plain networks for tasks that timm has none for
 - `build`: from the options of a run to a supernet
+- `weights`: weights from a file, fitted to a network or refused
 
 Learning and judging:
 
@@ -30,12 +31,15 @@ Learning and judging:
 - `strategies`: which subnets learn what in a step
 - `losses`: what a lesson learns from
 - `trainer`: data, lessons, loss, step
+- `ordering`: important units first, before the first step
+- `heads`: a head that was made anew learns for a moment, alone
 - `recipe`: optimiser, schedule and device
 - `probing`: what a subnet is worth on a batch, without anything moving
 - `record`: what a training saw
 - `checkpoint`: the state of a training in one file
 - `calibrate`: batch-norm statistics of one subnet, as data
 - `evaluate`: how good a subnet's answers are
+- `sensitivity`: what each kind of cut costs
 
 What everything leans on:
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from dataclasses import fields
 from math import ceil
 from typing import Any, cast
@@ -10,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from supernet.config import decode
+from supernet.config import decode, to_plain
 from supernet.elastic.elasticise import elasticise
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ConfigError, SupernetError, did_you_mean
@@ -19,17 +20,22 @@ from supernet.options import SupernetOptions
 from supernet.presets import Preset, presets
 from supernet.seeds import derive
 from supernet.tasks.task import Task
+from supernet.weights import load_weights
+
+log = logging.getLogger(__name__)
 
 ANY_SIZE = frozenset({"resolution", "length"})
 """What a network need not be told of its task: many take inputs of any size."""
 
 
 def build(options: SupernetOptions, task: Task, *, seed: int = 0) -> Supernet:
-    """The supernet that the options describe, with fresh weights (or timm's own, ``pretrained = true``).
+    """The supernet that the options describe, with fresh weights, those of a file, or timm's own.
+
+    Which weights it began with is part of its origin, under ``weights``.
 
     Args:
         options: ``model`` is a preset, a network of `supernet.networks` or a timm model; ``options`` are
-            the fields of the preset, or the arguments of the network and of `elasticise`.
+            the fields of the preset, or the arguments of the network and of `elasticise`; ``weights`` a file.
         task: says what the network has to fit, and how it is called.
         seed: of the initial weights.
 
@@ -37,6 +43,7 @@ def build(options: SupernetOptions, task: Task, *, seed: int = 0) -> Supernet:
         SupernetError: when nothing has that name, or what has it is for another task.
         ConfigError: for an option that is not there, or images too small for the network.
         ConversionError: when the network cannot be made elastic as asked.
+        WeightsError: when the file is missing or damaged, or its tensors do not fit.
     """
     if options.model in presets:
         supernet = _preset(options, task, seed)
@@ -46,7 +53,26 @@ def build(options: SupernetOptions, task: Task, *, seed: int = 0) -> Supernet:
             made = _from_network if options.model in networks else _from_timm
             supernet = made(options, task)
     _check_side(supernet, options.model, task)
+    _begin_with(supernet, options, task)
     return supernet
+
+
+def _begin_with(supernet: Supernet, options: SupernetOptions, task: Task) -> None:
+    """Load the weights that were asked for, and note which they are."""
+    began: dict[str, Any] = {"timm": options.model} if options.options.get("pretrained") else {}
+    if options.weights is not None:
+        fitted = load_weights(
+            supernet.largest,
+            options.weights,
+            by=options.weights_by,
+            channels=task.network.get("channels"),
+            leave=supernet.plan.matrices,
+            model=options.model,
+        )
+        log.info("began with %s", fitted)
+        began = to_plain(fitted)
+    if began:
+        supernet.origin = {**(supernet.origin or {}), "weights": began}
 
 
 def _preset(options: SupernetOptions, task: Task, seed: int) -> Supernet:

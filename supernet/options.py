@@ -11,12 +11,16 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import isfinite
 from pathlib import Path
+from typing import Literal
 
 from supernet.errors import ConfigError
 
 Plain = bool | int | float | str | list[int | float | str]
 """What an option of a registered thing can be in a configuration file."""
-
+WeightsBy = Literal["name", "order"]
+"""How the tensors of a file find those of a network."""
+Order = Literal["auto", "taylor", "l1", "l2", "none"]
+"""By what the units of a network are sorted before it learns."""
 
 SMALLEST_SIDE, LARGEST_SIDE = 8, 4096
 """Pixels that an image must have for a network to find anything in it, and that it can have."""
@@ -97,10 +101,24 @@ class SupernetOptions:
     Args:
         model: a preset (``mobile``) or the name of a timm model.
         options: what that preset, or the conversion of a timm model, can be told.
+        weights: file to begin with: safetensors, or a state_dict of tensors (.pth, .pt); None begins with fresh
+            weights. A head for other classes, and a stem for other channels, are made to fit.
+        weights_by: ``name`` wants the names of the network's own tensors, ``order`` only their order and shapes.
+
+    Raises:
+        ConfigError: for weights from a file and from timm at once.
     """
 
     model: str = "mobile"
     options: dict[str, Plain] = field(default_factory=dict)
+    weights: str | None = None
+    weights_by: WeightsBy = "name"
+
+    def __post_init__(self) -> None:
+        if self.weights is not None and self.options.get("pretrained"):
+            raise ConfigError(
+                f"weights is {self.weights!r} and options.pretrained is true; leave one of them out"
+            )
 
 
 @dataclass(frozen=True)
@@ -125,6 +143,9 @@ class TrainOptions:
         distil_after: share of the steps of a schedule after which lessons with a teacher also learn from it; 1 is
             never.
         distil_weight: weight of the teacher's answers then, against the labels'.
+        reorder: before the first step, sort the units of the network so that narrow subnets keep the important
+            ones: ``taylor`` (by the loss on as many training examples as calibrate), ``l1`` or ``l2`` (by the
+            weights' norm), ``none``; ``auto`` is taylor where weights were given, else none.
         seed: of initial weights, order, augmentation and sampled architectures.
         evaluate_every: epochs between two looks at the search split; the last epoch is always looked at.
         evaluate_examples: of the search split that are looked at then, at most.
@@ -152,6 +173,7 @@ class TrainOptions:
     strategy_options: dict[str, Plain] = field(default_factory=dict)
     distil_after: float = 0.5
     distil_weight: float = 0.5
+    reorder: Order = "auto"
     seed: int = 0
     evaluate_every: int = 1
     evaluate_examples: int = 2000

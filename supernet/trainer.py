@@ -31,6 +31,7 @@ from supernet.evaluate import Evaluator, Result
 from supernet.lock import is_removed, locked
 from supernet.losses import Distance
 from supernet.options import TrainOptions
+from supernet.ordering import began_with, note_order, order_units
 from supernet.probing import Probe, fixed_buffers, without_dropout
 from supernet.recipe import Schedules, device_of, optimizer_of
 from supernet.record import Epoch, Record
@@ -93,6 +94,7 @@ class Trainer:
         self.schedule = Schedules(self.optimizer, options, self.epoch_steps)
         self.step = 0
         self.state: dict[str, Any] = {}
+        self.reordered: dict[str, Any] | None = None
         self.record = Record(folder)
         self._lock: IO[bytes] | None = None
         self._roles = {supernet.space.smallest(): "smallest", supernet.space.largest(): "largest"}
@@ -128,6 +130,8 @@ class Trainer:
                 raise
 
     def _run(self, progress: Progress | None) -> list[Epoch]:
+        if self.reordered is None:
+            self.reordered = order_units(self.supernet, self.dataset, self.options)
         if self.step < self.steps:
             self.record.open(self.step)
         saved = time.monotonic()
@@ -268,6 +272,7 @@ class Trainer:
             "space": self.supernet.space.fingerprint,
             "strategy": repr(self.strategy),
             "data": self.dataset.identity(),
+            "weights": began_with(self.supernet),
         }
 
     def _save(self) -> None:
@@ -286,6 +291,7 @@ class Trainer:
             "run": self._belongs_to(),
             "step": self.step,
             "strategy_state": self.state,
+            "reordered": self.reordered,
             **self.record.to_json(),
         }
         write_checkpoint(self.folder / CHECKPOINT, tensors, document)
@@ -330,6 +336,8 @@ class Trainer:
         restore_optimizer(self.supernet, self.optimizer, groups[_OPTIMIZER])
         self.step = document["step"]
         self.state = document.get("strategy_state", {})
+        self.reordered = document["reordered"]
+        note_order(self.supernet, document["reordered"])
         self.record.restore(document)
         log.info("going on after step %d of %d", self.step, self.steps)
 

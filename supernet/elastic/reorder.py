@@ -6,18 +6,22 @@ function (up to the order of summation).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from supernet.elastic.inputs import Inputs
 from supernet.elastic.layout import AxisLayout
 from supernet.elastic.plan import Plan
 from supernet.elastic.skeleton import bind
 from supernet.elastic.supernet import Supernet
 from supernet.errors import SupernetError, did_you_mean
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[[Any, Any], Tensor]
+Batches = Sequence[tuple[Inputs | Tensor, Any]]
+"""Inputs, and what the loss wants to know of them, e.g. labels."""
 MEASURES = ("l1", "l2", "taylor")
 
 
@@ -25,7 +29,7 @@ def reorder(
     supernet: Supernet,
     by: str = "l1",
     *,
-    batch: tuple[Tensor, Tensor] | None = None,
+    batches: Batches = (),
     loss: Loss = nn.functional.cross_entropy,
     kinds: tuple[str, ...] = ("hidden", "squeeze", "heads", "residual"),
 ) -> None:
@@ -34,9 +38,9 @@ def reorder(
     Args:
         supernet: whose weights to sort; what it answers for its largest architecture stays the same.
         by: ``l1`` or ``l2``, the norm of all weights of a unit, or ``taylor``, the first-order change of
-            the loss when it is removed (Molchanov et al., arXiv:1906.10771), on one batch.
-        batch: inputs and labels, for ``taylor``.
-        loss: of outputs and labels, for ``taylor``.
+            the loss when it is removed (Molchanov et al., arXiv:1906.10771), in evaluation mode.
+        batches: inputs and labels, for ``taylor``; as good as one large batch, for less memory.
+        loss: of outputs and labels, the mean over a batch, for ``taylor``.
         kinds: of the groups to sort.
 
     Raises:
@@ -44,9 +48,9 @@ def reorder(
     """
     if by not in MEASURES:
         raise SupernetError(f"importance can not be measured by {by!r}{did_you_mean(by, MEASURES)}")
-    if by == "taylor" and batch is None:
-        raise SupernetError("taylor importance needs a batch; give batch=(images, labels)")
-    saliency = _saliency(supernet, by, batch, loss)
+    if by == "taylor" and not batches:
+        raise SupernetError("taylor importance needs a batch; give batches=[(images, labels)]")
+    saliency = _saliency(supernet, by, batches, loss)
     with torch.no_grad():
         for name, dim in supernet.plan.dims.items():
             if dim.kind in kinds:
@@ -82,27 +86,34 @@ def importance(plan: Plan, dim: str, saliency: dict[str, Tensor]) -> Tensor:
     return total
 
 
-def _saliency(
-    supernet: Supernet, by: str, batch: tuple[Tensor, Tensor] | None, loss: Loss
-) -> dict[str, Tensor]:
+def _saliency(supernet: Supernet, by: str, batches: Batches, loss: Loss) -> dict[str, Tensor]:
     """What every entry of every parameter counts."""
     named = dict(supernet.largest.named_parameters())
     if by == "l1":
         return {name: value.detach().abs().cpu() for name, value in named.items()}
-    if by == "l2" or batch is None:
+    if by == "l2":
         return {name: value.detach().square().cpu() for name, value in named.items()}
-    wanted = {name: value for name, value in named.items() if value.requires_grad}
-    largest = bind(
-        supernet.largest, supernet.plan.slices(supernet.largest, supernet.space.largest()), training=False
-    )
-    images, labels = batch
-    with torch.enable_grad():
-        slopes = torch.autograd.grad(loss(largest(images), labels), list(wanted.values()), allow_unused=True)
-    return {
-        name: (value.detach() * slope).abs().cpu()
-        for (name, value), slope in zip(wanted.items(), slopes)
-        if slope is not None
-    }
+    slopes = _slopes(supernet, batches, loss)
+    return {name: (named[name].detach() * slope).abs().cpu() for name, slope in slopes.items()}
+
+
+def _slopes(supernet: Supernet, batches: Batches, loss: Loss) -> dict[str, Tensor]:
+    """The gradient of the mean loss over all examples, for every parameter that it reaches."""
+    wanted = {name: value for name, value in supernet.largest.named_parameters() if value.requires_grad}
+    slices = supernet.plan.slices(supernet.largest, supernet.space.largest())
+    largest = bind(supernet.largest, slices, training=False)
+    total: dict[str, Tensor] = {}
+    examples = 0
+    for given, labels in batches:
+        inputs = Inputs.of(given)
+        with torch.enable_grad():
+            found = loss(inputs.call(largest), labels) * inputs.batch
+            slopes = torch.autograd.grad(found, list(wanted.values()), allow_unused=True)
+        for name, slope in zip(wanted, slopes):
+            if slope is not None:
+                total[name] = total[name] + slope if name in total else slope
+        examples += inputs.batch
+    return {name: slope / examples for name, slope in total.items()}
 
 
 def _holders(plan: Plan, dim: str) -> Iterator[tuple[str, int, AxisLayout]]:

@@ -12,7 +12,7 @@ from supernet.errors import SupernetError
 from supernet.plain import plain
 from supernet.wording import counted
 from zoo.cli.session import Session, Stopped, as_typed, heed_signals, in_session
-from zoo.cli.typed import Config, Data, MaxLatency, MaxParams, NoLimits, RunFolder, Set
+from zoo.cli.typed import Config, Data, MaxLatency, MaxParams, Model, NoLimits, RunFolder, Set, Weights
 from zoo.cli.zoo_commands import zoo_app
 
 app = typer.Typer(
@@ -46,6 +46,8 @@ def quickstart(
     run: RunFolder = "runs/quickstart",
     config: Config = None,
     data: Data = None,
+    model: Model = None,
+    weights: Weights = None,
     set_: Set = None,
     max_latency_ms: MaxLatency = None,
     max_params: MaxParams = None,
@@ -60,6 +62,8 @@ def quickstart(
         config,
         set_,
         data=data,
+        model=model,
+        weights=weights,
         max_latency_ms=max_latency_ms,
         max_params=max_params,
         no_limits=no_limits,
@@ -84,6 +88,8 @@ def train(
     run: RunFolder = None,
     config: Config = None,
     data: Data = None,
+    model: Model = None,
+    weights: Weights = None,
     set_: Set = None,
     until: Annotated[
         int | None,
@@ -96,11 +102,13 @@ def train(
 ) -> None:
     """Train the shared weights; goes on where it stopped."""
     from zoo.cli import documents
-    from zoo.cli.printing import print_data, print_kept, print_outdated
+    from zoo.cli.printing import print_beginning, print_data, print_kept, print_outdated
     from zoo.pipeline.kept import TRAINING, weights_of
     from zoo.pipeline.steps import read, train as step
 
-    opened = session.open(run, config, set_, data=data, first="default", until=until)
+    opened = session.open(
+        run, config, set_, data=data, model=model, weights=weights, first="default", until=until
+    )
     narrator, before = session.narrator, weights_of(opened)
     print_kept(opened, TRAINING, narrator)
     with narrator.progress() as progress:
@@ -108,6 +116,7 @@ def train(
     print_data(dataset, narrator)
     with narrator.progress() as progress:
         trainer = step(opened, progress, dataset)
+    print_beginning(trainer, narrator)
     narrator.say(
         f"10^{trainer.supernet.space.log10_size:.1f} networks after {counted(len(trainer.history), 'epoch')}; "
         f"on the search split: {trainer.words()}."
@@ -247,6 +256,34 @@ def show(
         documents.architecture(workspace.net.space, found)
         | {"known": known, "stages": stages(workspace.net, found)}
     )
+
+
+@app.command()
+@in_session
+def sensitivity(
+    session: Session,
+    run: RunFolder = None,
+    config: Config = None,
+    data: Data = None,
+    model: Model = None,
+    weights: Weights = None,
+    set_: Set = None,
+) -> None:
+    """What each kind of cut costs alone, before the training or after: which dimensions are worth offering."""
+    from zoo.cli import documents
+    from zoo.cli.printing import print_data, print_study
+    from zoo.pipeline.steps import read
+    from zoo.pipeline.study import study
+
+    opened = session.open(run, config, set_, data=data, model=model, weights=weights, first="default")
+    narrator = session.narrator
+    with narrator.progress() as progress:
+        dataset = read(opened, progress)
+    print_data(dataset, narrator)
+    with narrator.progress() as progress:
+        found = study(opened, progress, dataset)
+    print_study(opened, found, dataset.task, narrator)
+    session.result(documents.studied(opened, found))
 
 
 @app.command()

@@ -16,6 +16,7 @@ from zoo.pipeline.pick import Picked
 from zoo.pipeline.prove import Proof
 from zoo.pipeline.run import Run
 from zoo.pipeline.steps import Profiled, Searched
+from zoo.pipeline.study import Study
 from zoo.store.manifest import Manifest
 from zoo.store.pull import Pulled
 
@@ -36,6 +37,11 @@ def trained(run: Run, trainer: Trainer) -> Document:
         "metric": trainer.task.measures[0],
         "epochs": trainer.history,
     }
+
+
+def studied(run: Run, found: Study) -> Document:
+    """What cuts cost: the largest network first, then every cut, and the kinds from the cheapest to the dearest."""
+    return {"run": run.folder, "of": found.of, "dims": found.dims, "cuts": found.cuts}
 
 
 def profiled(run: Run, known: Profiled, figure: Path) -> Document:

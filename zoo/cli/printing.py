@@ -7,12 +7,17 @@ from math import ceil, inf, nan
 
 from search.options import SearchOptions
 from search.report import rows
+from supernet.config import decode
+from supernet.elastic.sizes import DIMS
 from supernet.elastic.supernet import Supernet
 from supernet.options import title
+from supernet.presets import presets
 from supernet.settings import Setting
 from supernet.space import Architecture
 from supernet.stages import Stage, stages
-from supernet.tasks.task import Dataset, Metric
+from supernet.tasks.task import Dataset, Metric, Task
+from supernet.trainer import Trainer
+from supernet.weights import Fitted
 from supernet.wording import alike, counted
 from zoo.cli.narrator import Narrator
 from zoo.pipeline.find import Known
@@ -22,6 +27,7 @@ from zoo.pipeline.prove import Proof
 from zoo.pipeline.run import Run
 from zoo.pipeline.settings import Found
 from zoo.pipeline.steps import ARCHIVE, Profiled, Searched, Workspace
+from zoo.pipeline.study import Study
 from zoo.store.manifest import DeviceRecord, Manifest, MetricRecord
 
 BAR = 18
@@ -56,6 +62,59 @@ def print_data(data: Dataset, narrator: Narrator) -> None:
     )
     for note in data.notes:
         narrator.say(f"Note: {note}.")
+
+
+def print_beginning(trainer: Trainer, narrator: Narrator) -> None:
+    """Which weights a training began with, and how its units were sorted; nothing of fresh ones."""
+    began = (trainer.supernet.origin or {}).get("weights", {})
+    if "sha256" in began:
+        narrator.say(f"Began with {decode(began, Fitted)}.")
+    if trainer.reordered:
+        by, examples = trainer.reordered["by"], trainer.reordered["examples"]
+        told = f" on {counted(examples, 'training example')}" if examples else ""
+        narrator.say(
+            f"Units were sorted by importance ({by}{told}), so that narrow subnets keep what matters."
+        )
+
+
+def print_study(run: Run, found: Study, task: Task, narrator: Narrator) -> None:
+    """What each kind of cut costs, then each choice at its smallest, and which kinds to offer."""
+    ranked, told = task.ranked_by, task.measures[0]
+    whole, *cuts = found.cuts
+    narrator.say(
+        f"Judged on the search split: {found.of}; {told.name} {told.show(whole.score)}, {ranked.name} "
+        f"{ranked.show(whole.loss)} when nothing is cut."
+    )
+    for title_, kept_ in (
+        ("one kind cut, all else whole", [cut for cut in cuts if not cut.choice]),
+        (
+            "one choice at its smallest",
+            sorted((cut for cut in cuts if cut.choice), key=lambda cut: cut.worse),
+        ),
+    ):
+        worse, scores = alike([cut.worse for cut in kept_], 3), alike([cut.score for cut in kept_], 3)
+        narrator.table(
+            title_,
+            [
+                {
+                    "cut": cut.choice or f"{cut.kind}, {_left(cut.share)}",
+                    "MACs": f"{cut.macs:.0%}",
+                    "params": f"{cut.params:.0%}",
+                    f"{ranked.name} worse by": more,
+                    told.name: score,
+                }
+                for cut, more, score in zip(kept_, worse, scores)
+            ],
+        )
+    offered = [kind for kind in found.dims if kind in DIMS]
+    narrator.say(f"From the cheapest cut to the dearest, for the MACs it saves: {', '.join(found.dims)}.")
+    if len(offered) > 1 and run.options.supernet.model not in presets:
+        named = ", ".join(f'"{kind}"' for kind in offered[:2])
+        narrator.say(f"To offer the first two alone: --set supernet.options.dims='[{named}]' in a new run.")
+
+
+def _left(share: float) -> str:
+    return f"{share:.0%} of its range" if share else "smallest"
 
 
 def print_profile(known: Profiled, narrator: Narrator) -> None:

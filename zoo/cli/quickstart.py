@@ -15,6 +15,7 @@ from supernet.wording import counted
 from zoo.cli.narrator import Narrator
 from zoo.cli.printing import (
     looked_at,
+    print_beginning,
     print_data,
     print_kept,
     print_limits,
@@ -110,6 +111,7 @@ def _train(run: Run, narrator: Narrator) -> tuple[Trainer, Workspace]:
     print_data(data, narrator)
     with narrator.progress() as progress:
         trainer = train(run, progress, data)
+    print_beginning(trainer, narrator)
     workspace = opened(run, data)
     space = workspace.net.space
     narrator.say(

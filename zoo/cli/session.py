@@ -96,6 +96,8 @@ class Session:
         changes: Sequence[str] | None,
         *,
         data: str | None = None,
+        model: str | None = None,
+        weights: str | None = None,
         max_latency_ms: float | None = None,
         max_params: float | None = None,
         no_limits: bool = False,
@@ -108,7 +110,7 @@ class Session:
             named: its folder, as typed; the run used last when None.
             config: a TOML file to read its options from.
             changes: ``section.key=value``, as typed.
-            data: short for ``data.source``; the limits likewise.
+            data: short for ``data.source``; the model, the weights and the limits likewise.
             no_limits: forget the limits that the run keeps.
             first: name of the run to begin where there is none.
             until: epochs to train in all.
@@ -118,8 +120,9 @@ class Session:
         """
         from zoo.pipeline.run import open_run
 
-        short = {
-            "data.source": data and json.dumps(data, ensure_ascii=False),
+        words = {"data.source": data, "supernet.model": model, "supernet.weights": weights}
+        short: dict[str, object] = {
+            **{key: word and json.dumps(word, ensure_ascii=False) for key, word in words.items()},
             "search.max_latency_ms": max_latency_ms,
             "search.max_params": max_params,
         }

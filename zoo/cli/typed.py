@@ -46,6 +46,14 @@ Data = Annotated[
     str | None,
     typer.Option("--data", help="digits | folder:PATH | torchvision:NAME@ROOT | scattered | text:PATH"),
 ]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", help="A preset, a network or any timm model: supernet settings supernet.model"),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option("--weights", help="File to begin with: safetensors, or a state_dict of tensors (.pth)."),
+]
 MaxLatency = Annotated[
     float | None,
     typer.Option("--max-latency-ms", help="Limit on the latency, in milliseconds.", callback=_limit),

@@ -7,6 +7,7 @@ In the order one would read them:
 - `run`: a run is a folder: where everything lies, and what may not change any more
 - `progress`: how a step says how far it is
 - `steps`: train, profile, search: each goes on where it stopped
+- `study`: which cuts are cheap and which are dear, before a training or after
 - `pick`: which of the evaluated networks are to be proven
 - `kept`: what a run holds so far, in words
 - `find`: an architecture by whatever a person calls it

@@ -180,8 +180,14 @@ def open_run(
 
 
 def _anchored(options: RunOptions) -> RunOptions:
-    """The options with a data path that the next command understands, from whatever folder it is typed."""
-    return replace(options, data=replace(options.data, source=absolute(options.data.source)))
+    """The options with paths that the next command understands, from whatever folder it is typed."""
+    weights = options.supernet.weights
+    there = weights and os.path.abspath(Path(weights).expanduser())  # noqa: PTH100  (resolve follows links)
+    return replace(
+        options,
+        data=replace(options.data, source=absolute(options.data.source)),
+        supernet=replace(options.supernet, weights=there),
+    )
 
 
 def _check(folder: Path, stored: RunOptions, asked: RunOptions) -> None:

@@ -25,7 +25,7 @@ def test_the_largest_network_stays_the_same_function(name: str, by: str) -> None
     largest, smallest = net.space.largest(), net.space.smallest()
     with torch.no_grad():
         before, small = net(x, largest), net(x, smallest)
-    reorder(net, by, batch=(x, torch.arange(4) % 3))
+    reorder(net, by, batches=[(x, torch.arange(4) % 3)])
     with torch.no_grad():
         torch.testing.assert_close(net(x, largest), before, rtol=1e-4, atol=1e-4)
         assert not torch.allclose(net(x, smallest), small)

@@ -1,0 +1,58 @@
+"""A head that was made anew learns for a moment, alone, so that what stands before it can be judged."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from supernet.elastic.supernet import Supernet
+from supernet.options import TrainOptions
+from supernet.tasks.task import Batch, Dataset, Task, moved
+
+STEPS, LR = 100, 0.01
+
+
+def warm_head(supernet: Supernet, dataset: Dataset, options: TrainOptions) -> bool:
+    """Train a fresh head on the features of the calibration examples, everything before it left as it is.
+
+    Args:
+        supernet: whose largest network began with weights of other classes; only its head changes.
+        dataset: the examples are those that calibrate.
+        options: how many, and the seed.
+
+    Returns:
+        Whether there was one fresh head, of one layer, to train.
+    """
+    fresh = (supernet.origin or {}).get("weights", {}).get("fresh", [])
+    owners = {name.rpartition(".")[0] for name in fresh}
+    if len(owners) != 1:
+        return False
+    (owner,) = owners
+    head, task = supernet.largest.get_submodule(owner), dataset.task
+    device = next(supernet.parameters()).device
+    batches = dataset.calibration_batches(options.calibration_examples, options.batch_size, options.seed)
+    seen = [(_features(supernet, owner, here, task), here) for here in (moved(b, device) for b in batches)]
+    optimizer = torch.optim.Adam(head.parameters(), lr=LR)
+    for step in range(STEPS):
+        features, batch = seen[step % len(seen)]
+        optimizer.zero_grad()
+        task.loss(head(features), batch, smoothing=options.label_smoothing).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    return True
+
+
+def _features(supernet: Supernet, owner: str, batch: Batch, task: Task) -> Tensor:
+    """What the head is given of a batch by the largest network."""
+    largest = supernet.space.largest()
+    subnet = supernet.subnet(largest).eval()
+    caught: list[Tensor] = []
+
+    def catch(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        """Keep the input of the head; a forward pre-hook."""
+        caught.append(given[0])
+
+    hook = subnet.network.get_submodule(owner).register_forward_pre_hook(catch)
+    with torch.no_grad():
+        task.inputs(batch, supernet.input_values(largest)).call(subnet)
+    hook.remove()
+    return caught[0]

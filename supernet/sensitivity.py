@@ -1,0 +1,144 @@
+"""What each kind of cut costs: where a network can be made smaller, and where it should be left whole.
+
+Everything else stays at its largest, so the figures are of one kind of cut alone; every cut network is judged
+with batch-norm statistics of its own, on the search split. Subnets of one cost differ by more than most other
+choices are worth, and the kinds that cost much for what they save are better not offered at all:
+``supernet.options.dims`` leaves them out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from supernet.elastic.supernet import Supernet
+from supernet.errors import SpaceError
+from supernet.evaluate import Evaluator
+from supernet.space import Architecture
+
+OFFERED = {"present": "depth", "head_dim": "heads", "squeeze": "hidden"}
+"""Kinds of dims that are asked for under another name, see ``supernet.options.dims``."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One cut of the largest network, and what it is worth.
+
+    Args:
+        kind: what is cut: ``hidden``, ``residual``, ``heads``, ``kernel``, ``depth``, ``resolution``, ...
+        choice: name of the only choice that is cut; empty when all of the kind are.
+        share: how much of what can be cut is left, 0 for the smallest size of every choice.
+        macs: multiply-adds over those of the largest network.
+        params: likewise.
+        loss: what the task ranks networks by; the metric may be one where more is better.
+        worse: the loss less that of the largest network, positive for worse, whichever way the metric goes.
+        score: what people are told of a network, e.g. the accuracy in percent.
+    """
+
+    kind: str
+    choice: str
+    share: float
+    macs: float
+    params: float
+    loss: float
+    worse: float
+    score: float
+
+    @property
+    def price(self) -> float:
+        """How much worse for each share of the multiply-adds that is saved; infinite where nothing is."""
+        return self.worse / (1 - self.macs) if self.macs < 1 else float("inf")
+
+
+Told = Callable[[int, int], None]
+"""Called with the networks judged and how many there are in all."""
+
+
+def sensitivity(evaluator: Evaluator, told: Told = lambda done, total: None) -> list[Cut]:
+    """Judge the largest network with one kind cut to each of its sizes, then with one choice at its smallest.
+
+    Args:
+        evaluator: of the supernet, on its search split.
+        told: how far it is.
+
+    Returns:
+        The largest network (kind and choice are empty), the cuts of every kind from the largest size to the
+        smallest, then one cut for every choice; in the order of the space.
+
+    Raises:
+        SpaceError: when there is nothing to choose.
+        SupernetError: when a metric is no number.
+    """
+    net = evaluator.supernet
+    if not len(net.space):
+        raise SpaceError(
+            "the supernet holds a single network; make something of it elastic, see supernet.options"
+        )
+    asked = list(_asked(net))
+    costs = net.costs(None if net.example is not None else evaluator.task.example_inputs())
+    genes = net.space.matrix([net.space.largest(), *(arch for *_, arch in asked)])
+    macs, params = costs.macs(genes) / costs.macs(genes[:1]), costs.params(genes) / costs.params(genes[:1])
+    metric = evaluator.task.ranked_by
+    sign = 1 if metric.sense == "min" else -1
+    found: list[Cut] = []
+    for i, (kind, choice, share, arch) in enumerate([("", "", 1.0, net.space.largest()), *asked]):
+        seen = evaluator(arch)
+        loss = seen[metric.name]
+        worse = sign * (loss - found[0].loss) if found else 0.0
+        found.append(Cut(kind, choice, share, float(macs[i]), float(params[i]), loss, worse, seen.value))
+        told(i + 1, len(asked) + 1)
+    return found
+
+
+def advice(cuts: list[Cut]) -> list[str]:
+    """The kinds from the cheapest cut to the dearest, by the price of a kind's middle size."""
+    by_kind: dict[str, list[Cut]] = {}
+    for cut in cuts:
+        if cut.kind and not cut.choice:
+            by_kind.setdefault(cut.kind, []).append(cut)
+    middle = {kind: rows[len(rows) // 2] for kind, rows in by_kind.items()}
+    return sorted(middle, key=lambda kind: middle[kind].price)
+
+
+def kinds_of(net: Supernet) -> dict[str, list[str]]:
+    """The choices of a space by what they cut, as ``supernet.options.dims`` calls it.
+
+    A choice that sets dims of several kinds belongs to the first of them that is not a follower (a squeeze).
+    """
+    found: dict[str, list[str]] = {}
+    for choice, kinds in net.plan.kinds.items():
+        leading = sorted(kinds - {"squeeze"}) or sorted(kinds) or [_named(net, choice)]
+        found.setdefault(OFFERED.get(leading[0], leading[0]), []).append(choice)
+    return found
+
+
+def _named(net: Supernet, choice: str) -> str:
+    """What a choice that sets no size is about: the depth of a stage, or the resolution."""
+    return "depth" if choice.endswith("depth") else choice
+
+
+def _asked(net: Supernet) -> Iterator[tuple[str, str, float, Architecture]]:
+    """Kind, choice, share and architecture of every cut; those that end at one architecture once."""
+    space, largest = net.space, net.space.largest()
+    for kind, names in kinds_of(net).items():
+        most = max(len(space[name].values) for name in names) - 1
+        seen = {largest}
+        for level in range(most - 1, -1, -1):
+            arch = _cut(net, names, level / most)
+            if arch not in seen:
+                seen.add(arch)
+                yield kind, "", level / most, arch
+    for kind, names in kinds_of(net).items():
+        for name in names:
+            arch = _cut(net, [name], 0.0)
+            if arch != largest:
+                yield kind, name, 0.0, arch
+
+
+def _cut(net: Supernet, names: list[str], share: float) -> Architecture:
+    """The largest network with some choices at a share of their genes."""
+    genes = [len(choice.values) - 1 for choice in net.space.choices]
+    for name in names:
+        i = net.space.index(name)
+        genes[i] = round(share * genes[i])
+    return net.space.architecture(genes)
