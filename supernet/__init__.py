@@ -31,6 +31,7 @@ Learning and judging:
 - `losses`: what a lesson learns from
 - `trainer`: data, lessons, loss, step
 - `recipe`: optimiser, schedule and device
+- `probing`: what a subnet is worth on a batch, without anything moving
 - `record`: what a training saw
 - `checkpoint`: the state of a training in one file
 - `calibrate`: batch-norm statistics of one subnet, as data

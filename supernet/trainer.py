@@ -7,10 +7,13 @@ killed goes on from its last checkpoint to the same weights, bit for bit.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import cached_property
 from math import isfinite
 from pathlib import Path
 from typing import IO, Any
@@ -21,16 +24,19 @@ from torch.utils._pytree import tree_map
 
 from supernet.checkpoint import optimizer_tensors, read_checkpoint, restore_optimizer, write_checkpoint
 from supernet.config import decode, to_plain
+from supernet.elastic.costs import Costs
 from supernet.elastic.supernet import Supernet
-from supernet.errors import StateError, SupernetError
+from supernet.errors import ConfigError, StateError, SupernetError
 from supernet.evaluate import Evaluator, Result
 from supernet.lock import is_removed, locked
+from supernet.losses import Distance
 from supernet.options import TrainOptions
+from supernet.probing import Probe, fixed_buffers, without_dropout
 from supernet.recipe import Schedules, device_of, optimizer_of
 from supernet.record import Epoch, Record
 from supernet.seeds import derive, rng
 from supernet.space import Architecture
-from supernet.strategies import Strategy, strategies
+from supernet.strategies import Context, Lesson, Observer, Strategy, strategies
 from supernet.tasks.task import Batch, Dataset, Task, moved
 from supernet.wording import counted
 
@@ -86,6 +92,7 @@ class Trainer:
         self.optimizer = optimizer_of(supernet, options)
         self.schedule = Schedules(self.optimizer, options, self.epoch_steps)
         self.step = 0
+        self.state: dict[str, Any] = {}
         self.record = Record(folder)
         self._lock: IO[bytes] | None = None
         self._roles = {supernet.space.smallest(): "smallest", supernet.space.largest(): "largest"}
@@ -142,26 +149,78 @@ class Trainer:
         """One optimiser step."""
         options, step = self.options, self.step
         batch = moved(self.dataset.batch(step, options.batch_size, options.seed), options.device)
-        lessons = self.strategy.lessons(self.supernet.space, step, rng(options.seed, "lessons", step))
-        _, done, steps = self.schedule.at(step)
-        weight = options.distil_weight if done >= options.distil_after * steps else 0.0
         self.supernet.train()
+        context = self._context(batch)
+        lessons = self.strategy.lessons(context)
         self.schedule.step_update(step)
         self.optimizer.zero_grad()
         answers: list[Any] = []
-        losses: defaultdict[str, list[float]] = defaultdict(list)
+        losses: list[float] = []
         with torch.random.fork_rng():
             torch.manual_seed(derive(options.seed, "layers", step))
             for lesson in lessons:
-                outputs = self._answer(lesson.arch, batch)
-                teacher = None if lesson.teacher is None else answers[lesson.teacher]
-                loss = lesson_loss(self.task, outputs, batch, teacher, weight, options.label_smoothing)
-                (loss * lesson.weight).backward()  # type: ignore[no-untyped-call]
-                answers.append(_detached(outputs))
-                losses[self._role(lesson.arch)].append(loss.item())
+                outputs, loss = self._teach(lesson, batch, answers)
+                answers.append(outputs)
+                losses.append(loss)
         self.optimizer.step()
         self.step += 1
-        means = {role: sum(values) / len(values) for role, values in losses.items()}
+        self._note(lessons, losses)
+        if isinstance(self.strategy, Observer):
+            self.strategy.observe(context, lessons, losses)
+
+    def _context(self, batch: Batch) -> Context:
+        """What the strategy sees of this step."""
+        options, step, net = self.options, self.step, self.supernet
+        _, done, steps = self.schedule.at(step)
+        probe = Probe(net, self.task, batch, self._answer, derive(options.seed, "probes", step))
+        return Context(
+            net.space,
+            done,
+            steps,
+            rng(options.seed, "lessons", step),
+            epochs=steps // self.epoch_steps,
+            kinds=net.plan.kinds,
+            state=self.state,
+            macs=lambda genes: self._costs.macs(genes),
+            loss=probe.loss,
+            saliency=probe.saliency,
+        )
+
+    @cached_property
+    def _costs(self) -> Costs:
+        """Exact costs of any architecture; looked into only when the strategy asks."""
+        net = self.supernet
+        found: Costs = net.costs(None if net.example is not None else self.task.example_inputs())
+        return found
+
+    def _teach(self, lesson: Lesson, batch: Batch, answers: Sequence[Any]) -> tuple[Any, float]:
+        """Add the gradients of one lesson; its answers and its loss."""
+        options, (i, parts) = self.options, lesson.part
+        _, done, steps = self.schedule.at(self.step)
+        weight = options.distil_weight if done >= options.distil_after * steps else 0.0
+        if parts > options.batch_size:
+            raise ConfigError(
+                f"a batch of {options.batch_size} cannot be dealt out among {parts} lessons; "
+                f"raise train.batch_size, or ask the strategy for fewer"
+            )
+        own = tree_map(lambda leaf: leaf[i::parts], batch) if parts > 1 else batch
+        with ExitStack() as stack:
+            if not lesson.moves_statistics:
+                stack.enter_context(fixed_buffers(self.supernet))
+            if not lesson.regularised:
+                stack.enter_context(without_dropout(self.supernet))
+            outputs = self._answer(lesson.arch, own)
+        teacher = None if lesson.teacher is None else answers[lesson.teacher]
+        loss = lesson_loss(self.task, outputs, own, teacher, weight, options.label_smoothing, lesson.distance)
+        (loss * lesson.weight).backward()  # type: ignore[no-untyped-call]
+        return _detached(outputs), loss.item()
+
+    def _note(self, lessons: Sequence[Lesson], losses: Sequence[float]) -> None:
+        """Record the mean loss of every role."""
+        options, by_role = self.options, defaultdict[str, list[float]](list)
+        for lesson, loss in zip(lessons, losses):
+            by_role[self._role(lesson.arch)].append(loss)
+        means = {role: sum(values) / len(values) for role, values in by_role.items()}
         for role, mean in means.items():
             if not isfinite(mean):
                 raise SupernetError(
@@ -215,10 +274,20 @@ class Trainer:
         if self.folder is None:
             return
         self._check_folder()
+        if json.loads(json.dumps(self.state)) != self.state:
+            raise StateError(
+                f"{type(self.strategy).__name__} keeps a state that JSON changes; use lists, strings as keys and "
+                f"finite numbers: {self.state!r:.200}"
+            )
         model = {f"{_MODEL}{name}": tensor for name, tensor in self.supernet.state_dict().items()}
         optimizer = optimizer_tensors(self.supernet, self.optimizer)
         tensors = model | {f"{_OPTIMIZER}{name}": tensor for name, tensor in optimizer.items()}
-        document = {"run": self._belongs_to(), "step": self.step, **self.record.to_json()}
+        document = {
+            "run": self._belongs_to(),
+            "step": self.step,
+            "strategy_state": self.state,
+            **self.record.to_json(),
+        }
         write_checkpoint(self.folder / CHECKPOINT, tensors, document)
 
     def _check_folder(self, cause: Exception | None = None) -> None:
@@ -260,12 +329,19 @@ class Trainer:
         self.supernet.load_state_dict(groups[_MODEL])
         restore_optimizer(self.supernet, self.optimizer, groups[_OPTIMIZER])
         self.step = document["step"]
+        self.state = document.get("strategy_state", {})
         self.record.restore(document)
         log.info("going on after step %d of %d", self.step, self.steps)
 
 
 def lesson_loss(
-    task: Task, outputs: Any, batch: Batch, teacher: Any | None, distil_weight: float, smoothing: float = 0.0
+    task: Task,
+    outputs: Any,
+    batch: Batch,
+    teacher: Any | None,
+    distil_weight: float,
+    smoothing: float = 0.0,
+    distance: Distance | None = None,
 ) -> Tensor:
     """The batch's targets and a teacher's answers, mixed.
 
@@ -279,11 +355,16 @@ def lesson_loss(
         teacher: outputs of the teacher; None for targets only.
         distil_weight: weight of the teacher, the targets have the rest.
         smoothing: of the targets.
+        distance: from the teacher; None for that of the task.
     """
     if teacher is None or distil_weight == 0:
         return task.loss(outputs, batch, smoothing=smoothing)
     targets = task.loss(outputs, batch, smoothing=smoothing)
-    return (1 - distil_weight) * targets + distil_weight * task.loss(outputs, batch, teacher)
+    if distance is None:
+        taught = task.loss(outputs, batch, teacher)
+    else:
+        taught = task.loss(outputs, batch, teacher, distance=distance)
+    return (1 - distil_weight) * targets + distil_weight * taught
 
 
 def _layout(supernet: Supernet) -> torch.memory_format:

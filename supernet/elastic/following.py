@@ -64,9 +64,7 @@ class Following:
             kinds = []
         elif self.fails(self.names, self._of(kinds)) is not None:
             return None
-        for kind in list(kinds):
-            fewer = [other for other in kinds if other != kind]
-            kinds = kinds if self.fails(self.names, self._of(fewer)) else fewer
+        kinds = _needed(kinds, lambda some: self.fails(self.names, self._of(some)) is None)
         chosen = self._of(kinds)
         # What runs because a residual and the heads along it are cut alike has to move in proportion instead.
         residuals = [name for name in self.names if self._is_residual(name)]
@@ -156,6 +154,20 @@ class Following:
 
 def _place(one: SizeAttribute) -> Place:
     return one.module, one.attribute, one.index
+
+
+def _needed(kinds: list[Kind], enough: Callable[[list[Kind]], bool]) -> list[Kind]:
+    """Kinds of which none can go: whole halves are tried before single ones, since most are not needed."""
+    parts = [kinds]
+    while parts:
+        part = parts.pop()
+        fewer = [kind for kind in kinds if kind not in part]
+        if part and enough(fewer):
+            kinds = fewer
+        elif len(part) > 1:
+            half = len(part) // 2
+            parts += [part[half:], part[:half]]
+    return kinds
 
 
 def _by_progress(

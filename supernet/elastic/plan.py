@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,14 @@ class Plan:
     def touched(self) -> tuple[str, ...]:
         """Names of the tensors that are cut."""
         return self.slicing.touched
+
+    @cached_property
+    def kinds(self) -> dict[str, frozenset[str]]:
+        """Of each choice, the kinds of the dims it has a say in; none for one that sets no size."""
+        return {
+            choice.name: frozenset(dim.kind for dim in self.dims.values() if choice.name in dim.by)
+            for choice in self.space.choices
+        }
 
     @property
     def matrices(self) -> frozenset[str]:

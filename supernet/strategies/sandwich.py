@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from random import Random
 
-from supernet.errors import ConfigError
-from supernet.space import SearchSpace
-from supernet.strategies.strategy import Lesson, strategies
+from supernet.options import within
+from supernet.strategies.strategy import Context, Lesson, strategies
 
 
 @strategies.register("sandwich")
@@ -27,10 +25,10 @@ class Sandwich:
     between: int = 2
 
     def __post_init__(self) -> None:
-        if self.between < 0:
-            raise ConfigError(f"between is {self.between}; it can be 0 or more")
+        within("between", self.between, 0)
 
-    def lessons(self, space: SearchSpace, step: int, rng: Random) -> list[Lesson]:
+    def lessons(self, context: Context) -> list[Lesson]:
         """Largest first, then the random ones, then the smallest."""
-        others = [space.sample(rng) for _ in range(self.between)] + [space.smallest()]
+        space = context.space
+        others = [space.sample(context.rng) for _ in range(self.between)] + [space.smallest()]
         return [Lesson(space.largest()), *(Lesson(arch, teacher=0) for arch in others)]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from random import Random
 
-from supernet.errors import ConfigError
-from supernet.space import Architecture, SearchSpace
-from supernet.strategies.strategy import Lesson, strategies
+from supernet.options import within
+from supernet.space import Architecture
+from supernet.strategies.macs import in_bin
+from supernet.strategies.strategy import Context, Lesson, strategies
 
 
 @strategies.register("single_path")
@@ -15,25 +15,32 @@ from supernet.strategies.strategy import Lesson, strategies
 class SinglePath:
     """Uniformly random architectures, each learning from the labels.
 
-    Source: Guo et al., Single Path One-Shot, arXiv:1904.00420. Uniform over genes; the published code
-    is uniform over bins of FLOPs.
+    Source: Guo et al., Single Path One-Shot, arXiv:1904.00420. Uniform over genes, or as the published code
+    over bins of multiply-adds; that code draws until one fits, here a drawn one is moved into its bin.
 
     Args:
         paths: architectures per step.
+        bins: of multiply-adds from the smallest to the largest, each as likely; 0 is uniform over genes.
 
     Raises:
         ConfigError: when there is no path.
     """
 
     paths: int = 1
+    bins: int = 0
 
     def __post_init__(self) -> None:
-        if self.paths < 1:
-            raise ConfigError(f"paths is {self.paths}; it can be 1 or more")
+        within("paths", self.paths, 1)
+        within("bins", self.bins, 0)
 
-    def lessons(self, space: SearchSpace, step: int, rng: Random) -> list[Lesson]:
+    def lessons(self, context: Context) -> list[Lesson]:
         """So many independent samples."""
-        return [Lesson(space.sample(rng)) for _ in range(self.paths)]
+        return [Lesson(self._sample(context)) for _ in range(self.paths)]
+
+    def _sample(self, context: Context) -> Architecture:
+        if self.bins:
+            return in_bin(context, context.rng.randrange(self.bins), self.bins)
+        return context.space.sample(context.rng)
 
 
 @strategies.register("alone")
@@ -50,7 +57,7 @@ class Standalone:
 
     genes: tuple[int, ...] = ()
 
-    def lessons(self, space: SearchSpace, step: int, rng: Random) -> list[Lesson]:
+    def lessons(self, context: Context) -> list[Lesson]:
         """The same lesson, always."""
-        arch: Architecture = space.architecture(self.genes) if self.genes else space.largest()
-        return [Lesson(arch)]
+        space = context.space
+        return [Lesson(space.architecture(self.genes) if self.genes else space.largest())]

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from supernet.elastic.inputs import Inputs
-from supernet.losses import divergence, label_loss
+from supernet.losses import Distance, divergence, label_loss
 from supernet.preprocessing import resized
 from supernet.space import Value
 from supernet.tasks.task import AS_TRAINED, FreeAxes, Metric, Score, main_tensor
@@ -52,12 +52,17 @@ class ImageClassification:
         return Inputs((resized(batch[0], _side(values, self.resolution)),))
 
     def loss(
-        self, outputs: Any, batch: tuple[Tensor, Tensor], teacher: Any | None = None, smoothing: float = 0.0
+        self,
+        outputs: Any,
+        batch: tuple[Tensor, Tensor],
+        teacher: Any | None = None,
+        smoothing: float = 0.0,
+        distance: Distance = divergence,
     ) -> Tensor:
-        """Cross-entropy with the labels; with a teacher, the divergence from its answers."""
+        """Cross-entropy with the labels; with a teacher, the distance from its answers."""
         logits = main_tensor(outputs)
         if teacher is not None:
-            return divergence(logits, main_tensor(teacher))
+            return distance(logits, main_tensor(teacher))
         return label_loss(logits, batch[1], smoothing)
 
     def metrics(self, outputs: Any, batch: tuple[Tensor, Tensor]) -> tuple[Score, ...]:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from supernet.elastic.inputs import Inputs
 from supernet.errors import DataError
-from supernet.losses import divergence, label_loss
+from supernet.losses import Distance, divergence, label_loss
 from supernet.options import DataOptions
 from supernet.seeds import generator
 from supernet.sources import Progress, sources
@@ -60,11 +60,18 @@ class LanguageModelling:
         """All tokens but the last."""
         return Inputs((batch[:, :-1],))
 
-    def loss(self, outputs: Any, batch: Tensor, teacher: Any | None = None, smoothing: float = 0.0) -> Tensor:
-        """Cross-entropy with the next token; with a teacher, the divergence from its answers."""
+    def loss(
+        self,
+        outputs: Any,
+        batch: Tensor,
+        teacher: Any | None = None,
+        smoothing: float = 0.0,
+        distance: Distance = divergence,
+    ) -> Tensor:
+        """Cross-entropy with the next token; with a teacher, the distance from its answers."""
         logits = main_tensor(outputs).flatten(0, 1)
         if teacher is not None:
-            return divergence(logits, main_tensor(teacher).flatten(0, 1))
+            return distance(logits, main_tensor(teacher).flatten(0, 1))
         return label_loss(logits, batch[:, 1:].flatten(), smoothing)
 
     def metrics(self, outputs: Any, batch: Tensor) -> tuple[Score, ...]:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from supernet.elastic.inputs import Inputs
 from supernet.errors import DataError
-from supernet.losses import divergence, label_loss
+from supernet.losses import Distance, divergence, label_loss
 from supernet.options import DataOptions
 from supernet.preprocessing import ImagePreprocessing, resized
 from supernet.seeds import generator
@@ -60,13 +60,18 @@ class Segmentation:
         return Inputs((resized(batch[0], int(values.get("resolution", self.resolution))),))
 
     def loss(
-        self, outputs: Any, batch: tuple[Tensor, Tensor], teacher: Any | None = None, smoothing: float = 0.0
+        self,
+        outputs: Any,
+        batch: tuple[Tensor, Tensor],
+        teacher: Any | None = None,
+        smoothing: float = 0.0,
+        distance: Distance = divergence,
     ) -> Tensor:
-        """Cross-entropy of every pixel; with a teacher, the divergence from its answers."""
+        """Cross-entropy of every pixel; with a teacher, the distance from its answers."""
         side = batch[1].shape[-1]
         logits = _enlarged(outputs, side)
         if teacher is not None:
-            return divergence(logits, _enlarged(teacher, side))
+            return distance(logits, _enlarged(teacher, side))
         return label_loss(logits, batch[1], smoothing)
 
     def metrics(self, outputs: Any, batch: tuple[Tensor, Tensor]) -> tuple[Score, ...]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from supernet.elastic.inputs import Inputs
+from supernet.losses import Distance, divergence
 from supernet.space import Value
 
 Batch = Any
@@ -129,7 +130,14 @@ class Task(Protocol):
         """What a network is given of a batch, e.g. its images at an architecture's resolution."""
         ...
 
-    def loss(self, outputs: Any, batch: Batch, teacher: Any | None = None, smoothing: float = 0.0) -> Tensor:
+    def loss(
+        self,
+        outputs: Any,
+        batch: Batch,
+        teacher: Any | None = None,
+        smoothing: float = 0.0,
+        distance: Distance = divergence,
+    ) -> Tensor:
         """How far answers are from the batch's targets or, where one is given, from a teacher's answers.
 
         Args:
@@ -137,6 +145,7 @@ class Task(Protocol):
             batch: what it answered to.
             teacher: outputs of another network to the same batch; no gradient reaches it.
             smoothing: share of the target mass that is spread over all classes.
+            distance: from the teacher's answers.
 
         Returns:
             A scalar, the mean over examples.

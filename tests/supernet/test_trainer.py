@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import cos, pi
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
@@ -32,8 +31,7 @@ from supernet.presets.mobile import Mobile
 from supernet.record import LOG, Epoch, Record
 from supernet.seeds import rng
 from supernet.sources import load_data
-from supernet.space import SearchSpace
-from supernet.strategies import Lesson, Standalone
+from supernet.strategies import Context, Lesson, Standalone
 from supernet.trainer import CHECKPOINT, Trainer
 
 OPTIONS = TrainOptions(epochs=3, batch_size=256, distil_after=0.4)
@@ -180,11 +178,12 @@ def test_alone_trains_the_very_network_that_is_cut_out(digits: ImageDataset) -> 
 class _Unlike:
     """Lessons of unlike weights; the last two are taught, and not by the one before them."""
 
-    def lessons(self, space: SearchSpace, step: int, rng: Random) -> list[Lesson]:
+    def lessons(self, context: Context) -> list[Lesson]:
+        space = context.space
         return [
             Lesson(space.largest(), weight=0.5),
-            Lesson(space.sample(rng), weight=2.0),
-            Lesson(space.sample(rng), teacher=0, weight=1.5),
+            Lesson(space.sample(context.rng), weight=2.0),
+            Lesson(space.sample(context.rng), teacher=0, weight=1.5),
             Lesson(space.smallest(), teacher=0),
         ]
 
@@ -215,7 +214,7 @@ def test_a_run_is_that_of_a_loop_written_by_hand(digits: ImageDataset) -> None:
         for group in optimizer.param_groups:
             group["lr"] = _rate(step, options, steps)
         x, labels = few.batch(step, options.batch_size, options.seed)
-        lessons = _Unlike().lessons(net.space, step, rng(options.seed, "lessons", step))
+        lessons = _Unlike().lessons(Context(net.space, step, steps, rng(options.seed, "lessons", step)))
         answers, total = [net(x, lesson.arch) for lesson in lessons], torch.zeros(())
         teacher = answers[0].detach().log_softmax(1)
         for lesson, answer in zip(lessons, answers):

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from random import Random
 
-from supernet.space import SearchSpace
-from supernet.strategies import Lesson
+from supernet.strategies import Context, Lesson
 
 
 @dataclass(frozen=True)
 class Ends:
     """The largest in even steps, the smallest in odd ones."""
 
-    def lessons(self, space: SearchSpace, step: int, rng: Random) -> list[Lesson]:
+    def lessons(self, context: Context) -> list[Lesson]:
         """One lesson."""
-        return [Lesson(space.smallest() if step % 2 else space.largest())]
+        space = context.space
+        return [Lesson(space.smallest() if context.step % 2 else space.largest())]
