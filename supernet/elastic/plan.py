@@ -129,14 +129,6 @@ class Plan:
         }
 
     @property
-    def kinds(self) -> dict[str, frozenset[str]]:
-        """Of each choice, the kinds of the dims it has a say in; none for one that sets no size."""
-        return {
-            choice.name: frozenset(dim.kind for dim in self.dims.values() if choice.name in dim.by)
-            for choice in self.space.choices
-        }
-
-    @property
     def matrices(self) -> frozenset[str]:
         """Names of the parameters that only cropped kernels read: no subnet holds them."""
         return self.slicing.matrices
