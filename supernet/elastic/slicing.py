@@ -84,12 +84,16 @@ class Slicing:
         self.touched = tuple(sorted(layouts.keys() | kernels.keys()))
         self.matrices = frozenset(matrix for kernel in kernels.values() for _, matrix in kernel.transforms)
         self._axes = {
-            name: [(axis, layout) for axis, layout in enumerate(layouts.get(name, ())) if layout is not None]
+            name: [
+                (axis, layout, layout.simple)
+                for axis, layout in enumerate(layouts.get(name, ()))
+                if layout is not None
+            ]
             for name in self.touched
         }
         # Tensors whose slice is no view, as far as their layouts tell.
         self._joined = {
-            name for name, axes in self._axes.items() if any(layout.simple is None for _, layout in axes)
+            name for name, axes in self._axes.items() if any(simple is None for _, _, simple in axes)
         }
 
     def recipe(self, sizes: Sizes) -> Recipe:
@@ -108,11 +112,13 @@ class Slicing:
             if gone and name.startswith(gone):
                 continue
             simple, joined = [], []
-            for axis, layout in self._axes[name]:
-                if layout.simple is None:
+            for axis, layout, known in self._axes[name]:
+                if known is None:
                     joined.append((axis, layout))
-                elif sizes[layout.dims[0]] != self.full[layout.dims[0]]:
-                    simple.append((axis, layout.length(sizes)))
+                    continue
+                dim, times = known
+                if sizes[dim] != self.full[dim]:
+                    simple.append((axis, times * sizes[dim]))
             kernel = self.kernels.get(name)
             if kernel is not None and sizes[kernel.dim] == self.full[kernel.dim]:
                 kernel = None
