@@ -185,8 +185,7 @@ def _first_read(trace: Trace, ops: tuple[int, ...]) -> int | None:
 
 
 def _full(trace: Trace, op: int) -> int:
-    sizes = {name: group.size for name, group in trace.groups.items()}
-    return prod(layout.length(sizes) for layout in trace.ops[op].shape)
+    return prod(layout.length(trace.sizes) for layout in trace.ops[op].shape)
 
 
 def _without_chains(trace: Trace, blocks: list[_Block]) -> list[_Block]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import prod
 
 import torch
@@ -120,6 +121,11 @@ class Trace:
     reductions: tuple[Reduction, ...] = ()
     sequences: frozenset[str] = frozenset()
 
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """The units of every group in the whole network."""
+        return {name: group.size for name, group in self.groups.items()}
+
     def group(self, tensor: str, axis: int = 0) -> Group:
         """The one group that ``axis`` of a parameter or buffer is made of, times what stays whole.
 
@@ -153,8 +159,7 @@ class Trace:
         )
         members = tuple(dict.fromkeys(member for name in names for member in self.groups[name].members))
         layouts = {tensor: tuple(map(follow, axes)) for tensor, axes in self.layouts.items()}
-        sizes = {name: group.size for name, group in self.groups.items()}
-        channels = _channels(first.name, members, layouts, sizes)
+        channels = _channels(first.name, members, layouts, self.sizes)
         one = replace(first, size=units, members=members, channels=channels)
         groups = {
             name: one if name == first.name else g for name, g in self.groups.items() if name not in names[1:]

@@ -64,11 +64,10 @@ def costs_at(
 def in_dims(trace: Trace, plan: Plan) -> tuple[Op, ...]:
     """The calls of a trace with every group written in the dims of a plan; the rest are constants."""
     meaning = _meanings(trace, plan)
-    sizes = {name: group.size for name, group in trace.groups.items()}
 
     def written(layout: AxisLayout) -> AxisLayout:
         """An axis in dims of the plan."""
-        return AxisLayout(run for old in layout for run in _product(old, meaning, sizes))
+        return AxisLayout(run for old in layout for run in _product(old, meaning, trace.sizes))
 
     return tuple(
         replace(

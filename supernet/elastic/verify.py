@@ -360,8 +360,7 @@ def mask(tensor: Tensor, plan: Plan, name: str, sizes: Sizes) -> Tensor:
 
 def _macs(trace: Trace) -> int:
     """Multiply-adds of the whole network for the example."""
-    sizes = {name: group.size for name, group in trace.groups.items()}
-    return sum(prod(layout.length(sizes) for layout in part) for op in trace.ops for part in op.macs)
+    return sum(prod(layout.length(trace.sizes) for layout in part) for op in trace.ops for part in op.macs)
 
 
 def _family(trace: Trace, group: Group) -> Hashable:
