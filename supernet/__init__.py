@@ -34,10 +34,12 @@ Learning and judging:
 - `ordering`: important units first, before the first step
 - `heads`: a head that was made anew learns for a moment, alone
 - `stepping`: from losses to moved weights
+- `ranks`: the processes that train together
 - `recipe`: optimiser, schedule and device
 - `probing`: what a subnet is worth on a batch, without anything moving
 - `record`: what a training saw
 - `checkpoint`: the state of a training in one file
+- `continuing`: whether a training goes on from it
 - `calibrate`: batch-norm statistics of one subnet, as data
 - `evaluate`: how good a subnet's answers are
 - `sensitivity`: what each kind of cut costs

@@ -11,7 +11,7 @@ import json
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from math import isfinite
@@ -24,7 +24,9 @@ from torch.utils._pytree import tree_map
 
 from supernet.checkpoint import below, read_checkpoint, write_checkpoint
 from supernet.config import decode, to_plain
+from supernet.continuing import FREE, check_continues
 from supernet.elastic.costs import Costs
+from supernet.elastic.subnet import executions
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ConfigError, StateError, SupernetError
 from supernet.evaluate import Evaluator, Result
@@ -33,22 +35,19 @@ from supernet.losses import Distance
 from supernet.options import TrainOptions
 from supernet.ordering import began_with, note_order, order_units
 from supernet.probing import Probe, fixed_buffers, without_dropout
+from supernet.ranks import joined
 from supernet.recipe import device_of
 from supernet.record import Epoch, Record
 from supernet.seeds import derive, rng
 from supernet.space import Architecture
 from supernet.stepping import Stepper
 from supernet.strategies import Context, Lesson, Observer, Strategy, strategies
-from supernet.tasks.task import Batch, Dataset, Task, moved
-from supernet.wording import counted
+from supernet.tasks.task import Batch, Dataset, Task, moved, part_of
 
 log = logging.getLogger(__name__)
 
 CHECKPOINT, LOCK = "training.safetensors", ".lock"
 _MODEL = "model/"
-_LENGTH = ("epochs", "restarts")
-_FREE = frozenset({"checkpoint_seconds", "device", "threads"})
-"""Options that a run may change when it goes on."""
 
 Progress = Callable[[int, int, str], None]
 """Called with the steps done, the steps in all and a few words on how it goes."""
@@ -67,8 +66,8 @@ class Trainer:
 
     Raises:
         SupernetError: for a strategy that is not registered.
-        ConfigError: for an option that this strategy does not have, an unknown optimiser or schedule, or a
-            device that is not there.
+        ConfigError: for an option that this strategy does not have, an unknown optimiser or schedule, a
+            device that is not there, or a batch that processes and micro-batches cannot share evenly.
         StateError: when the folder holds the checkpoint of another run, or a damaged one.
     """
 
@@ -83,7 +82,9 @@ class Trainer:
     ) -> None:
         self.options = options = options or TrainOptions()
         self.layout = _layout(supernet)
-        self.supernet = supernet.to(device_of(options), memory_format=self.layout)  # type: ignore[call-overload]
+        self.ranks = joined()
+        self.device = self.ranks.device(device_of(options))
+        self.supernet = supernet.to(self.device, memory_format=self.layout)  # type: ignore[call-overload]
         self.dataset, self.task = dataset, dataset.task
         self.folder = folder
         self.strategy = strategy or decode(
@@ -91,11 +92,13 @@ class Trainer:
         )
         self.epoch_steps = dataset.epoch_steps(options.batch_size)
         self.steps = options.epochs * self.epoch_steps
-        self.stepper = Stepper(supernet, options, self.epoch_steps)
+        self.stepper = Stepper(supernet, options, self.epoch_steps, self.ranks)
+        self._pieces = self._own_pieces()
+        executions[options.execution]
         self.step = 0
         self.state: dict[str, Any] = {}
         self.reordered: dict[str, Any] | None = None
-        self.record = Record(folder)
+        self.record = Record(folder if self.ranks.leads else None)
         self._lock: IO[bytes] | None = None
         self._roles = {supernet.space.smallest(): "smallest", supernet.space.largest(): "largest"}
         self._resume()
@@ -117,9 +120,16 @@ class Trainer:
         Raises:
             SupernetError: when a loss or a metric is no longer a number.
             StateError: when the folder can not be written to, is trained in by another process, or is removed
-                meanwhile.
+                meanwhile; and, naming it, when another rank ended.
         """
-        if self.folder is None or self.step == self.steps:
+        try:
+            return self._run_locked(progress)
+        except BaseException:
+            self.ranks.leave()
+            raise
+
+    def _run_locked(self, progress: Progress | None) -> list[Epoch]:
+        if self.folder is None or self.step == self.steps or not self.ranks.leads:
             return self._run(progress)
         busy = f"{self.folder} is trained in by another process; wait for it, or choose another folder"
         with locked(self.folder / LOCK, busy=busy) as self._lock:
@@ -133,6 +143,8 @@ class Trainer:
         if self.reordered is None:
             self.reordered = order_units(self.supernet, self.dataset, self.options)
         if self.step < self.steps:
+            self.ranks.agree({**self._belongs_to(), "step": self.step})
+            self.ranks.spread(list(self.supernet.state_dict().values()))
             self.record.open(self.step)
         saved = time.monotonic()
         while self.step < self.steps:
@@ -146,25 +158,28 @@ class Trainer:
             if progress:
                 progress(self.step, self.steps, self.words())
         self.record.close()
+        self.stepper.settle()
         self.supernet.eval().to(memory_format=torch.contiguous_format)
         return self.history
 
     def _learn(self) -> None:
         """One optimiser step."""
         options, step = self.options, self.step
-        batch = moved(self.dataset.batch(step, options.batch_size, options.seed), options.device)
+        batch = moved(self.dataset.batch(step, options.batch_size, options.seed), self.device)
         self.supernet.train()
         context = self._context(batch)
         lessons = self.strategy.lessons(context)
         self.stepper.begin(step)
-        answers: list[Any] = []
-        losses: list[float] = []
+        losses = [0.0] * len(lessons)
         with torch.random.fork_rng():
-            torch.manual_seed(derive(options.seed, "layers", step))
-            for lesson in lessons:
-                outputs, loss = self._teach(lesson, batch, answers)
-                answers.append(outputs)
-                losses.append(loss)
+            torch.manual_seed(derive(options.seed, "layers", step) + self.ranks.rank)
+            for piece in self._pieces:
+                answers: list[Any] = []
+                for number, lesson in enumerate(lessons):
+                    outputs, loss = self._teach(lesson, batch, piece, answers)
+                    answers.append(outputs)
+                    losses[number] += loss
+        losses = self.ranks.totals(losses)
         self.stepper.step()
         self.step += 1
         self._note(lessons, losses)
@@ -175,7 +190,9 @@ class Trainer:
         """What the strategy sees of this step."""
         options, step, net = self.options, self.step, self.supernet
         _, done, steps = self.stepper.schedule.at(step)
-        probe = Probe(net, self.task, batch, self._answer, derive(options.seed, "probes", step))
+        pieces = [part_of(batch, *piece) for piece in self._pieces]
+        seed = derive(options.seed, "probes", step)
+        probe = Probe(net, self.task, pieces, self._answer, seed, self.ranks)
         return Context(
             net.space,
             done,
@@ -189,6 +206,19 @@ class Trainer:
             saliency=probe.saliency,
         )
 
+    def _own_pieces(self) -> list[tuple[int, int]]:
+        """Which pieces of every batch this process learns from: ``(i, n)`` is the ``i``-th of ``n``."""
+        options, ranks = self.options, self.ranks
+        count = ranks.count * options.accumulate
+        if options.batch_size % count:
+            raise ConfigError(
+                f"a batch of {options.batch_size} cannot be shared evenly by {ranks.count} x {options.accumulate} "
+                f"(processes x train.accumulate); make train.batch_size a multiple of {count}"
+            )
+        if (there := self.dataset.count("train")) < count:
+            raise ConfigError(f"the train split holds {there} examples, and a step has {count} micro-batches")
+        return [(ranks.rank * options.accumulate + i, count) for i in range(options.accumulate)]
+
     @cached_property
     def _costs(self) -> Costs:
         """Exact costs of any architecture; looked into only when the strategy asks."""
@@ -196,27 +226,40 @@ class Trainer:
         found: Costs = net.costs(None if net.example is not None else self.task.example_inputs())
         return found
 
-    def _teach(self, lesson: Lesson, batch: Batch, answers: Sequence[Any]) -> tuple[Any, float]:
-        """Add the gradients of one lesson; its answers and its loss."""
-        options, (i, parts) = self.options, lesson.part
+    def _teach(
+        self, lesson: Lesson, batch: Batch, piece: tuple[int, int], answers: Sequence[Any]
+    ) -> tuple[Any, float]:
+        """Add the gradients of one lesson on a piece of its part of the batch; its answers, and its share of the loss.
+
+        A part is cut into pieces, and not a piece into parts: the lesson then learns from the same examples however
+        many processes and micro-batches there are.
+        """
+        options, parts = self.options, lesson.part[1]
         _, done, steps = self.stepper.schedule.at(self.step)
         weight = options.distil_weight if done >= options.distil_after * steps else 0.0
-        if parts > options.batch_size:
+        if parts * piece[1] > options.batch_size:
             raise ConfigError(
                 f"a batch of {options.batch_size} cannot be dealt out among {parts} lessons; "
                 f"raise train.batch_size, or ask the strategy for fewer"
             )
-        own = tree_map(lambda leaf: leaf[i::parts], batch) if parts > 1 else batch
+        own, share = part_of(part_of(batch, *lesson.part)[0], *piece)
         with ExitStack() as stack:
             if not lesson.moves_statistics:
                 stack.enter_context(fixed_buffers(self.supernet))
-            if not lesson.regularised:
+            if not self._is_regularised(lesson):
                 stack.enter_context(without_dropout(self.supernet))
             outputs = self._answer(lesson.arch, own)
         teacher = None if lesson.teacher is None else answers[lesson.teacher]
-        loss = lesson_loss(self.task, outputs, own, teacher, weight, options.label_smoothing, lesson.distance)
-        self.stepper.backward(loss * lesson.weight)
-        return _detached(outputs), loss.item()
+        with self.stepper.autocast():
+            loss = lesson_loss(
+                self.task, outputs, own, teacher, weight, options.label_smoothing, lesson.distance
+            )
+        self.stepper.backward(loss * lesson.weight * share)
+        return _detached(outputs), loss.item() * share
+
+    def _is_regularised(self, lesson: Lesson) -> bool:
+        only_largest = self.options.regularise == "largest"
+        return lesson.regularised and not (only_largest and self._role(lesson.arch) != "largest")
 
     def _note(self, lessons: Sequence[Lesson], losses: Sequence[float]) -> None:
         """Record the mean loss of every role."""
@@ -234,24 +277,34 @@ class Trainer:
 
     def _answer(self, arch: Architecture, batch: Batch) -> Any:
         inputs = self.task.inputs(batch, self.supernet.input_values(arch)).to(memory_format=self.layout)
-        return self.supernet(*inputs.args, arch, **inputs.kwargs)
+        execution = self.options.execution
+        run = self.supernet if execution == "eager" else self.supernet.subnet(arch, execution=execution)
+        args = (*inputs.args, arch) if execution == "eager" else inputs.args
+        with self.stepper.autocast():
+            return run(*args, **inputs.kwargs)
 
     def _role(self, arch: Architecture) -> str:
         return self._roles.get(arch, "between")
 
     def _finish_epoch(self) -> None:
         epoch, options = self.step // self.epoch_steps, self.options
-        seen: dict[str, Result] = {}
-        if epoch % options.evaluate_every == 0 or self.stepper.schedule.ends(self.step):
-            evaluate = Evaluator(
-                self.supernet,
-                self.dataset,
-                examples=options.evaluate_examples,
-                calibration_examples=options.calibration_examples,
-            )
-            seen = {role: evaluate(arch) for arch, role in self._roles.items()}
+        looks = epoch % options.evaluate_every == 0 or self.stepper.schedule.ends(self.step)
+        seen = self._look() if looks and self.ranks.leads else {}
+        self.ranks.wait()
         self.record.epoch(epoch, self.step, self.stepper.lr, seen)
         log.info("epoch %d of %d: %s", epoch, options.epochs, self.words())
+
+    def _look(self) -> dict[str, Result]:
+        """What the smallest and the largest subnet are worth on the search split."""
+        options = self.options
+        evaluate = Evaluator(
+            self.supernet,
+            self.dataset,
+            examples=options.evaluate_examples,
+            calibration_examples=options.calibration_examples,
+        )
+        with self.stepper.averaged():
+            return {role: evaluate(arch) for arch, role in self._roles.items()}
 
     def words(self) -> str:
         """How it goes, from the last epoch that was looked at."""
@@ -262,17 +315,18 @@ class Trainer:
 
     def _belongs_to(self) -> dict[str, Any]:
         """What has to be equal for a checkpoint to be continued."""
-        options = {key: value for key, value in to_plain(self.options).items() if key not in _FREE}
+        options = {key: value for key, value in to_plain(self.options).items() if key not in FREE}
         return {
             **options,
             "space": self.supernet.space.fingerprint,
             "strategy": repr(self.strategy),
             "data": self.dataset.identity(),
             "weights": began_with(self.supernet),
+            "processes": self.ranks.count,
         }
 
     def _save(self) -> None:
-        if self.folder is None:
+        if self.folder is None or not self.ranks.leads:
             return
         self._check_folder()
         if json.loads(json.dumps(self.state)) != self.state:
@@ -297,31 +351,13 @@ class Trainer:
                 f"{self.folder} was removed during the training, which cannot go on; train again to begin anew"
             ) from cause
 
-    def _check_stretches(self, path: Path, run: Mapping[str, Any]) -> None:
-        """A training may become longer: by schedules after those that it had."""
-        epochs, restarts = run["epochs"], tuple(run.get("restarts", ()))
-        if not self.options.goes_on_from(TrainOptions(epochs=epochs, restarts=restarts)):
-            raise StateError(
-                f"{path} is of a training of {counted(epochs, 'epoch')}, whose schedule ends there; "
-                f"{self.options.epochs} with restarts {list(self.options.restarts)} is another one. It can go on "
-                f"with a schedule anew (supernet train --until EPOCHS, in Python TrainOptions.until); or choose "
-                f"another folder"
-            )
-
     def _resume(self) -> None:
         if self.folder is None or not (self.folder / CHECKPOINT).exists():
             return
         path = self.folder / CHECKPOINT
         tensors, document = read_checkpoint(path)
-        earlier = document["run"]
-        self._check_stretches(path, earlier)
-        for key, ours in self._belongs_to().items():
-            theirs = earlier.get(key)
-            if theirs != ours and key not in _LENGTH:
-                raise StateError(
-                    f"{path} is of another training: its {key} is {theirs!r}, now {ours!r} is asked; "
-                    f"choose another folder, or remove the file to start anew"
-                )
+        ended = document["step"] == self.steps
+        check_continues(path, document["run"], self._belongs_to(), self.options, ended=ended)
         self.supernet.load_state_dict(below(_MODEL, tensors))
         self.stepper.restore(tensors)
         self.step = document["step"]
