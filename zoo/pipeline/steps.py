@@ -30,6 +30,7 @@ from supernet.elastic.storage import WEIGHTS
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ConfigError, SpaceError, StateError, did_you_mean
 from supernet.evaluate import Evaluator
+from supernet.ranks import launched
 from supernet.recipe import device_of
 from supernet.sources import load_data
 from supernet.space import Architecture
@@ -137,7 +138,7 @@ def read(run: Run, progress: Progress = silent) -> Dataset:
 
 
 def train(run: Run, progress: Progress = silent, dataset: Dataset | None = None) -> Trainer:
-    """Train the run's supernet, or load it when that is done.
+    """Train the run's supernet, or load it when that is done; with the other processes that torchrun started.
 
     Args:
         dataset: that of the run, where it was read already.
@@ -148,16 +149,19 @@ def train(run: Run, progress: Progress = silent, dataset: Dataset | None = None)
     Raises:
         ConfigError: see `read`.
         DataError: when the data are missing or damaged.
-        StateError: when the folder holds the checkpoint of another training.
+        StateError: when the folder holds the checkpoint of another training, or another process ended.
     """
     torch.set_num_threads(run.options.train.threads)
     dataset = dataset or read(run, progress)
     net = build(run.options.supernet, dataset.task, seed=run.options.train.seed)
-    trainer = Trainer(net, dataset, run.options.train, run.training)
-    run.keep()
-    trainer.run(partial(progress, "training"))
-    progress("training", trainer.steps, trainer.steps)
-    net.save(run.supernet)
+    with launched(run.options.train.device):
+        trainer = Trainer(net, dataset, run.options.train, run.training)
+        if trainer.ranks.leads:
+            run.keep()
+        trainer.run(partial(progress, "training"))
+        progress("training", trainer.steps, trainer.steps)
+        if trainer.ranks.leads:
+            net.save(run.supernet)
     return trainer
 
 
