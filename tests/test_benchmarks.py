@@ -27,6 +27,10 @@ FIGURES = {
         for figure in ("gap_equal_steps", "gap_equal_images", "tau", "tau_low", "tau_high", "seconds_ratio")
     }
     | {"alone.spread"},
+    "training_speed": {
+        *("sandwich.relative_images_per_second", "shift.relative_images_per_second"),
+        *("sandwich.over_macs_share", "waiting"),
+    },
 }
 FIGURES |= {
     f"coverage --set {of}": FIGURES["coverage"] | {"training_wrong", "costs_wrong", "crashed", "timed_out"}

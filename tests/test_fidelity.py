@@ -15,18 +15,20 @@ from benchmarks.fidelity import gaps, kendall, ranked, seconds_ratio, subnets, t
 from benchmarks.fidelity_runs import Bench, Counted, Outcome, Setup, Training, outcomes, variant
 from supernet.data import ImageDataset
 from supernet.errors import ConfigError, DataError, SupernetError
-from supernet.options import DataOptions, SupernetOptions, TrainOptions
+from supernet.options import DataOptions, TrainOptions
 from supernet.sources import load_data
 from supernet.trainer import Trainer
+from tests.tiny import tiny_supernet
 
-DIGITS = DataOptions(resolution=8)
+DIGITS = DataOptions(resolution=32, channels=3)
 TRAIN = TrainOptions(epochs=2, batch_size=64, lr=0.05, evaluate_examples=1)
 
 
 @pytest.fixture(scope="module")
 def bench() -> Bench:
-    small = SupernetOptions(options={"widths": [8, 8, 12], "depths": [1, 2], "features": 32})
-    return Bench(Setup(DIGITS, small, images_per_class=20))
+    found = Bench(Setup(DIGITS, images_per_class=20))
+    found._built.update({0: tiny_supernet(), 1: tiny_supernet(1)})
+    return found
 
 
 def _training(bench: Bench, strategy: str, **changes: object) -> Training:
