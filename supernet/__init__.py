@@ -33,6 +33,7 @@ Learning and judging:
 - `trainer`: data, lessons, loss, step
 - `ordering`: important units first, before the first step
 - `heads`: a head that was made anew learns for a moment, alone
+- `stepping`: from losses to moved weights
 - `recipe`: optimiser, schedule and device
 - `probing`: what a subnet is worth on a batch, without anything moving
 - `record`: what a training saw
