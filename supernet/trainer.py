@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
-from functools import cached_property
+from functools import cached_property, partial
 from math import isfinite
 from pathlib import Path
 from typing import IO, Any
@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from supernet.ahead import Ahead
 from supernet.checkpoint import below, read_checkpoint, write_checkpoint
 from supernet.config import decode, to_plain
 from supernet.elastic.costs import Costs
@@ -104,6 +105,8 @@ class Trainer:
         )
         self.epoch_steps = dataset.epoch_steps(options.batch_size)
         self.steps = options.epochs * self.epoch_steps
+        batch = partial(dataset.batch, batch_size=options.batch_size, seed=options.seed)
+        self.batches: Ahead[Batch] = Ahead(batch, self.steps, dataset.workers)
         self.stepper = Stepper(supernet, options, self.epoch_steps)
         self.step = 0
         self.state: dict[str, Any] = {}
@@ -161,6 +164,8 @@ class Trainer:
                 saved = time.monotonic()
             if progress:
                 progress(self.step, self.steps, self.words())
+        self.batches.close()
+        log.info("waited for data %.1f %% of the time", 100 * self.batches.waiting)
         self.record.close()
         self.supernet.eval().to(memory_format=torch.contiguous_format)
         return self.history
@@ -194,7 +199,7 @@ class Trainer:
     def _learn(self) -> None:
         """One optimiser step."""
         options, step = self.options, self.step
-        batch = moved(self.dataset.batch(step, options.batch_size, options.seed), options.device)
+        batch = moved(self.batches(step), options.device)
         self.supernet.train()
         context = self._context(batch)
         lessons = self.strategy.lessons(context)
