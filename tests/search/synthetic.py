@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from search.objective import Objective
-from supernet.space import Architecture, Choice, SearchSpace
+from supernet.space import Choice, Genes, SearchSpace
 
 STAGES = 4
 
@@ -26,8 +24,11 @@ def space() -> SearchSpace:
     return SearchSpace(tuple(choices))
 
 
-def _blocks(arch: Architecture) -> list[tuple[int, int, int, int]]:
-    values = space().decode(arch)
+SPACE = space()
+
+
+def _blocks(genes: list[int]) -> list[tuple[int, int, int, int]]:
+    values = SPACE.decode(SPACE.architecture(genes))
     return [
         (
             stage,
@@ -40,21 +41,21 @@ def _blocks(arch: Architecture) -> list[tuple[int, int, int, int]]:
     ]
 
 
-def params(archs: Sequence[Architecture]) -> NDArray[np.float64]:
+def params(genes: Genes) -> NDArray[np.float64]:
     """Growing with the stage."""
     return np.array(
-        [sum(e * (2**s * 100 + k * k) for s, _, k, e in _blocks(a)) for a in archs], dtype=np.float64
+        [sum(e * (2**s * 100 + k * k) for s, _, k, e in _blocks(a)) for a in genes.tolist()], dtype=np.float64
     )
 
 
-def latency_ms(archs: Sequence[Architecture]) -> NDArray[np.float64]:
+def latency_ms(genes: Genes) -> NDArray[np.float64]:
     """Dear kernels early, where images are large."""
-    return np.array([sum(e * k * (5 - s) / 100 for s, _, k, e in _blocks(a)) for a in archs])
+    return np.array([sum(e * k * (5 - s) / 100 for s, _, k, e in _blocks(a)) for a in genes.tolist()])
 
 
-def accuracy(archs: Sequence[Architecture]) -> NDArray[np.float64]:
+def accuracy(genes: Genes) -> NDArray[np.float64]:
     """Large kernels pay late, expansion pays early, and both less and less."""
-    gains = [sum(np.log1p(e / (1 + s)) + 0.1 * s * np.log(k) for s, _, k, e in _blocks(a)) for a in archs]
+    gains = [sum(np.log1p(e / (1 + s)) + 0.1 * s * np.log(k) for s, _, k, e in _blocks(a)) for a in genes.tolist()]
     return np.array([100 - 60 * np.exp(-gain / 10) for gain in gains])
 
 
