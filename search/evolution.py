@@ -7,14 +7,14 @@ evaluations. Non-dominated sorting is moocore's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import moocore
 import numpy as np
 from numpy.typing import NDArray
 
-from search.objective import Values
+from search.objective import Objective, Values, losses, violation
 from search.operators import mix, reset, sample_genes
 from supernet.space import Genes, SearchSpace
 
@@ -53,6 +53,15 @@ class Scored:
 
 Judge = Callable[[Genes], Scored]
 
+UNKNOWN = 1e9
+"""The loss of a network not worth scoring; it is ranked by its excess, which a cheap limit gave it."""
+
+
+def scored(objectives: Sequence[Objective], genes: Genes, values: Values) -> Scored:
+    """Networks with values ``(networks, objectives)`` in natural units."""
+    loss = np.nan_to_num(losses(objectives, values), nan=UNKNOWN)
+    return Scored(genes, loss, violation(objectives, values).sum(axis=1))
+
 
 def ranks(found: Scored) -> tuple[NDArray[np.int64], Values]:
     """The front each network is on, 0 the best, and how far its neighbours there are ``(networks,)`` each.
@@ -75,11 +84,20 @@ def best_first(found: Scored) -> Order:
     return np.lexsort((-room, rank))
 
 
-def children(space: SearchSpace, parents: Scored, count: int, rng: np.random.Generator, rate: float) -> Genes:
+def children(
+    space: SearchSpace,
+    parents: Scored,
+    count: int,
+    rng: np.random.Generator,
+    *,
+    mutation: float,
+    crossover: float = 1.0,
+) -> Genes:
     """Canonical offspring ``(count or one more, choices)`` of the winners of tournaments of two.
 
     Args:
-        rate: probability that a gene is drawn anew.
+        mutation: probability that a gene is drawn anew.
+        crossover: probability that two parents are mixed at all.
     """
     rank, room = ranks(parents)
     place = np.empty(len(parents), dtype=np.int64)
@@ -87,8 +105,9 @@ def children(space: SearchSpace, parents: Scored, count: int, rng: np.random.Gen
     pairs = (count + 1) // 2
     drawn = rng.integers(0, len(parents), size=(2, 2 * pairs))
     winners = np.where(place[drawn[0]] <= place[drawn[1]], drawn[0], drawn[1])
-    mixed = mix(parents.genes[winners].reshape(2, pairs, -1), rng).reshape(2 * pairs, -1)
-    return space.canonical(reset(space, mixed, rate, rng))
+    couples = parents.genes[winners].reshape(2, pairs, -1)
+    mixed = np.where(rng.random((pairs, 1)) < crossover, mix(couples, rng), couples)
+    return space.canonical(reset(space, mixed.reshape(2 * pairs, -1), mutation, rng))
 
 
 def evolve(
@@ -99,21 +118,21 @@ def evolve(
     *,
     population: int = 200,
     generations: int = 60,
-    rate: float | None = None,
+    mutation: float | None = None,
 ) -> Scored:
     """Everything that NSGA-II looks at on its way from ``start``; no network twice.
 
     Args:
         start: canonical genomes to begin with; filled up with random ones.
-        rate: probability that a gene is drawn anew; None for 1.5 genes per network on average.
+        mutation: probability that a gene is drawn anew; None for 1.5 genes per network on average.
     """
-    rate = rate or min(0.5, 1.5 / len(space))
+    mutation = mutation or min(0.5, 1.5 / len(space))
     known: set[bytes] = set()
     fill = sample_genes(space, max(population - len(start), 0), rng)
     living = seen = judge(fresh(np.concatenate([start, fill]), known))
     for _ in range(generations):
         living = living.rows(best_first(living)[:population])
-        genes = fresh(children(space, living, population, rng, rate), known)
+        genes = fresh(children(space, living, population, rng, mutation=mutation), known)
         if not len(genes):
             continue
         born = judge(genes)

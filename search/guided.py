@@ -16,9 +16,9 @@ import moocore
 import numpy as np
 
 from predictors.gaussian_process import GaussianProcess
-from search.evolution import Scored, best_first, evolve
+from search.evolution import Scored, best_first, evolve, scored
 from search.gain import greedy
-from search.objective import Objective, Values, losses, violation
+from search.objective import Objective, Values
 from search.operators import ends, sample_genes
 from search.searcher import Terrain, searchers
 from search.uniform import strangers
@@ -117,11 +117,6 @@ def learned(columns: Features, values: Values) -> GaussianProcess:
     every = -(-len(values) // ENOUGH)
     some = GaussianProcess(columns[::every], values[::every])
     return some if every == 1 else GaussianProcess(columns, values, start=some.covariance, steps=0)
-
-
-def scored(objectives: tuple[Objective, ...], genes: Genes, values: Values) -> Scored:
-    """Networks with complete values ``(networks, objectives)`` in natural units."""
-    return Scored(genes, losses(objectives, values), violation(objectives, values).sum(axis=1))
 
 
 def batch(known: Scored, found: Scored, count: int) -> list[int]:
