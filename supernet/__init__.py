@@ -32,10 +32,12 @@ Learning and judging:
 - `ahead`: batches made before they are needed
 - `preprocessing`: how an image becomes an input, as one value for training and for whoever pulls a network
 - `strategies`: which subnets learn what in a step
-- `losses`: what a lesson learns from
+- `losses`: how far answers are from targets, or a teacher's
+- `teaching`: what a lesson learns from beside the targets
 - `trainer`: data, lessons, loss, step
 - `ordering`: important units first, before the first step
 - `heads`: a head that was made anew learns for a moment, alone
+- `stepping`: from losses to moved weights
 - `recipe`: optimiser, schedule and device
 - `probing`: what a subnet is worth on a batch, without anything moving
 - `record`: what a training saw

@@ -20,7 +20,7 @@ from supernet.options import Crop, DataOptions, SupernetOptions
 from supernet.presets import Preset, presets
 from supernet.seeds import derive
 from supernet.tasks.task import Task
-from supernet.weights import load_weights
+from supernet.weights import clear, head_of, load_weights
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,9 @@ def _trained_with(model: str) -> dict[str, Any] | None:
 
 def _begin_with(supernet: Supernet, options: SupernetOptions, task: Task) -> None:
     """Load the weights that were asked for, and note which they are."""
-    began: dict[str, Any] = {"timm": options.model} if options.options.get("pretrained") else {}
+    began: dict[str, Any] = {}
+    if options.options.get("pretrained"):
+        began = {"timm": options.model, "fresh": _made_anew(supernet.largest)}
     if options.weights is not None:
         fitted = load_weights(
             supernet.largest,
@@ -122,7 +124,14 @@ def _begin_with(supernet: Supernet, options: SupernetOptions, task: Task) -> Non
         log.info("began with %s", fitted)
         began = to_plain(fitted)
     if began:
+        clear(supernet.largest, began["fresh"])
         supernet.origin = {**(supernet.origin or {}), "weights": began}
+
+
+def _made_anew(network: nn.Module) -> list[str]:
+    """Tensors of the head of a pretrained timm model, when it was pretrained on another number of classes."""
+    theirs = getattr(network, "pretrained_cfg", {}).get("num_classes")
+    return [] if theirs == getattr(network, "num_classes", theirs) else sorted(head_of(network))
 
 
 def _preset(options: SupernetOptions, task: Task, seed: int) -> Supernet:

@@ -25,6 +25,8 @@ Crop = Literal["centre", "squash"]
 """What of an image that is no square is shown: a square around its centre, or all of it, out of proportion."""
 Order = Literal["auto", "taylor", "l1", "l2", "none"]
 """By what the units of a network are sorted before it learns."""
+TEACHERS = ("largest", "none", "finetuned")
+"""Teachers that need no path."""
 
 SMALLEST_SIDE, LARGEST_SIDE = 8, 4096
 """Pixels that an image must have for a network to find anything in it, and that it can have."""
@@ -192,6 +194,11 @@ class TrainOptions:
         distil_after: share of the steps of a schedule after which lessons with a teacher also learn from it; 1 is
             never.
         distil_weight: weight of the teacher's answers then, against the labels'.
+        teacher: ``largest``: the lesson that the strategy names, as a rule the largest subnet of the same step;
+            ``none``; or a network that was trained before and teaches every lesson, that of the largest too:
+            ``finetuned`` (the largest alone, by the same recipe, on these data first), a file with the weights of
+            the largest, or the folder of a supernet whose largest teaches.
+        teacher_epochs: that ``finetuned`` learns; 0 for those of the first schedule.
         reorder: before the first step, sort the units of the network so that narrow subnets keep the important
             ones: ``taylor`` (by the loss on as many training examples as calibrate), ``l1`` or ``l2`` (by the
             weights' norm), ``none``; ``auto`` is taylor where weights were given, else none.
@@ -222,6 +229,8 @@ class TrainOptions:
     strategy_options: dict[str, Plain] = field(default_factory=dict)
     distil_after: float = 0.5
     distil_weight: float = 0.5
+    teacher: str = "largest"
+    teacher_epochs: int = 0
     reorder: Order = "auto"
     seed: int = 0
     evaluate_every: int = 1
@@ -247,7 +256,7 @@ class TrainOptions:
             )
         for name in ("warmup", "momentum", "label_smoothing", "distil_after", "distil_weight"):
             within(name, getattr(self, name), 0.0, 1.0)
-        for name in ("lr", "weight_decay", "checkpoint_seconds", "seed"):
+        for name in ("lr", "weight_decay", "checkpoint_seconds", "seed", "teacher_epochs"):
             within(name, getattr(self, name), 0)
 
     @property

@@ -183,13 +183,17 @@ def open_run(
 
 def _anchored(options: RunOptions) -> RunOptions:
     """The options with paths that the next command understands, from whatever folder it is typed."""
-    weights = options.supernet.weights
-    there = weights and os.path.abspath(Path(weights).expanduser())  # noqa: PTH100  (resolve follows links)
+    weights, teacher = options.supernet.weights, options.train.teacher
     return replace(
         options,
         data=replace(options.data, source=absolute(options.data.source)),
-        supernet=replace(options.supernet, weights=there),
+        supernet=replace(options.supernet, weights=weights and _there(weights)),
+        train=replace(options.train, teacher=_there(teacher) if Path(teacher).exists() else teacher),
     )
+
+
+def _there(path: str) -> str:
+    return os.path.abspath(Path(path).expanduser())  # noqa: PTH100  (resolve follows links)
 
 
 def _check(folder: Path, stored: RunOptions, asked: RunOptions) -> None:

@@ -21,7 +21,7 @@ from predictors.options import FEWEST, FOLDS
 from predictors.validate import Validation, compare, held_out
 from search.archive import Archive, Evaluation
 from search.engine import SearchResult, random_search, search
-from search.objective import Objective
+from search.objective import Objective, one_by_one
 from search.options import SearchOptions
 from supernet.build import build, data_for
 from supernet.elastic.costs import Costs
@@ -287,7 +287,7 @@ def objectives(workspace: Workspace, known: Profiled) -> tuple[Objective, ...]:
             metric.name,
             metric.unit,
             metric.sense,
-            lambda archs: np.array([judged(arch)[metric.name] for arch in archs]),
+            one_by_one(space, lambda arch: judged(arch)[metric.name]),
             optimise=optimise,
         )
 
@@ -296,7 +296,7 @@ def objectives(workspace: Workspace, known: Profiled) -> tuple[Objective, ...]:
             LATENCY,
             "ms",
             "min",
-            lambda archs: known.predictor.predict(space.matrix(archs)).mean,
+            lambda genes: known.predictor.predict(genes).mean,
             limit=limits.max_latency_ms,
             cheap=True,
         ),
@@ -304,7 +304,7 @@ def objectives(workspace: Workspace, known: Profiled) -> tuple[Objective, ...]:
             PARAMS,
             "",
             "min",
-            lambda archs: workspace.costs.params(space.matrix(archs)).astype(np.float64),
+            lambda genes: workspace.costs.params(genes).astype(np.float64),
             limit=limits.max_params,
             cheap=True,
         ),
