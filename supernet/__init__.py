@@ -36,7 +36,7 @@ Learning and judging:
 - `teaching`: what a lesson learns from beside the targets
 - `trainer`: data, lessons, loss, step
 - `ordering`: important units first, before the first step
-- `heads`: a head that was made anew learns for a moment, alone
+- `heads`: a pretrained network becomes acquainted with other data, for a moment
 - `stepping`: from losses to moved weights
 - `recipe`: optimiser, schedule and device
 - `probing`: what a subnet is worth on a batch, without anything moving
@@ -45,6 +45,7 @@ Learning and judging:
 - `calibrate`: batch-norm statistics of one subnet, as data
 - `evaluate`: how good a subnet's answers are
 - `sensitivity`: what each kind of cut costs
+- `offering`: what of a pretrained network is worth making elastic
 
 What everything leans on:
 

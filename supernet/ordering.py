@@ -8,7 +8,7 @@ from typing import Any
 
 from supernet.elastic.reorder import Beside, saliency, sort_units
 from supernet.elastic.supernet import Supernet
-from supernet.heads import warm_meanwhile
+from supernet.heads import acquainted
 from supernet.options import Order, TrainOptions
 from supernet.tasks.task import Dataset, moved
 
@@ -45,8 +45,9 @@ def sort_by(
 ) -> dict[str, Any]:
     """Sort the units by one measure, in place.
 
-    A loss is no judge behind a head that was made anew: for as long as ``taylor`` looks, such a head has learnt
-    from the same examples, alone. Afterwards it is as it was.
+    A loss is no judge of a network that does not know the data: for as long as ``taylor`` looks, its batch norms have
+    the statistics of the same examples, and a head that was made anew has learnt from them. Afterwards both are as
+    they were.
 
     Args:
         supernet: whose units.
@@ -66,7 +67,7 @@ def sort_by(
     batches = dataset.calibration_batches(examples, options.batch_size, options.seed) if examples else []
     there = [moved(batch, device) for batch in batches]
     shown = [(task.inputs(batch, values), batch) for batch in there]
-    with warm_meanwhile(supernet, dataset, options) if examples else nullcontext():
+    with acquainted(supernet, dataset, options) if examples else nullcontext():
         found = saliency(supernet, by, shown, task.loss)
     sort_units(supernet, found, trained=trained, beside=beside)
     log.info("units sorted by %s", by)
