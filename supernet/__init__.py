@@ -27,6 +27,7 @@ Learning and judging:
 - `data`: images to train, to search and to test on: three splits that share no image
 - `image_folder`: images in class folders
 - `images`: images in files, decoded when they are needed
+- `torch_dataset`: any dataset of PyTorch's kind
 - `augmentation`: what happens to training images, as a function of seed, step and image
 - `ahead`: batches made before they are needed
 - `preprocessing`: how an image becomes an input, as one value for training and for whoever pulls a network
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
     )
     from supernet.sources import load_data as load_data
     from supernet.space import Architecture as Architecture, Choice as Choice, SearchSpace as SearchSpace
+    from supernet.torch_dataset import from_dataset as from_dataset
     from supernet.trainer import Trainer as Trainer
 
 _MODULES = {
@@ -91,6 +93,7 @@ _MODULES = {
     "Choice": "supernet.space",
     "Architecture": "supernet.space",
     "load_data": "supernet.sources",
+    "from_dataset": "supernet.torch_dataset",
     "Trainer": "supernet.trainer",
     "Evaluator": "supernet.evaluate",
     "DataOptions": "supernet.options",
