@@ -23,7 +23,7 @@ from search.archive import Archive, Evaluation
 from search.engine import SearchResult, random_search, search
 from search.objective import Objective, one_by_one
 from search.options import SearchOptions
-from supernet.build import build
+from supernet.build import build, data_for
 from supernet.elastic.costs import Costs
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.storage import WEIGHTS
@@ -36,6 +36,7 @@ from supernet.space import Architecture
 from supernet.tasks.task import Dataset, Metric, Task
 from supernet.trainer import Trainer
 from supernet.wording import counted
+from zoo.pipeline.offered import offered
 from zoo.pipeline.progress import Progress, silent
 from zoo.pipeline.run import Run
 from zoo.store.manifest import hash_file
@@ -65,7 +66,7 @@ class Workspace:
     def read(self, progress: Progress = silent) -> Dataset:
         """The examples, with their task; the first call reads them and says how far that is."""
         if not self._known:
-            self._known.append(load_data(self.run.options.data, progress))
+            self._known.append(examples(self.run, progress))
         return self._known[0]
 
     @property
@@ -123,6 +124,11 @@ def ranking(task: Task, options: SearchOptions) -> Metric:
     return known[options.metric]
 
 
+def examples(run: Run, progress: Progress = silent) -> Dataset:
+    """The run's examples, shown as its model wants them."""
+    return load_data(data_for(run.options.data, run.options.supernet), progress)
+
+
 def read(run: Run, progress: Progress = silent) -> Dataset:
     """The run's examples; options that a later step would refuse are refused before work rests on them.
 
@@ -131,7 +137,7 @@ def read(run: Run, progress: Progress = silent) -> Dataset:
         DataError: when the data are missing or damaged.
     """
     device_of(run.options.train)
-    dataset = load_data(run.options.data, progress)
+    dataset = examples(run, progress)
     ranking(dataset.task, run.options.search)
     return dataset
 
@@ -152,7 +158,7 @@ def train(run: Run, progress: Progress = silent, dataset: Dataset | None = None)
     """
     torch.set_num_threads(run.options.train.threads)
     dataset = dataset or read(run, progress)
-    net = build(run.options.supernet, dataset.task, seed=run.options.train.seed)
+    net = build(offered(run, dataset, progress), dataset.task, seed=run.options.train.seed)
     trainer = Trainer(net, dataset, run.options.train, run.training)
     run.keep()
     trainer.run(partial(progress, "training"))
