@@ -14,7 +14,6 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
-from math import isfinite
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,12 +21,13 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from supernet.checkpoint import below, read_checkpoint, write_checkpoint
+from supernet.checkpoint import CHECKPOINT as CHECKPOINT, Checkpoints, State, below
 from supernet.config import decode, to_plain
 from supernet.elastic.costs import Costs
 from supernet.elastic.supernet import Supernet
-from supernet.errors import ConfigError, StateError, SupernetError
+from supernet.errors import ConfigError, StateError
 from supernet.evaluate import Evaluator, Result
+from supernet.guard import BlownUp, Guard, all_finite, hopeless
 from supernet.lock import is_removed, locked
 from supernet.losses import Distance
 from supernet.options import TrainOptions
@@ -44,10 +44,10 @@ from supernet.wording import counted
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT, LOCK = "training.safetensors", ".lock"
+LOCK = ".lock"
 _MODEL = "model/"
 _LENGTH = ("epochs", "restarts")
-_FREE = frozenset({"checkpoint_seconds", "device", "threads"})
+_FREE = frozenset({"checkpoint_seconds", "device", "threads", "rollbacks"})
 """Options that a run may change when it goes on."""
 
 Progress = Callable[[int, int, str], None]
@@ -96,6 +96,8 @@ class Trainer:
         self.state: dict[str, Any] = {}
         self.reordered: dict[str, Any] | None = None
         self.record = Record(folder)
+        self.guard = Guard()
+        self.checkpoints = Checkpoints(folder)
         self._lock: IO[bytes] | None = None
         self._roles = {supernet.space.smallest(): "smallest", supernet.space.largest(): "largest"}
         self._resume()
@@ -134,15 +136,20 @@ class Trainer:
             self.reordered = order_units(self.supernet, self.dataset, self.options)
         if self.step < self.steps:
             self.record.open(self.step)
+        if self.step == 0 and self.options.rollbacks:
+            self.checkpoints.hold(*self._state())
         saved = time.monotonic()
         while self.step < self.steps:
-            self._learn()
-            ends = self.step % self.epoch_steps == 0
-            if ends:
-                self._finish_epoch()
-            if ends or time.monotonic() - saved > self.options.checkpoint_seconds:
-                self._save()
-                saved = time.monotonic()
+            try:
+                self._learn()
+                ends = self.step % self.epoch_steps == 0
+                if ends:
+                    self._finish_epoch()
+                if ends or time.monotonic() - saved > self.options.checkpoint_seconds:
+                    self._save(good=ends)
+                    saved = time.monotonic()
+            except BlownUp as error:
+                self._go_back(error)
             if progress:
                 progress(self.step, self.steps, self.words())
         self.record.close()
@@ -156,7 +163,7 @@ class Trainer:
         self.supernet.train()
         context = self._context(batch)
         lessons = self.strategy.lessons(context)
-        self.stepper.begin(step)
+        self.stepper.begin(step, self.guard.rate)
         answers: list[Any] = []
         losses: list[float] = []
         with torch.random.fork_rng():
@@ -170,6 +177,30 @@ class Trainer:
         self._note(lessons, losses)
         if isinstance(self.strategy, Observer):
             self.strategy.observe(context, lessons, losses)
+        if self.step % self.epoch_steps == 0 and self.options.rollbacks:
+            self._check_weights(context, lessons)
+
+    def _check_weights(self, context: Context, lessons: Sequence[Lesson]) -> None:
+        """The losses of a step say nothing of what it did to the weights, and these are to be gone back to."""
+        if not all_finite(self.supernet.parameters()):
+            raise BlownUp(f"a weight is no number after step {self.step}")
+        for lesson in lessons:
+            self.guard.look_once(self.step, self._role(lesson.arch), context.loss(lesson.arch))
+
+    def _go_back(self, error: BlownUp) -> None:
+        """Go on from the last good state with half the rate; the last time, leave it at that."""
+        options, rollbacks, step = self.options, self.guard.rollbacks, self.step
+        if not options.rollbacks:
+            raise hopeless(error, options, step)
+        self._restore(self.checkpoints.good())
+        self.guard.rollbacks = rollbacks
+        if len(rollbacks) >= options.rollbacks:
+            self._save(good=True)
+            raise hopeless(error, options, self.step) from error
+        rollback = self.guard.go_back(step, self.step, str(error))
+        log.warning("%s", rollback)
+        self.record.go_back(self.step, str(rollback))
+        self._save(good=True)
 
     def _context(self, batch: Batch) -> Context:
         """What the strategy sees of this step."""
@@ -213,6 +244,7 @@ class Trainer:
             if not lesson.regularised:
                 stack.enter_context(without_dropout(self.supernet))
             outputs = self._answer(lesson.arch, own)
+        self.guard.meet(self.task, outputs, own)
         teacher = None if lesson.teacher is None else answers[lesson.teacher]
         loss = lesson_loss(self.task, outputs, own, teacher, weight, options.label_smoothing, lesson.distance)
         self.stepper.backward(loss * lesson.weight)
@@ -220,16 +252,11 @@ class Trainer:
 
     def _note(self, lessons: Sequence[Lesson], losses: Sequence[float]) -> None:
         """Record the mean loss of every role."""
-        options, by_role = self.options, defaultdict[str, list[float]](list)
+        by_role = defaultdict[str, list[float]](list)
         for lesson, loss in zip(lessons, losses):
             by_role[self._role(lesson.arch)].append(loss)
         means = {role: sum(values) / len(values) for role, values in by_role.items()}
-        for role, mean in means.items():
-            if not isfinite(mean):
-                raise SupernetError(
-                    f"the loss of the {role} subnet is {mean} at step {self.step}; "
-                    f"try a lower learning rate (lr is {options.lr:g}) or a longer warm-up"
-                )
+        self.guard.look(self.step, means)
         self.record.step(self.step, means, self.stepper.lr)
 
     def _answer(self, arch: Architecture, batch: Batch) -> Any:
@@ -255,10 +282,13 @@ class Trainer:
 
     def words(self) -> str:
         """How it goes, from the last epoch that was looked at."""
-        if self.record.last_seen is None:
-            return ""
-        largest, smallest = map(self.task.measures[0].show, self.record.last_seen)
-        return f"{self.task.measures[0].name} of the largest {largest}, of the smallest {smallest}"
+        said = []
+        if self.record.last_seen is not None:
+            largest, smallest = map(self.task.measures[0].show, self.record.last_seen)
+            said.append(f"{self.task.measures[0].name} of the largest {largest}, of the smallest {smallest}")
+        if self.guard.rollbacks:
+            said.append(f"went back to step {self.guard.rollbacks[-1].to}, {self.guard.rate:g} of the rate")
+        return "; ".join(said)
 
     def _belongs_to(self) -> dict[str, Any]:
         """What has to be equal for a checkpoint to be continued."""
@@ -271,8 +301,10 @@ class Trainer:
             "weights": began_with(self.supernet),
         }
 
-    def _save(self) -> None:
+    def _save(self, *, good: bool) -> None:
         if self.folder is None:
+            if good and self.options.rollbacks:
+                self.checkpoints.hold(*self._state())
             return
         self._check_folder()
         if json.loads(json.dumps(self.state)) != self.state:
@@ -280,15 +312,20 @@ class Trainer:
                 f"{type(self.strategy).__name__} keeps a state that JSON changes; use lists, strings as keys and "
                 f"finite numbers: {self.state!r:.200}"
             )
+        self.checkpoints.write(*self._state(), good=good)
+
+    def _state(self) -> State:
+        """Everything that is needed to go on from here."""
         model = {f"{_MODEL}{name}": tensor for name, tensor in self.supernet.state_dict().items()}
         document = {
             "run": self._belongs_to(),
             "step": self.step,
             "strategy_state": self.state,
             "reordered": self.reordered,
+            "guard": self.guard.to_json(),
             **self.record.to_json(),
         }
-        write_checkpoint(self.folder / CHECKPOINT, model | self.stepper.tensors(), document)
+        return model | self.stepper.tensors(), document
 
     def _check_folder(self, cause: Exception | None = None) -> None:
         """Writing would make a folder anew that somebody removed, without what else belongs to a run."""
@@ -309,11 +346,10 @@ class Trainer:
             )
 
     def _resume(self) -> None:
-        if self.folder is None or not (self.folder / CHECKPOINT).exists():
+        path = self.checkpoints.last_path
+        if path is None or (last := self.checkpoints.last()) is None:
             return
-        path = self.folder / CHECKPOINT
-        tensors, document = read_checkpoint(path)
-        earlier = document["run"]
+        earlier = last[1]["run"]
         self._check_stretches(path, earlier)
         for key, ours in self._belongs_to().items():
             theirs = earlier.get(key)
@@ -322,6 +358,11 @@ class Trainer:
                     f"{path} is of another training: its {key} is {theirs!r}, now {ours!r} is asked; "
                     f"choose another folder, or remove the file to start anew"
                 )
+        self._restore(last)
+        log.info("going on after step %d of %d", self.step, self.steps)
+
+    def _restore(self, state: State) -> None:
+        tensors, document = state
         self.supernet.load_state_dict(below(_MODEL, tensors))
         self.stepper.restore(tensors)
         self.step = document["step"]
@@ -329,7 +370,7 @@ class Trainer:
         self.reordered = document["reordered"]
         note_order(self.supernet, document["reordered"])
         self.record.restore(document)
-        log.info("going on after step %d of %d", self.step, self.steps)
+        self.guard = Guard.from_json(document.get("guard", {}))
 
 
 def lesson_loss(
