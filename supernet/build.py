@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import logging
-from dataclasses import fields
+from dataclasses import fields, replace
 from math import ceil
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from supernet.elastic.elasticise import elasticise
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ConfigError, SupernetError, did_you_mean
 from supernet.networks import made, networks
-from supernet.options import SupernetOptions
+from supernet.options import Crop, DataOptions, SupernetOptions
 from supernet.presets import Preset, presets
 from supernet.seeds import derive
 from supernet.tasks.task import Task
@@ -55,6 +55,56 @@ def build(options: SupernetOptions, task: Task, *, seed: int = 0) -> Supernet:
     _check_side(supernet, options.model, task)
     _begin_with(supernet, options, task)
     return supernet
+
+
+def data_for(data: DataOptions, supernet: SupernetOptions) -> DataOptions:
+    """The options of the data, with what they leave open of how images are shown taken from the model.
+
+    A timm model that begins with weights expects the mean, deviation, filter and crop it was trained with. The
+    answer is for `load_data`.
+
+    Raises:
+        ConfigError: when the model is asked for by ``preprocess`` and timm does not know how it was trained.
+    """
+    begins = supernet.weights is not None or bool(supernet.options.get("pretrained"))
+    if data.preprocess == "data" or (data.preprocess == "auto" and not begins):
+        return data
+    trained = _trained_with(supernet.model)
+    if trained is None:
+        if data.preprocess == "auto":
+            return data
+        raise ConfigError(
+            f"data.preprocess is 'model', and timm does not say how {supernet.model!r} was trained; "
+            f"choose 'data', or set data.mean, data.std, data.interpolation and data.crop_share"
+        )
+    if data.crop is None and trained["crop"] not in get_args(Crop):
+        raise ConfigError(
+            f"{supernet.model!r} was trained with the crop {trained['crop']!r}; "
+            f"set data.crop to one of {', '.join(get_args(Crop))}"
+        )
+    left = {name: value for name, value in trained.items() if getattr(data, name) is None}
+    return replace(data, preprocess="data", **left)
+
+
+def _trained_with(model: str) -> dict[str, Any] | None:
+    """How timm says the images of a model are shown, by our options; None where it says nothing."""
+    if model in presets or model in networks:
+        return None
+    import timm
+
+    try:
+        known = timm.get_pretrained_cfg(model)
+    except RuntimeError:  # a tag that timm does not have; building the model will say so
+        return None
+    if known is None:
+        return None
+    return {
+        "mean": tuple(known.mean),
+        "std": tuple(known.std),
+        "interpolation": known.interpolation,
+        "crop": {"center": "centre"}.get(known.crop_mode, known.crop_mode),
+        "crop_share": known.crop_pct,
+    }
 
 
 def _begin_with(supernet: Supernet, options: SupernetOptions, task: Task) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -23,11 +26,9 @@ def warm_head(supernet: Supernet, dataset: Dataset, options: TrainOptions) -> bo
     Returns:
         Whether there was one fresh head, of one layer, to train.
     """
-    fresh = (supernet.origin or {}).get("weights", {}).get("fresh", [])
-    owners = {name.rpartition(".")[0] for name in fresh}
-    if len(owners) != 1:
+    owner = _fresh_head(supernet)
+    if owner is None:
         return False
-    (owner,) = owners
     head, task = supernet.largest.get_submodule(owner), dataset.task
     device = next(supernet.parameters()).device
     batches = dataset.calibration_batches(options.calibration_examples, options.batch_size, options.seed)
@@ -39,6 +40,27 @@ def warm_head(supernet: Supernet, dataset: Dataset, options: TrainOptions) -> bo
         task.loss(head(features), batch, smoothing=options.label_smoothing).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return True
+
+
+@contextmanager
+def warm_meanwhile(supernet: Supernet, dataset: Dataset, options: TrainOptions) -> Iterator[None]:
+    """A fresh head knows something for as long as this lasts, see `warm_head`, and is then as fresh as before."""
+    owner = _fresh_head(supernet)
+    head = None if owner is None else supernet.largest.get_submodule(owner)
+    kept = {} if head is None else {name: value.clone() for name, value in head.state_dict().items()}
+    try:
+        warm_head(supernet, dataset, options)
+        yield
+    finally:
+        if head is not None:
+            head.load_state_dict(kept)
+
+
+def _fresh_head(supernet: Supernet) -> str | None:
+    """Path of the only layer whose weights were made anew beside pretrained ones."""
+    fresh = (supernet.origin or {}).get("weights", {}).get("fresh", [])
+    owners = {name.rpartition(".")[0] for name in fresh}
+    return owners.pop() if len(owners) == 1 else None
 
 
 def _features(supernet: Supernet, owner: str, batch: Batch, task: Task) -> Tensor:

@@ -1,13 +1,15 @@
-"""Before the first step: the units of a network in the order of what they are worth, on the data at hand."""
+"""The units of a network in the order of what they are worth, on the data at hand: before the first step, or later."""
 
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from typing import Any
 
-from supernet.elastic.reorder import reorder
+from supernet.elastic.reorder import Beside, saliency, sort_units
 from supernet.elastic.supernet import Supernet
-from supernet.options import TrainOptions
+from supernet.heads import warm_meanwhile
+from supernet.options import Order, TrainOptions
 from supernet.tasks.task import Dataset, moved
 
 log = logging.getLogger(__name__)
@@ -27,6 +29,35 @@ def order_units(supernet: Supernet, dataset: Dataset, options: TrainOptions) -> 
     by = options.reorder
     if by == "auto":
         by = "taylor" if began_with(supernet) else "none"
+    done = sort_by(supernet, dataset, options, by)
+    note_order(supernet, done)
+    return done
+
+
+def sort_by(
+    supernet: Supernet,
+    dataset: Dataset,
+    options: TrainOptions,
+    by: Order,
+    *,
+    trained: int = 1,
+    beside: Beside = (),
+) -> dict[str, Any]:
+    """Sort the units by one measure, in place.
+
+    A loss is no judge behind a head that was made anew: for as long as ``taylor`` looks, such a head has learnt
+    from the same examples, alone. Afterwards it is as it was.
+
+    Args:
+        supernet: whose units.
+        dataset: brings the examples that ``taylor`` looks at: those that calibrate.
+        options: how many, and the seed.
+        by: the measure.
+        trained: see `sort_units`; ``beside`` likewise.
+
+    Returns:
+        What was done, see `order_units`.
+    """
     if by == "none":
         return {}
     device, task = next(supernet.parameters()).device, dataset.task
@@ -34,11 +65,12 @@ def order_units(supernet: Supernet, dataset: Dataset, options: TrainOptions) -> 
     examples = options.calibration_examples if by == "taylor" else 0
     batches = dataset.calibration_batches(examples, options.batch_size, options.seed) if examples else []
     there = [moved(batch, device) for batch in batches]
-    reorder(supernet, by, batches=[(task.inputs(batch, values), batch) for batch in there], loss=task.loss)
+    shown = [(task.inputs(batch, values), batch) for batch in there]
+    with warm_meanwhile(supernet, dataset, options) if examples else nullcontext():
+        found = saliency(supernet, by, shown, task.loss)
+    sort_units(supernet, found, trained=trained, beside=beside)
     log.info("units sorted by %s", by)
-    done = {"by": by, "examples": sum(task.inputs(batch, values).batch for batch in there)}
-    note_order(supernet, done)
-    return done
+    return {"by": by, "examples": sum(inputs.batch for inputs, _ in shown)}
 
 
 def note_order(supernet: Supernet, done: dict[str, Any]) -> None:

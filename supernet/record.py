@@ -51,11 +51,14 @@ class Record:
         folder: where the curves go; None keeps none.
         history: one entry per epoch.
         losses: of the epoch that runs, by role.
+        spent: multiply-adds so far for each example of a batch, of the ``lessons`` (a pass back counts as two
+            forward) and of a ``teacher`` that was trained before; empty where there is none.
     """
 
     folder: Path | None = None
     history: list[Epoch] = field(default_factory=list)
     losses: dict[str, list[float]] = field(default_factory=dict)
+    spent: dict[str, int] = field(default_factory=dict)
     _writer: SummaryWriter | None = None
 
     def open(self, step: int) -> None:
@@ -87,6 +90,15 @@ class Record:
             self.losses.setdefault(role, []).append(loss)
             self._scalar(f"loss/{role}", loss, step)
         self._scalar("learning_rate", lr, step)
+
+    def spend(self, on: str, macs: int) -> None:
+        """Note multiply-adds."""
+        self.spent[on] = self.spent.get(on, 0) + macs
+
+    @property
+    def teacher_share(self) -> float | None:
+        """What part of the training's multiply-adds its teacher took; None where there is none, or it is not known."""
+        return self.spent.get("teacher", 0) / sum(self.spent.values()) if self.spent.get("lessons") else None
 
     def epoch(self, epoch: int, step: int, lr: float, seen: Mapping[str, Result]) -> Epoch:
         """Note the end of an epoch, and what its subnets are worth."""
@@ -121,12 +133,14 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {"losses": self.losses, "history": [asdict(epoch) for epoch in self.history]}
+        history = [asdict(epoch) for epoch in self.history]
+        return {"losses": self.losses, "history": history, "spent": self.spent}
 
     def restore(self, document: Mapping[str, Any]) -> None:
         """What `to_json` wrote."""
         self.losses = document["losses"]
         self.history = [Epoch(**epoch) for epoch in document["history"]]
+        self.spent = document.get("spent", {})
 
     def _scalar(self, name: str, value: float, step: int) -> None:
         if self._writer and self.folder:

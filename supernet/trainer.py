@@ -13,7 +13,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from functools import cached_property
+from copy import deepcopy
+from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,7 +22,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from supernet.checkpoint import CHECKPOINT as CHECKPOINT, Checkpoints, State, below
+from supernet.ahead import Ahead
+from supernet.checkpoint import CHECKPOINT as CHECKPOINT, Checkpoints, State, below, write_checkpoint
 from supernet.config import decode, to_plain
 from supernet.elastic.costs import Costs
 from supernet.elastic.supernet import Supernet
@@ -29,7 +31,6 @@ from supernet.errors import ConfigError, StateError
 from supernet.evaluate import Evaluator, Result
 from supernet.guard import BlownUp, Guard, all_finite, hopeless
 from supernet.lock import is_removed, locked
-from supernet.losses import Distance
 from supernet.options import TrainOptions
 from supernet.ordering import began_with, note_order, order_units
 from supernet.probing import Probe, fixed_buffers, without_dropout
@@ -39,7 +40,20 @@ from supernet.seeds import derive, rng
 from supernet.space import Architecture
 from supernet.stepping import Stepper
 from supernet.strategies import Context, Lesson, Observer, Strategy, strategies
-from supernet.tasks.task import Batch, Dataset, Task, moved
+from supernet.tasks.task import Batch, Dataset, moved
+from supernet.teaching import (
+    FILE,
+    TEACHER,
+    Teacher,
+    Teaching,
+    alone,
+    heard,
+    lesson_loss,
+    part_of,
+    taught_by,
+    teacher_from,
+    teacher_of,
+)
 from supernet.wording import counted
 
 log = logging.getLogger(__name__)
@@ -91,6 +105,8 @@ class Trainer:
         )
         self.epoch_steps = dataset.epoch_steps(options.batch_size)
         self.steps = options.epochs * self.epoch_steps
+        batch = partial(dataset.batch, batch_size=options.batch_size, seed=options.seed)
+        self.batches: Ahead[Batch] = Ahead(batch, self.steps, dataset.workers)
         self.stepper = Stepper(supernet, options, self.epoch_steps)
         self.step = 0
         self.state: dict[str, Any] = {}
@@ -98,6 +114,8 @@ class Trainer:
         self.record = Record(folder)
         self.guard = Guard()
         self.checkpoints = Checkpoints(folder)
+        self.teacher: Teacher | None = None
+        self.taught_by = taught_by(options, folder)
         self._lock: IO[bytes] | None = None
         self._roles = {supernet.space.smallest(): "smallest", supernet.space.largest(): "largest"}
         self._resume()
@@ -135,6 +153,7 @@ class Trainer:
         if self.reordered is None:
             self.reordered = order_units(self.supernet, self.dataset, self.options)
         if self.step < self.steps:
+            self.teacher = self._teacher(progress)
             self.record.open(self.step)
         if self.step == 0 and self.options.rollbacks:
             self.checkpoints.hold(*self._state())
@@ -152,25 +171,53 @@ class Trainer:
                 self._go_back(error)
             if progress:
                 progress(self.step, self.steps, self.words())
+        self.batches.close()
+        log.info("waited for data %.1f %% of the time", 100 * self.batches.waiting)
         self.record.close()
         self.supernet.eval().to(memory_format=torch.contiguous_format)
         return self.history
 
+    def _teacher(self, progress: Progress | None) -> Teacher | None:
+        """Whoever was trained before, as ``train.teacher`` says, and is first trained where that is to be done."""
+        options, folder = self.options, self.folder
+        if options.teacher in ("largest", "none"):
+            return None
+        if options.teacher == "finetuned" and self.step == 0:
+            return self._fine_tuned(progress)
+        place = (
+            folder / FILE if folder and options.teacher == "finetuned" else Path(options.teacher).expanduser()
+        )
+        return teacher_from(place, self.supernet, self.dataset, options, self.layout)
+
+    def _fine_tuned(self, progress: Progress | None) -> Teacher:
+        """The largest network, trained alone first, and kept in the folder."""
+        folder = self.folder and self.folder / TEACHER
+        training = Trainer(deepcopy(self.supernet), self.dataset, alone(self.options), folder)
+        training.run(progress and (lambda done, steps, words: progress(done, steps, f"the teacher: {words}")))
+        network = training.supernet.extract(self.supernet.space.largest())
+        if self.folder:
+            tensors = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+            write_checkpoint(self.folder / FILE, tensors, {"run": training._belongs_to()})
+            self.taught_by = taught_by(self.options, self.folder)
+        teacher = teacher_of(self.supernet, network, self.task, self.layout)
+        self.record.spend("teacher", 3 * training.steps * (teacher.macs or 0))
+        return teacher
+
     def _learn(self) -> None:
         """One optimiser step."""
         options, step = self.options, self.step
-        batch = moved(self.dataset.batch(step, options.batch_size, options.seed), options.device)
+        batch = moved(self.batches(step), options.device)
         self.supernet.train()
         context = self._context(batch)
         lessons = self.strategy.lessons(context)
         self.stepper.begin(step, self.guard.rate)
-        answers: list[Any] = []
+        teaching = self._teaching(batch)
         losses: list[float] = []
         with torch.random.fork_rng():
             torch.manual_seed(derive(options.seed, "layers", step))
             for lesson in lessons:
-                outputs, loss = self._teach(lesson, batch, answers)
-                answers.append(outputs)
+                outputs, loss = self._teach(lesson, batch, teaching)
+                teaching.answers.append(outputs)
                 losses.append(loss)
         self.stepper.step()
         self.step += 1
@@ -227,17 +274,24 @@ class Trainer:
         found: Costs = net.costs(None if net.example is not None else self.task.example_inputs())
         return found
 
-    def _teach(self, lesson: Lesson, batch: Batch, answers: Sequence[Any]) -> tuple[Any, float]:
-        """Add the gradients of one lesson; its answers and its loss."""
-        options, (i, parts) = self.options, lesson.part
+    def _teaching(self, batch: Batch) -> Teaching:
+        """What the lessons of this step can learn from; a teacher of before answers once."""
         _, done, steps = self.stepper.schedule.at(self.step)
-        weight = options.distil_weight if done >= options.distil_after * steps else 0.0
+        weight = heard(self.options, done, steps)
+        if self.teacher is None or weight == 0:
+            return Teaching(weight)
+        self.record.spend("teacher", self.teacher.macs or 0)
+        return Teaching(weight, self.teacher.answers(self.task, batch))
+
+    def _teach(self, lesson: Lesson, batch: Batch, teaching: Teaching) -> tuple[Any, float]:
+        """Add the gradients of one lesson; its answers and its loss."""
+        options, (_, parts) = self.options, lesson.part
         if parts > options.batch_size:
             raise ConfigError(
                 f"a batch of {options.batch_size} cannot be dealt out among {parts} lessons; "
                 f"raise train.batch_size, or ask the strategy for fewer"
             )
-        own = tree_map(lambda leaf: leaf[i::parts], batch) if parts > 1 else batch
+        own = part_of(batch, lesson)
         with ExitStack() as stack:
             if not lesson.moves_statistics:
                 stack.enter_context(fixed_buffers(self.supernet))
@@ -245,14 +299,25 @@ class Trainer:
                 stack.enter_context(without_dropout(self.supernet))
             outputs = self._answer(lesson.arch, own)
         self.guard.meet(self.task, outputs, own)
-        teacher = None if lesson.teacher is None else answers[lesson.teacher]
-        loss = lesson_loss(self.task, outputs, own, teacher, weight, options.label_smoothing, lesson.distance)
+        loss = lesson_loss(
+            self.task,
+            outputs,
+            own,
+            teaching.of(lesson),
+            teaching.weight,
+            options.label_smoothing,
+            lesson.distance,
+        )
         self.stepper.backward(loss * lesson.weight)
         return _detached(outputs), loss.item()
 
     def _note(self, lessons: Sequence[Lesson], losses: Sequence[float]) -> None:
         """Record the mean loss of every role."""
         by_role = defaultdict[str, list[float]](list)
+        if self.teacher and self.teacher.macs:
+            macs = self._costs.macs(self.supernet.space.matrix(lesson.arch for lesson in lessons))
+            shares = [3 / lesson.part[1] for lesson in lessons]
+            self.record.spend("lessons", round(float(macs @ shares)))
         for lesson, loss in zip(lessons, losses):
             by_role[self._role(lesson.arch)].append(loss)
         means = {role: sum(values) / len(values) for role, values in by_role.items()}
@@ -299,6 +364,7 @@ class Trainer:
             "strategy": repr(self.strategy),
             "data": self.dataset.identity(),
             "weights": began_with(self.supernet),
+            "teacher": self.taught_by,
         }
 
     def _save(self, *, good: bool) -> None:
@@ -371,39 +437,6 @@ class Trainer:
         note_order(self.supernet, document["reordered"])
         self.record.restore(document)
         self.guard = Guard.from_json(document.get("guard", {}))
-
-
-def lesson_loss(
-    task: Task,
-    outputs: Any,
-    batch: Batch,
-    teacher: Any | None,
-    distil_weight: float,
-    smoothing: float = 0.0,
-    distance: Distance | None = None,
-) -> Tensor:
-    """The batch's targets and a teacher's answers, mixed.
-
-    Learning from the teacher alone starves a short run whose teacher knows nothing yet: on digits a
-    sketch lost 15 points, and the quickstart's recipe loses 0.6 of its smallest subnet (three seeds).
-
-    Args:
-        task: says what a loss is.
-        outputs: of the pupil.
-        batch: what it answered to.
-        teacher: outputs of the teacher; None for targets only.
-        distil_weight: weight of the teacher, the targets have the rest.
-        smoothing: of the targets.
-        distance: from the teacher; None for that of the task.
-    """
-    if teacher is None or distil_weight == 0:
-        return task.loss(outputs, batch, smoothing=smoothing)
-    targets = task.loss(outputs, batch, smoothing=smoothing)
-    if distance is None:
-        taught = task.loss(outputs, batch, teacher)
-    else:
-        taught = task.loss(outputs, batch, teacher, distance=distance)
-    return (1 - distil_weight) * targets + distil_weight * taught
 
 
 def _layout(supernet: Supernet) -> torch.memory_format:

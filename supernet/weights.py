@@ -88,7 +88,7 @@ def load_weights(
     with torch.no_grad():
         for name, value in found.values.items():
             ours[name].copy_(value)
-    return Fitted(path.name, _sha256(path), by, len(found.values), found.fresh, found.adapted)
+    return Fitted(path.name, sha256_of(path), by, len(found.values), found.fresh, found.adapted)
 
 
 def clear(network: nn.Module, head: Iterable[str]) -> None:
@@ -309,6 +309,7 @@ def _neighbours(model: str, tensors: Mapping[str, Tensor], channels: int | None)
     return found
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Of the bytes of a file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -33,12 +33,16 @@ FIGURES = {
     },
 }
 FIGURES |= {
+    "search": {"share.30", "worst_share.30", "share.40", "random.share.40", "nsga2.share.40", "duplicates"},
+    "search_speed": {"candidates_per_second", "nsga2_ms_per_generation_1000"},
+}
+FIGURES |= {
     f"coverage --set {of}": FIGURES["coverage"] | {"training_wrong", "costs_wrong", "crashed", "timed_out"}
     for of in ("timm22", "timm", "torchvision", "transformers")
 }
 ZERO = {
     *("mismatches", "wrong", "difference", "macs_mismatches", "params_mismatches"),
-    *("training_wrong", "costs_wrong", "crashed", "timed_out"),
+    *("training_wrong", "costs_wrong", "crashed", "timed_out", "duplicates"),
 }
 
 

@@ -20,8 +20,8 @@ SUBNETS = {"largest": 0, "kernel": 1, "depth": 2, "expand": 4}
 class Shrinking:
     """The largest first, then subnets of ever more kinds: smaller kernels, then fewer layers, then narrower ones.
 
-    Source: Cai et al., Once-for-All, arXiv:1908.09791. There the teacher is a copy of the trained largest network;
-    here it is the largest itself, which goes on learning beside its pupils.
+    Source: Cai et al., Once-for-All, arXiv:1908.09791. There the teacher is a copy of the trained largest network,
+    as with ``train.teacher = "finetuned"``; else it is the largest itself, which goes on learning beside its pupils.
 
     Args:
         phases: each ``largest``, ``kernel``, ``depth`` or ``expand`` (all other choices but the resolution,

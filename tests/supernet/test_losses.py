@@ -7,7 +7,7 @@ import torch
 
 from supernet.losses import divergence, label_loss
 from supernet.tasks.classification import ImageClassification
-from supernet.trainer import lesson_loss
+from supernet.teaching import lesson_loss
 
 LOGITS, TEACHER = torch.randn(2, 6, 5, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 1, 2, 3, 4, 0])

@@ -15,18 +15,10 @@ from supernet.elastic.supernet import Supernet
 from supernet.errors import SpaceError
 from supernet.evaluate import Evaluator
 from supernet.heads import warm_head
-from supernet.options import DataOptions, SupernetOptions, TrainOptions
+from supernet.options import SupernetOptions, TrainOptions
 from supernet.sensitivity import Cut, advice, kinds_of, sensitivity
-from supernet.sources import load_data
 
 MOBILE = {"widths": [8, 8, 12], "depths": [1, 2], "features": 32}
-
-
-@pytest.fixture(scope="module")
-def digits() -> ImageDataset:
-    found = load_data(DataOptions(resolution=8))
-    assert isinstance(found, ImageDataset)
-    return found
 
 
 @pytest.fixture(scope="module")

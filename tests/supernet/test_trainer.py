@@ -46,13 +46,6 @@ def small_supernet() -> Supernet:
     return deepcopy(_made())
 
 
-@pytest.fixture(scope="module")
-def digits() -> ImageDataset:
-    found = load_data(DataOptions(resolution=8))
-    assert isinstance(found, ImageDataset)
-    return found
-
-
 def interrupt(at: int) -> Callable[[int, int, str], None]:
     def progress(done: int, total: int, words: str) -> None:
         if done == at:

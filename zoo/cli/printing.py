@@ -75,6 +75,11 @@ def print_beginning(trainer: Trainer, narrator: Narrator) -> None:
         narrator.say(
             f"Units were sorted by importance ({by}{told}), so that narrow subnets keep what matters."
         )
+    if trainer.record.teacher_share is not None:
+        narrator.say(
+            f"Every lesson also learnt from a teacher ({trainer.options.teacher}), whose training and answers took "
+            f"{trainer.record.teacher_share:.0%} of the multiply-adds."
+        )
 
 
 def print_study(run: Run, found: Study, task: Task, narrator: Narrator) -> None:

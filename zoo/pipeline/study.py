@@ -65,8 +65,8 @@ def _network(run: Run, dataset: Dataset) -> tuple[Supernet, str]:
         return Supernet.load(run.supernet), "the trained supernet"
     options = run.options
     net = build(options.supernet, dataset.task, seed=options.train.seed).to(device_of(options.train))
-    warmed = warm_head(net, dataset, options.train)
     done = order_units(net, dataset, options.train)
+    warmed = warm_head(net, dataset, options.train)
     words = "the network before its training"
     words += f", units sorted by {done['by']}" if done else ""
     words += ", its new head trained alone for a moment" if warmed else ""
