@@ -209,6 +209,8 @@ class TrainOptions:
         evaluate_every: epochs between two looks at the search split; the last epoch is always looked at.
         evaluate_examples: of the search split that are looked at then, at most.
         calibration_examples: training examples that the statistics of an evaluated subnet are taken from.
+        rollbacks: how often a training that blows up goes back to the end of its last good epoch, with half the
+            learning rate from there on; the next time ends it.
         checkpoint_seconds: longest time without a checkpoint; one is written after every epoch too.
         device: where to train, as torch names it.
         threads: of PyTorch in training and evaluation. More than one helps networks larger than the small
@@ -239,6 +241,7 @@ class TrainOptions:
     evaluate_every: int = 1
     evaluate_examples: int = 2000
     calibration_examples: int = 256
+    rollbacks: int = 2
     checkpoint_seconds: float = 60.0
     device: str = "cpu"
     threads: int = 1
@@ -259,7 +262,7 @@ class TrainOptions:
             )
         for name in ("warmup", "momentum", "label_smoothing", "distil_after", "distil_weight"):
             within(name, getattr(self, name), 0.0, 1.0)
-        for name in ("lr", "weight_decay", "checkpoint_seconds", "seed", "teacher_epochs"):
+        for name in ("lr", "weight_decay", "checkpoint_seconds", "seed", "teacher_epochs", "rollbacks"):
             within(name, getattr(self, name), 0)
 
     @property
