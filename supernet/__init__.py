@@ -26,7 +26,9 @@ Learning and judging:
 - `sources`: where data come from
 - `data`: images to train, to search and to test on: three splits that share no image
 - `image_folder`: images in class folders
-- `images`: images in files
+- `images`: images in files, decoded when they are needed
+- `augmentation`: what happens to training images, as a function of seed, step and image
+- `ahead`: batches made before they are needed
 - `preprocessing`: how an image becomes an input, as one value for training and for whoever pulls a network
 - `strategies`: which subnets learn what in a step
 - `losses`: how far answers are from targets, or a teacher's
@@ -34,6 +36,7 @@ Learning and judging:
 - `trainer`: data, lessons, loss, step
 - `ordering`: important units first, before the first step
 - `heads`: a head that was made anew learns for a moment, alone
+- `stepping`: from losses to moved weights
 - `recipe`: optimiser, schedule and device
 - `probing`: what a subnet is worth on a batch, without anything moving
 - `record`: what a training saw

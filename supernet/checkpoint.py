@@ -75,6 +75,11 @@ def _document(path: Path, file: Any) -> dict[str, Any]:
     return found
 
 
+def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those whose names begin like that, by the rest of their names."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The tensors an optimiser keeps, as ``parameter name:what``; parameters it never moved have none."""
     names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}

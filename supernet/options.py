@@ -19,6 +19,10 @@ Plain = bool | int | float | str | list[int | float | str]
 """What an option of a registered thing can be in a configuration file."""
 WeightsBy = Literal["name", "order"]
 """How the tensors of a file find those of a network."""
+Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+"""Pillow's filters."""
+Crop = Literal["centre", "squash"]
+"""What of an image that is no square is shown: a square around its centre, or all of it, out of proportion."""
 Order = Literal["auto", "taylor", "l1", "l2", "none"]
 """By what the units of a network are sorted before it learns."""
 TEACHERS = ("largest", "none", "finetuned")
@@ -41,8 +45,31 @@ class DataOptions:
         search_share: share of the images kept aside for the search, where the data brings no such split.
         test_share: share kept aside as test split, where the data brings none.
         split_seed: which images those are; apart from the training's seed, so that runs compare.
+        preprocess: whose mean, deviation, filter and crop images are shown with, where the options below do not
+            say: ``data`` is mean and deviation of the train split, bilinear, the whole square; ``model`` is what the
+            timm model was trained with; ``auto`` is model where one begins with weights, else data.
+        mean: subtracted from each channel, on a scale from 0 to 1.
+        std: what each channel is divided by then.
+        interpolation: the filter that scales an image.
+        crop: ``centre`` shows a square of an image that is none, ``squash`` all of it.
+        crop_share: how much of the side of that square is shown (timm's crop_pct).
         shift: largest random shift in training, as a share of the side.
         flip: mirror training images at random; None leaves it to the source (digits no, clothes yes).
+        random_crop: instead of shifting, show a random part of a training image, of an area between these shares of
+            the whole, at another ratio of its sides and scaled to the side; [0.08, 1.0] is usual for large data.
+        auto_augment: change training images by a policy, as timm names them: ``rand-m9-mstd0.5-inc1``,
+            ``original``, ``3a``, ``augmix-m3-w3``.
+        colour_jitter: change brightness, contrast and saturation of training images by up to this share.
+        erasing: share of the training images of which a random part is blotted out.
+        mixup: mix images of a batch, and their labels, by shares from a beta distribution with this parameter
+            (arXiv:1710.09412); 0 never does.
+        cutmix: likewise paste a part of one image into another (arXiv:1905.04899); with both, either by chance.
+        class_weights: in the loss, not in the metrics: ``balanced`` weighs all classes of the train split alike; a
+            list has one weight for every class.
+        corrupt: what becomes of an image that can not be decoded: ``fail`` ends the run with its name, ``skip``
+            names it and goes on without; in training the next image takes its place.
+        workers: processes that decode and augment the batches of the next steps; 0 leaves it to the training's own.
+            Changes nothing but speed.
         length: of the rows a language model sees, in bytes.
 
     Raises:
@@ -55,8 +82,23 @@ class DataOptions:
     search_share: float = 0.15
     test_share: float = 0.22
     split_seed: int = 0
+    preprocess: Literal["auto", "data", "model"] = "auto"
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    interpolation: Interpolation | None = None
+    crop: Crop | None = None
+    crop_share: float | None = None
     shift: float = 0.1
     flip: bool | None = None
+    random_crop: tuple[float, float] | None = None
+    auto_augment: str | None = None
+    colour_jitter: float = 0.0
+    erasing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    class_weights: Literal["none", "balanced"] | tuple[float, ...] = "none"
+    corrupt: Literal["fail", "skip"] = "fail"
+    workers: int = 0
     length: int = 128
 
     def __post_init__(self) -> None:
@@ -65,6 +107,13 @@ class DataOptions:
         within("search_share", self.search_share, 0.001, 0.9)
         within("test_share", self.test_share, 0.001, 0.9)
         within("shift", self.shift, 0.0, 0.5)
+        within("crop_share", 1.0 if self.crop_share is None else self.crop_share, 0.1, 1.0)
+        within("erasing", self.erasing, 0.0, 1.0)
+        for name in ("colour_jitter", "mixup", "cutmix", "workers"):
+            within(name, getattr(self, name), 0)
+        low, high = self.random_crop or (1.0, 1.0)
+        if not 0 < low <= high <= 1:
+            raise ConfigError(f"random_crop is {[low, high]}; give two shares of the area, e.g. [0.08, 1.0]")
         if self.channels not in (None, 1, 3):
             raise ConfigError(f"channels is {self.channels}; it can be 1 (grey) or 3 (colour)")
         if self.search_share + self.test_share >= 1:

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
-from functools import cached_property
+from functools import cached_property, partial
 from math import isfinite
 from pathlib import Path
 from typing import IO, Any
@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from supernet.checkpoint import optimizer_tensors, read_checkpoint, restore_optimizer, write_checkpoint
+from supernet.ahead import Ahead
+from supernet.checkpoint import below, read_checkpoint, write_checkpoint
 from supernet.config import decode, to_plain
 from supernet.elastic.costs import Costs
 from supernet.elastic.supernet import Supernet
@@ -33,10 +34,11 @@ from supernet.lock import is_removed, locked
 from supernet.options import TrainOptions
 from supernet.ordering import began_with, note_order, order_units
 from supernet.probing import Probe, fixed_buffers, without_dropout
-from supernet.recipe import Schedules, device_of, optimizer_of
+from supernet.recipe import device_of
 from supernet.record import Epoch, Record
 from supernet.seeds import derive, rng
 from supernet.space import Architecture
+from supernet.stepping import Stepper
 from supernet.strategies import Context, Lesson, Observer, Strategy, strategies
 from supernet.tasks.task import Batch, Dataset, moved
 from supernet.teaching import (
@@ -57,7 +59,7 @@ from supernet.wording import counted
 log = logging.getLogger(__name__)
 
 CHECKPOINT, LOCK = "training.safetensors", ".lock"
-_MODEL, _OPTIMIZER = "model/", "optimizer/"
+_MODEL = "model/"
 _LENGTH = ("epochs", "restarts")
 _FREE = frozenset({"checkpoint_seconds", "device", "threads"})
 """Options that a run may change when it goes on."""
@@ -103,8 +105,9 @@ class Trainer:
         )
         self.epoch_steps = dataset.epoch_steps(options.batch_size)
         self.steps = options.epochs * self.epoch_steps
-        self.optimizer = optimizer_of(supernet, options)
-        self.schedule = Schedules(self.optimizer, options, self.epoch_steps)
+        batch = partial(dataset.batch, batch_size=options.batch_size, seed=options.seed)
+        self.batches: Ahead[Batch] = Ahead(batch, self.steps, dataset.workers)
+        self.stepper = Stepper(supernet, options, self.epoch_steps)
         self.step = 0
         self.state: dict[str, Any] = {}
         self.reordered: dict[str, Any] | None = None
@@ -161,6 +164,8 @@ class Trainer:
                 saved = time.monotonic()
             if progress:
                 progress(self.step, self.steps, self.words())
+        self.batches.close()
+        log.info("waited for data %.1f %% of the time", 100 * self.batches.waiting)
         self.record.close()
         self.supernet.eval().to(memory_format=torch.contiguous_format)
         return self.history
@@ -194,12 +199,11 @@ class Trainer:
     def _learn(self) -> None:
         """One optimiser step."""
         options, step = self.options, self.step
-        batch = moved(self.dataset.batch(step, options.batch_size, options.seed), options.device)
+        batch = moved(self.batches(step), options.device)
         self.supernet.train()
         context = self._context(batch)
         lessons = self.strategy.lessons(context)
-        self.schedule.step_update(step)
-        self.optimizer.zero_grad()
+        self.stepper.begin(step)
         teaching = self._teaching(batch)
         losses: list[float] = []
         with torch.random.fork_rng():
@@ -208,7 +212,7 @@ class Trainer:
                 outputs, loss = self._teach(lesson, batch, teaching)
                 teaching.answers.append(outputs)
                 losses.append(loss)
-        self.optimizer.step()
+        self.stepper.step()
         self.step += 1
         self._note(lessons, losses)
         if isinstance(self.strategy, Observer):
@@ -217,7 +221,7 @@ class Trainer:
     def _context(self, batch: Batch) -> Context:
         """What the strategy sees of this step."""
         options, step, net = self.options, self.step, self.supernet
-        _, done, steps = self.schedule.at(step)
+        _, done, steps = self.stepper.schedule.at(step)
         probe = Probe(net, self.task, batch, self._answer, derive(options.seed, "probes", step))
         return Context(
             net.space,
@@ -241,7 +245,7 @@ class Trainer:
 
     def _teaching(self, batch: Batch) -> Teaching:
         """What the lessons of this step can learn from; a teacher of before answers once."""
-        _, done, steps = self.schedule.at(self.step)
+        _, done, steps = self.stepper.schedule.at(self.step)
         weight = heard(self.options, done, steps)
         if self.teacher is None or weight == 0:
             return Teaching(weight)
@@ -272,7 +276,7 @@ class Trainer:
             options.label_smoothing,
             lesson.distance,
         )
-        (loss * lesson.weight).backward()  # type: ignore[no-untyped-call]
+        self.stepper.backward(loss * lesson.weight)
         return _detached(outputs), loss.item()
 
     def _note(self, lessons: Sequence[Lesson], losses: Sequence[float]) -> None:
@@ -291,7 +295,7 @@ class Trainer:
                     f"the loss of the {role} subnet is {mean} at step {self.step}; "
                     f"try a lower learning rate (lr is {options.lr:g}) or a longer warm-up"
                 )
-        self.record.step(self.step, means, self._lr())
+        self.record.step(self.step, means, self.stepper.lr)
 
     def _answer(self, arch: Architecture, batch: Batch) -> Any:
         inputs = self.task.inputs(batch, self.supernet.input_values(arch)).to(memory_format=self.layout)
@@ -300,13 +304,10 @@ class Trainer:
     def _role(self, arch: Architecture) -> str:
         return self._roles.get(arch, "between")
 
-    def _lr(self) -> float:
-        return float(self.optimizer.param_groups[0]["lr"])
-
     def _finish_epoch(self) -> None:
         epoch, options = self.step // self.epoch_steps, self.options
         seen: dict[str, Result] = {}
-        if epoch % options.evaluate_every == 0 or self.schedule.ends(self.step):
+        if epoch % options.evaluate_every == 0 or self.stepper.schedule.ends(self.step):
             evaluate = Evaluator(
                 self.supernet,
                 self.dataset,
@@ -314,7 +315,7 @@ class Trainer:
                 calibration_examples=options.calibration_examples,
             )
             seen = {role: evaluate(arch) for arch, role in self._roles.items()}
-        self.record.epoch(epoch, self.step, self._lr(), seen)
+        self.record.epoch(epoch, self.step, self.stepper.lr, seen)
         log.info("epoch %d of %d: %s", epoch, options.epochs, self.words())
 
     def words(self) -> str:
@@ -346,8 +347,6 @@ class Trainer:
                 f"finite numbers: {self.state!r:.200}"
             )
         model = {f"{_MODEL}{name}": tensor for name, tensor in self.supernet.state_dict().items()}
-        optimizer = optimizer_tensors(self.supernet, self.optimizer)
-        tensors = model | {f"{_OPTIMIZER}{name}": tensor for name, tensor in optimizer.items()}
         document = {
             "run": self._belongs_to(),
             "step": self.step,
@@ -355,7 +354,7 @@ class Trainer:
             "reordered": self.reordered,
             **self.record.to_json(),
         }
-        write_checkpoint(self.folder / CHECKPOINT, tensors, document)
+        write_checkpoint(self.folder / CHECKPOINT, model | self.stepper.tensors(), document)
 
     def _check_folder(self, cause: Exception | None = None) -> None:
         """Writing would make a folder anew that somebody removed, without what else belongs to a run."""
@@ -389,12 +388,8 @@ class Trainer:
                     f"{path} is of another training: its {key} is {theirs!r}, now {ours!r} is asked; "
                     f"choose another folder, or remove the file to start anew"
                 )
-        groups = {
-            prefix: {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-            for prefix in (_MODEL, _OPTIMIZER)
-        }
-        self.supernet.load_state_dict(groups[_MODEL])
-        restore_optimizer(self.supernet, self.optimizer, groups[_OPTIMIZER])
+        self.supernet.load_state_dict(below(_MODEL, tensors))
+        self.stepper.restore(tensors)
         self.step = document["step"]
         self.state = document.get("strategy_state", {})
         self.reordered = document["reordered"]

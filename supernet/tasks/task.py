@@ -183,6 +183,11 @@ class Dataset(Protocol):
         """What a person should know of the data before they are learnt, e.g. which files were skipped."""
         ...
 
+    @property
+    def workers(self) -> int:
+        """Processes that make the training batches of the next steps; 0 for none."""
+        ...
+
     def count(self, split: SplitName) -> int:
         """Examples of a split."""
         ...

@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from search.engine import SearchResult, random_search, search
 from search.front import hypervolume
 from search.objective import InfeasibleError, Objective
 from search.options import SearchOptions
-from supernet.space import Architecture, Choice, SearchSpace
+from supernet.space import Choice, Genes, SearchSpace
 from tests.search import synthetic
 
 SPACE = synthetic.space()
@@ -46,11 +45,11 @@ def test_the_search_covers_more_than_random_networks_of_the_same_number(tmp_path
 
 @pytest.mark.parametrize("walk", [search, random_search])
 def test_no_network_is_evaluated_twice(walk: object, tmp_path: Path) -> None:
-    asked: list[Architecture] = []
+    asked: list[tuple[int, ...]] = []
 
-    def score(archs: Sequence[Architecture]) -> NDArray[np.float64]:
-        asked.extend(archs)
-        return synthetic.accuracy(archs)
+    def score(genes: Genes) -> NDArray[np.float64]:
+        asked.extend(map(tuple, genes.tolist()))
+        return synthetic.accuracy(genes)
 
     result = walk(SPACE, [Objective("accuracy", "%", "max", score), TWO[1]], QUICK, tmp_path / "a")  # type: ignore[operator]
     assert len(asked) == len(set(asked)) == result.paid == 120
@@ -103,9 +102,9 @@ from search.objective import Objective
 from search.options import SearchOptions
 from tests.search import synthetic
 
-def slowly(archs):
+def slowly(genes):
     time.sleep(0.02)
-    return synthetic.accuracy(archs)
+    return synthetic.accuracy(genes)
 
 two = [Objective("accuracy", "%", "max", slowly), synthetic.objectives()[1]]
 search(synthetic.space(), two, SearchOptions(evaluations=120, population=20, batch=1), Path(sys.argv[1]))
@@ -131,9 +130,9 @@ def test_a_killed_search_ends_at_the_numbers_of_an_undisturbed_one(tmp_path: Pat
 
 
 def test_networks_beyond_a_cheap_limit_are_not_handed_to_the_expensive_score(tmp_path: Path) -> None:
-    def score(archs: Sequence[Architecture]) -> NDArray[np.float64]:
-        assert (synthetic.latency_ms(archs) <= 2.0).all()
-        return synthetic.accuracy(archs)
+    def score(genes: Genes) -> NDArray[np.float64]:
+        assert (synthetic.latency_ms(genes) <= 2.0).all()
+        return synthetic.accuracy(genes)
 
     objectives = [Objective("accuracy", "%", "max", score), *synthetic.objectives(latency_limit=2.0)[1:]]
     result = search(SPACE, objectives, QUICK, tmp_path / "a")
@@ -175,8 +174,8 @@ def test_an_expensive_limit_out_of_reach_ends_with_the_best_that_was_found(tmp_p
 def test_a_space_smaller_than_the_budget_is_searched_whole(walk: object, tmp_path: Path) -> None:
     small = SearchSpace((Choice("a", (1, 2, 3)), Choice("b", (1, 2, 3)), Choice("c", (1,))))
 
-    def total(archs: Sequence[Architecture]) -> NDArray[np.float64]:
-        return np.array([float(sum(arch.genes)) for arch in archs])
+    def total(genes: Genes) -> NDArray[np.float64]:
+        return genes.sum(axis=1).astype(np.float64)
 
     result = walk(small, [Objective("total", "", "max", total)], QUICK, tmp_path / "a")  # type: ignore[operator]
     assert result.paid == small.size == 9

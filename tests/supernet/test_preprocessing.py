@@ -39,14 +39,16 @@ def photograph(path: Path, size: tuple[int, int] = (50, 37), mode: str = "RGB", 
 def by_hand(path: Path, said: dict[str, Any]) -> NDArray[np.float32]:
     """One image as a network takes it, by what a manifest says alone: Pillow and numpy, nothing of ours."""
     assert (said["orientation"], said["crop"]) == ("exif", "centre")
+    border = (1 - said["crop_share"]) / 2
     image = ImageOps.exif_transpose(Image.open(path)).convert({"grey": "L", "RGB": "RGB"}[said["colours"]])
     side, low, high = said["resolution"], *said["value_range"]
-    image = ImageOps.fit(image, (side, side), Image.Resampling[said["interpolation"].upper()])
+    image = ImageOps.fit(image, (side, side), Image.Resampling[said["interpolation"].upper()], bleed=border)
     values = np.asarray(image, np.float32).reshape(side, side, -1) / 255 * (high - low) + low
     values = (values - np.float32(said["mean"])) / np.float32(said["std"])
     last = (said["input_resolution"],) * 2
+    smoothly = Image.Resampling.BICUBIC if said["interpolation"] == "bicubic" else Image.Resampling.BILINEAR
     planes = (Image.fromarray(values[:, :, i]) for i in range(values.shape[2]))
-    return np.stack([np.asarray(plane.resize(last, Image.Resampling.BILINEAR)) for plane in planes])[None]
+    return np.stack([np.asarray(plane.resize(last, smoothly)) for plane in planes])[None]
 
 
 SHOWN = ImagePreprocessing(
@@ -60,6 +62,8 @@ SHOWN = ImagePreprocessing(
         {},
         {"interpolation": "lanczos"},
         {"interpolation": "nearest"},
+        {"interpolation": "bicubic", "input_resolution": 17},
+        {"crop_share": 0.875, "interpolation": "bicubic"},
         {"resolution": 50, "input_resolution": 50},
         {"input_resolution": 16},
         {"value_range": (-1.0, 1.0)},

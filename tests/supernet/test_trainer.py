@@ -154,9 +154,9 @@ def test_alone_trains_the_very_network_that_is_cut_out(digits: ImageDataset) -> 
     ]
     optimizer = torch.optim.SGD(groups, lr=options.lr, momentum=0.9, nesterov=True)
     for step in range(trainer.steps):
-        trainer.schedule.step_update(step)
+        trainer.stepper.schedule.step_update(step)
         for group in optimizer.param_groups:
-            group["lr"] = trainer.optimizer.param_groups[0]["lr"]
+            group["lr"] = trainer.stepper.lr
         x, labels = digits.batch(step, options.batch_size, options.seed)
         optimizer.zero_grad()
         F.cross_entropy(plain(x), labels, label_smoothing=options.label_smoothing).backward()
