@@ -1,4 +1,4 @@
-"""A process that trains, forks of which are killed: ``python -m tests.supernet.killed STRATEGY EPOCHS SECONDS KILLS FOLDER``.
+"""A process whose forks train and are killed: ``python -m tests.supernet.killed STRATEGY EPOCHS SECONDS KILLS FOLDER``.
 
 ``KILLS`` are commas between ``HOW:AFTER``: killed at the so-manieth ``step`` (once it is told), ``lesson`` (while it
 learns) or ``sync`` (while it writes a checkpoint), counted from where that fork went on.

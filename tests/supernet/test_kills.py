@@ -19,6 +19,7 @@ def _killed(strategy: str, epochs: int, seconds: float, kills: list[str], folder
         "-m",
         "tests.supernet.killed",
         strategy,
+        str(epochs),
         str(seconds),
         ",".join(kills),
         str(folder),
