@@ -155,6 +155,8 @@ class SupernetOptions:
         weights: file to begin with: safetensors, or a state_dict of tensors (.pth, .pt); None begins with fresh
             weights. A head for other classes, and a stem for other channels, are made to fit.
         weights_by: ``name`` wants the names of the network's own tensors, ``order`` only their order and shapes.
+        offer: ``auto`` lets a study of a pretrained timm model decide which kinds of cuts are worth offering, where
+            ``options.dims`` does not say (`supernet.offering`); ``all`` offers whatever can be cut.
 
     Raises:
         ConfigError: for weights from a file and from timm at once.
@@ -164,6 +166,7 @@ class SupernetOptions:
     options: dict[str, Plain] = field(default_factory=dict)
     weights: str | None = None
     weights_by: WeightsBy = "name"
+    offer: Literal["auto", "all"] = "auto"
 
     def __post_init__(self) -> None:
         if self.weights is not None and self.options.get("pretrained"):

@@ -55,6 +55,10 @@ class Stepper:
         kept = optimizer_tensors(self.network, self.optimizer)
         return {f"{_OPTIMIZER}{name}": tensor for name, tensor in kept.items()}
 
+    def beside(self) -> list[tuple[str, Tensor]]:
+        """What is kept of each parameter, by its name: it has to move when the entries of that are put elsewhere."""
+        return [(key.partition("/")[2].partition(":")[0], kept) for key, kept in self.tensors().items()]
+
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from what `tensors` gave, and from nothing else; others are ignored."""
         self.optimizer.state.clear()

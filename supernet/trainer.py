@@ -32,14 +32,14 @@ from supernet.evaluate import Evaluator, Result
 from supernet.guard import BlownUp, Guard, all_finite, hopeless
 from supernet.lock import is_removed, locked
 from supernet.options import TrainOptions
-from supernet.ordering import began_with, note_order, order_units
+from supernet.ordering import began_with, note_order, order_units, sort_anew
 from supernet.probing import Probe, fixed_buffers, without_dropout
 from supernet.recipe import device_of
 from supernet.record import Epoch, Record
 from supernet.seeds import derive, rng
 from supernet.space import Architecture
 from supernet.stepping import Stepper
-from supernet.strategies import Context, Lesson, Observer, Strategy, strategies
+from supernet.strategies import Context, Lesson, Observer, Sorter, Strategy, strategies
 from supernet.tasks.task import Batch, Dataset, moved
 from supernet.teaching import (
     FILE,
@@ -209,6 +209,8 @@ class Trainer:
         batch = moved(self.batches(step), options.device)
         self.supernet.train()
         context = self._context(batch)
+        if isinstance(self.strategy, Sorter) and (sort := self.strategy.sorts(context)):
+            sort_anew(self.supernet, self.dataset, options, sort, self.stepper.beside())
         lessons = self.strategy.lessons(context)
         self.stepper.begin(step, self.guard.rate)
         teaching = self._teaching(batch)
