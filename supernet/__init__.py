@@ -42,6 +42,7 @@ Learning and judging:
 - `probing`: what a subnet is worth on a batch, without anything moving
 - `guard`: a training that blows up goes back
 - `record`: what a training saw
+- `sight`: speed, memory, gradients, and what a few subnets become through a training
 - `checkpoint`: the state of a training in one file
 - `calibrate`: batch-norm statistics of one subnet, as data
 - `evaluate`: how good a subnet's answers are

@@ -37,6 +37,7 @@ from supernet.probing import Probe, fixed_buffers, without_dropout
 from supernet.recipe import device_of
 from supernet.record import Epoch, Record
 from supernet.seeds import derive, rng
+from supernet.sight import Look, gradient_norm, is_due, memory_mib, watched
 from supernet.space import Architecture
 from supernet.stepping import Stepper
 from supernet.strategies import Context, Lesson, Observer, Sorter, Strategy, strategies
@@ -61,7 +62,7 @@ log = logging.getLogger(__name__)
 LOCK = ".lock"
 _MODEL = "model/"
 _LENGTH = ("epochs", "restarts")
-_FREE = frozenset({"checkpoint_seconds", "device", "threads", "rollbacks"})
+_FREE = frozenset({"checkpoint_seconds", "device", "threads", "rollbacks", "watched"})
 """Options that a run may change when it goes on."""
 
 Progress = Callable[[int, int, str], None]
@@ -324,7 +325,8 @@ class Trainer:
             by_role[self._role(lesson.arch)].append(loss)
         means = {role: sum(values) / len(values) for role, values in by_role.items()}
         self.guard.look(self.step, means)
-        self.record.step(self.step, means, self.stepper.lr)
+        norm = gradient_norm(self.supernet) if self.record.is_open else None
+        self.record.step(self.step, means, self.stepper.lr, norm)
 
     def _answer(self, arch: Architecture, batch: Batch) -> Any:
         inputs = self.task.inputs(batch, self.supernet.input_values(arch)).to(memory_format=self.layout)
@@ -336,6 +338,7 @@ class Trainer:
     def _finish_epoch(self) -> None:
         epoch, options = self.step // self.epoch_steps, self.options
         seen: dict[str, Result] = {}
+        self.record.pace(self.step, options.batch_size, memory_mib(next(self.supernet.parameters()).device))
         if epoch % options.evaluate_every == 0 or self.stepper.schedule.ends(self.step):
             evaluate = Evaluator(
                 self.supernet,
@@ -343,9 +346,29 @@ class Trainer:
                 examples=options.evaluate_examples,
                 calibration_examples=options.calibration_examples,
             )
-            seen = {role: evaluate(arch) for arch, role in self._roles.items()}
+            ends = {arch: evaluate(arch) for arch in self._roles}
+            seen = {role: ends[arch] for arch, role in self._roles.items()}
+            if self.record.is_open and is_due(self.record.looks, epoch, options.epochs):
+                self._look(epoch, lambda arch: ends.get(arch) or evaluate(arch))
         self.record.epoch(epoch, self.step, self.stepper.lr, seen)
         log.info("epoch %d of %d: %s", epoch, options.epochs, self.words())
+
+    @cached_property
+    def _watched(self) -> dict[Architecture, int]:
+        options = self.options
+        if options.watched == 0:
+            return {}
+        return watched(self.supernet.space, lambda: self._costs, options.watched, options.seed)
+
+    def _look(self, epoch: int, evaluate: Callable[[Architecture], Result]) -> None:
+        """At the subnets that are watched through the training."""
+        if self._watched:
+            values = [evaluate(arch).value for arch in self._watched]
+            self.record.look(
+                Look(epoch, list(self._watched.values()), values), self.step, self.task.measures[0]
+            )
+        if self.step == self.steps:
+            self.record.draw(self.step, self.task.measures[0])
 
     def words(self) -> str:
         """How it goes, from the last epoch that was looked at."""
