@@ -11,7 +11,7 @@ import json
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
 from functools import cached_property, partial
@@ -36,6 +36,7 @@ from supernet.ordering import began_with, note_order, order_units, sort_anew
 from supernet.probing import Probe, fixed_buffers, without_dropout
 from supernet.recipe import device_of
 from supernet.record import Epoch, Record
+from supernet.same_training import check_same
 from supernet.seeds import derive, rng
 from supernet.sight import Look, gradient_norm, is_due, memory_mib, watched
 from supernet.space import Architecture
@@ -55,13 +56,11 @@ from supernet.teaching import (
     teacher_from,
     teacher_of,
 )
-from supernet.wording import counted
 
 log = logging.getLogger(__name__)
 
 LOCK = ".lock"
 _MODEL = "model/"
-_LENGTH = ("epochs", "restarts")
 _FREE = frozenset({"checkpoint_seconds", "device", "threads", "rollbacks", "watched"})
 """Options that a run may change when it goes on."""
 
@@ -425,30 +424,11 @@ class Trainer:
                 f"{self.folder} was removed during the training, which cannot go on; train again to begin anew"
             ) from cause
 
-    def _check_stretches(self, path: Path, run: Mapping[str, Any]) -> None:
-        """A training may become longer: by schedules after those that it had."""
-        epochs, restarts = run["epochs"], tuple(run.get("restarts", ()))
-        if not self.options.goes_on_from(TrainOptions(epochs=epochs, restarts=restarts)):
-            raise StateError(
-                f"{path} is of a training of {counted(epochs, 'epoch')}, whose schedule ends there; "
-                f"{self.options.epochs} with restarts {list(self.options.restarts)} is another one. It can go on "
-                f"with a schedule anew (supernet train --until EPOCHS, in Python TrainOptions.until); or choose "
-                f"another folder"
-            )
-
     def _resume(self) -> None:
         path = self.checkpoints.last_path
         if path is None or (last := self.checkpoints.last()) is None:
             return
-        earlier = last[1]["run"]
-        self._check_stretches(path, earlier)
-        for key, ours in self._belongs_to().items():
-            theirs = earlier.get(key)
-            if theirs != ours and key not in _LENGTH:
-                raise StateError(
-                    f"{path} is of another training: its {key} is {theirs!r}, now {ours!r} is asked; "
-                    f"choose another folder, or remove the file to start anew"
-                )
+        check_same(path, last[1]["run"], self._belongs_to(), self.options)
         self._restore(last)
         log.info("going on after step %d of %d", self.step, self.steps)
 
