@@ -34,6 +34,8 @@ Learning and judging:
 - `losses`: how far answers are from targets, or a teacher's
 - `teaching`: what a lesson learns from beside the targets
 - `trainer`: data, lessons, loss, step
+- `splitting`: a supernet in parts, with weights of their own for values that disagree
+- `features`: what a network computes on its way to an answer
 - `ordering`: important units first, before the first step
 - `heads`: a head that was made anew learns for a moment, alone
 - `stepping`: from losses to moved weights
