@@ -44,11 +44,16 @@ class Scored:
 
     def joined(self, other: Scored) -> Scored:
         """Both, one below the other."""
-        return Scored(
-            np.concatenate([self.genes, other.genes]),
-            np.concatenate([self.losses, other.losses]),
-            np.concatenate([self.excess, other.excess]),
-        )
+        return joined([self, other])
+
+
+def joined(parts: Sequence[Scored]) -> Scored:
+    """Several, one below the other."""
+    return Scored(
+        np.concatenate([part.genes for part in parts]),
+        np.concatenate([part.losses for part in parts]),
+        np.concatenate([part.excess for part in parts]),
+    )
 
 
 Judge = Callable[[Genes], Scored]
@@ -129,15 +134,17 @@ def evolve(
     mutation = mutation or min(0.5, 1.5 / len(space))
     known: set[bytes] = set()
     fill = sample_genes(space, max(population - len(start), 0), rng)
-    living = seen = judge(fresh(np.concatenate([start, fill]), known))
+    living = judge(fresh(np.concatenate([start, fill]), known))
+    seen = [living]
     for _ in range(generations):
         living = living.rows(best_first(living)[:population])
         genes = fresh(children(space, living, population, rng, mutation=mutation), known)
         if not len(genes):
             continue
         born = judge(genes)
-        living, seen = living.joined(born), seen.joined(born)
-    return seen
+        living = living.joined(born)
+        seen.append(born)
+    return joined(seen)
 
 
 def fresh(genes: Genes, known: set[bytes]) -> Genes:

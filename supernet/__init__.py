@@ -27,6 +27,7 @@ Learning and judging:
 - `data`: images to train, to search and to test on: three splits that share no image
 - `image_folder`: images in class folders
 - `images`: images in files, decoded when they are needed
+- `torch_dataset`: any dataset of PyTorch's kind
 - `augmentation`: what happens to training images, as a function of seed, step and image
 - `ahead`: batches made before they are needed
 - `preprocessing`: how an image becomes an input, as one value for training and for whoever pulls a network
@@ -37,15 +38,17 @@ Learning and judging:
 - `splitting`: a supernet in parts, with weights of their own for values that disagree
 - `features`: what a network computes on its way to an answer
 - `ordering`: important units first, before the first step
-- `heads`: a head that was made anew learns for a moment, alone
+- `heads`: a pretrained network becomes acquainted with other data, for a moment
 - `stepping`: from losses to moved weights
 - `recipe`: optimiser, schedule and device
 - `probing`: what a subnet is worth on a batch, without anything moving
+- `guard`: a training that blows up goes back
 - `record`: what a training saw
 - `checkpoint`: the state of a training in one file
 - `calibrate`: batch-norm statistics of one subnet, as data
 - `evaluate`: how good a subnet's answers are
 - `sensitivity`: what each kind of cut costs
+- `offering`: what of a pretrained network is worth making elastic
 
 What everything leans on:
 
@@ -83,6 +86,7 @@ if TYPE_CHECKING:
     )
     from supernet.sources import load_data as load_data
     from supernet.space import Architecture as Architecture, Choice as Choice, SearchSpace as SearchSpace
+    from supernet.torch_dataset import from_dataset as from_dataset
     from supernet.trainer import Trainer as Trainer
 
 _MODULES = {
@@ -92,6 +96,7 @@ _MODULES = {
     "Choice": "supernet.space",
     "Architecture": "supernet.space",
     "load_data": "supernet.sources",
+    "from_dataset": "supernet.torch_dataset",
     "Trainer": "supernet.trainer",
     "Evaluator": "supernet.evaluate",
     "DataOptions": "supernet.options",

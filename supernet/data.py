@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from supernet.augmentation import Augmentation, augment, augmentation_of, picture_of
+from supernet.augmentation import Augmentation, augment, augmentation_of, drawing_from, picture_of
 from supernet.errors import ConfigError, DataError, did_you_mean
 from supernet.images import LazyImages
 from supernet.options import DataOptions
@@ -194,14 +194,13 @@ class ImageDataset:
             class in each, ``(batch, classes)``.
         """
         chosen = self.chosen(step, batch_size, seed)
-        if self.augmentation is None:
-            images, labels = self._moved(chosen, step, seed)
-            return self.normalise(images), labels
         seeds = [derive(seed, "augment", step, index) for index in chosen.tolist()]
-        if self.augmentation.crops:
-            images, labels = self._cropped(chosen, seeds, self.augmentation)
-        else:
-            images, labels = self._moved(chosen, step, seed)
+        crops = self.augmentation is not None and self.augmentation.crops
+        with drawing_from(derive(seed, "reading", step)):  # a dataset of somebody else may draw, too
+            images, labels = self._cropped(chosen, seeds) if crops else self._moved(chosen, step, seed)
+        if self.augmentation is None:
+            return self.normalise(images), labels
+        if not crops:
             images = self.augmentation.repainted(images, seeds)
         shown = self.augmentation.erased(self.normalise(images), seeds)
         return self.augmentation.mixed(shown, labels, len(self.classes), derive(seed, "mixing", step))
@@ -215,13 +214,12 @@ class ImageDataset:
         images, labels = self.train.read(chosen, stand_ins=True)
         return augment(images, self.shift, self.flip, generator(seed, "augment", step)), labels
 
-    def _cropped(
-        self, chosen: Tensor, seeds: Sequence[int], augmentation: Augmentation
-    ) -> tuple[Tensor, Tensor]:
+    def _cropped(self, chosen: Tensor, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
+        assert self.augmentation is not None
         images, labels = [], []
         for index, seed in zip(chosen.tolist(), seeds):
             whole, label = self.train.picture(index)
-            images.append(augmentation.picture(whole, seed))
+            images.append(self.augmentation.picture(whole, seed))
             labels.append(label)
         return torch.stack(images), torch.tensor(labels)
 
@@ -326,10 +324,10 @@ def class_weights_of(
         counts = labels.bincount(minlength=len(classes)).clamp_min(1).double()
         return tuple((len(labels) / (len(classes) * counts)).tolist())
     weights = tuple(float(weight) for weight in asked)
-    if len(weights) != len(classes) or min(weights) < 0 or max(weights) == 0:
+    if len(weights) != len(classes) or min(weights) <= 0:
         raise ConfigError(
             f"data.class_weights has {len(weights)} values from {min(weights, default=0):g}; give one for each of the "
-            f"{len(classes)} classes, in their order, none below zero: {', '.join(classes[:5])}, ..."
+            f"{len(classes)} classes, in their order, above zero: {', '.join(classes[:5])}, ..."
         )
     return weights
 

@@ -1,4 +1,7 @@
-"""A head that was made anew learns for a moment, alone, so that what stands before it can be judged."""
+"""A pretrained network becomes acquainted with other data, for a moment, so that what it is made of can be judged.
+
+Its batch norms take the statistics of these data, and a head that was made anew learns on the features, alone.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from supernet.calibrate import calibrate
 from supernet.elastic.supernet import Supernet
 from supernet.options import TrainOptions
 from supernet.tasks.task import Batch, Dataset, Task, moved
@@ -42,18 +46,36 @@ def warm_head(supernet: Supernet, dataset: Dataset, options: TrainOptions) -> bo
     return True
 
 
+def take_statistics(supernet: Supernet, dataset: Dataset, options: TrainOptions) -> None:
+    """The batch norms of the largest network take the statistics of the calibration examples, in place."""
+    largest, device = supernet.space.largest(), next(supernet.parameters()).device
+    batches = dataset.calibration_batches(options.calibration_examples, options.batch_size, options.seed)
+    values = supernet.input_values(largest)
+    inputs = [dataset.task.inputs(moved(batch, device), values) for batch in batches]
+    buffers = dict(supernet.largest.named_buffers())
+    for name, value in calibrate(supernet.subnet(largest), inputs).items():
+        buffers[name].copy_(value)
+
+
 @contextmanager
-def warm_meanwhile(supernet: Supernet, dataset: Dataset, options: TrainOptions) -> Iterator[None]:
-    """A fresh head knows something for as long as this lasts, see `warm_head`, and is then as fresh as before."""
+def acquainted(supernet: Supernet, dataset: Dataset, options: TrainOptions) -> Iterator[None]:
+    """The largest network knows these data for as long as this lasts: `take_statistics`, `warm_head`.
+
+    Afterwards statistics and head are as they were; no unit may change its place meanwhile.
+    """
     owner = _fresh_head(supernet)
     head = None if owner is None else supernet.largest.get_submodule(owner)
     kept = {} if head is None else {name: value.clone() for name, value in head.state_dict().items()}
+    buffers = {name: value.clone() for name, value in supernet.largest.named_buffers()}
     try:
+        take_statistics(supernet, dataset, options)
         warm_head(supernet, dataset, options)
         yield
     finally:
         if head is not None:
             head.load_state_dict(kept)
+        for name, value in supernet.largest.named_buffers():
+            value.copy_(buffers[name])
 
 
 def _fresh_head(supernet: Supernet) -> str | None:

@@ -155,6 +155,8 @@ class SupernetOptions:
         weights: file to begin with: safetensors, or a state_dict of tensors (.pth, .pt); None begins with fresh
             weights. A head for other classes, and a stem for other channels, are made to fit.
         weights_by: ``name`` wants the names of the network's own tensors, ``order`` only their order and shapes.
+        offer: ``auto`` lets a study of a pretrained timm model decide which kinds of cuts are worth offering, where
+            ``options.dims`` does not say (`supernet.offering`); ``all`` offers whatever can be cut.
 
     Raises:
         ConfigError: for weights from a file and from timm at once.
@@ -164,6 +166,7 @@ class SupernetOptions:
     options: dict[str, Plain] = field(default_factory=dict)
     weights: str | None = None
     weights_by: WeightsBy = "name"
+    offer: Literal["auto", "all"] = "auto"
 
     def __post_init__(self) -> None:
         if self.weights is not None and self.options.get("pretrained"):
@@ -206,6 +209,8 @@ class TrainOptions:
         evaluate_every: epochs between two looks at the search split; the last epoch is always looked at.
         evaluate_examples: of the search split that are looked at then, at most.
         calibration_examples: training examples that the statistics of an evaluated subnet are taken from.
+        rollbacks: how often a training that blows up goes back to the end of its last good epoch, with half the
+            learning rate from there on; the next time ends it.
         checkpoint_seconds: longest time without a checkpoint; one is written after every epoch too.
         device: where to train, as torch names it.
         threads: of PyTorch in training and evaluation. More than one helps networks larger than the small
@@ -236,6 +241,7 @@ class TrainOptions:
     evaluate_every: int = 1
     evaluate_examples: int = 2000
     calibration_examples: int = 256
+    rollbacks: int = 2
     checkpoint_seconds: float = 60.0
     device: str = "cpu"
     threads: int = 1
@@ -256,7 +262,7 @@ class TrainOptions:
             )
         for name in ("warmup", "momentum", "label_smoothing", "distil_after", "distil_weight"):
             within(name, getattr(self, name), 0.0, 1.0)
-        for name in ("lr", "weight_decay", "checkpoint_seconds", "seed", "teacher_epochs"):
+        for name in ("lr", "weight_decay", "checkpoint_seconds", "seed", "teacher_epochs", "rollbacks"):
             within(name, getattr(self, name), 0)
 
     @property

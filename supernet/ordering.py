@@ -10,7 +10,7 @@ from torch import Tensor
 
 from supernet.elastic.reorder import Beside, saliency, sort_units
 from supernet.elastic.supernet import Supernet
-from supernet.heads import warm_meanwhile
+from supernet.heads import acquainted
 from supernet.options import Order, TrainOptions
 from supernet.strategies import Sort
 from supernet.tasks.task import Dataset, moved
@@ -24,7 +24,8 @@ def order_units(supernet: Supernet, dataset: Dataset, options: TrainOptions) -> 
     The order decides what narrow subnets begin with, and is worth more than anything else that can be done for
     them: by the first-order change of the loss instead of the norm of the weights, 3 to 6 points of accuracy on a
     pretrained network that was trained for three epochs (EfficientNet-Lite2 on 5,000 images). A loss is no judge
-    behind a head that was made anew: for as long as it is asked, such a head has learnt from the same examples, alone.
+    of a network that does not know the data: for as long as it is asked, the batch norms have the statistics of the
+    same examples, and a head that was made anew has learnt from them, alone.
 
     Returns:
         What was done, as JSON values: the measure, and how many training examples it looked at. It is also in the
@@ -35,7 +36,7 @@ def order_units(supernet: Supernet, dataset: Dataset, options: TrainOptions) -> 
         by = "taylor" if began_with(supernet) else "none"
     if by == "none":
         return {}
-    with warm_meanwhile(supernet, dataset, options) if by == "taylor" else nullcontext():
+    with acquainted(supernet, dataset, options) if by == "taylor" else nullcontext():
         found, examples = _measured(supernet, dataset, options, by)
     sort_units(supernet, found)
     log.info("units sorted by %s", by)

@@ -111,6 +111,18 @@ class Record:
                 self._scalar(f"search {score.metric.name}/{role}", score.value, step)
         return entry
 
+    def go_back(self, step: int, words: str) -> None:
+        """The training goes on after an earlier step: the curves too, and the words stand beside them.
+
+        Raises:
+            StateError: when the folder cannot be written to.
+        """
+        if self._writer and self.folder:
+            self.close()
+            self.open(step)
+            with _writing(self.folder):
+                self._writer.add_text("guard", words, step)
+
     @property
     def last_seen(self) -> tuple[float, float] | None:
         """The first metric of the largest and the smallest subnet, when they were last looked at."""

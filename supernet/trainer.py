@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
 from functools import cached_property, partial
-from math import isfinite
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,12 +23,13 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from supernet.ahead import Ahead
-from supernet.checkpoint import below, read_checkpoint, write_checkpoint
+from supernet.checkpoint import CHECKPOINT as CHECKPOINT, Checkpoints, State, below, write_checkpoint
 from supernet.config import decode, to_plain
 from supernet.elastic.costs import Costs
 from supernet.elastic.supernet import Supernet
-from supernet.errors import ConfigError, StateError, SupernetError
+from supernet.errors import ConfigError, StateError
 from supernet.evaluate import Evaluator, Result
+from supernet.guard import BlownUp, Guard, all_finite, hopeless
 from supernet.lock import is_removed, locked
 from supernet.options import TrainOptions
 from supernet.ordering import began_with, note_order, order_units, sort_anew
@@ -58,10 +58,10 @@ from supernet.wording import counted
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT, LOCK = "training.safetensors", ".lock"
+LOCK = ".lock"
 _MODEL = "model/"
 _LENGTH = ("epochs", "restarts")
-_FREE = frozenset({"checkpoint_seconds", "device", "threads"})
+_FREE = frozenset({"checkpoint_seconds", "device", "threads", "rollbacks"})
 """Options that a run may change when it goes on."""
 
 Progress = Callable[[int, int, str], None]
@@ -112,6 +112,8 @@ class Trainer:
         self.state: dict[str, Any] = {}
         self.reordered: dict[str, Any] | None = None
         self.record = Record(folder)
+        self.guard = Guard()
+        self.checkpoints = Checkpoints(folder)
         self.teacher: Teacher | None = None
         self.taught_by = taught_by(options, folder)
         self._lock: IO[bytes] | None = None
@@ -153,15 +155,20 @@ class Trainer:
         if self.step < self.steps:
             self.teacher = self._teacher(progress)
             self.record.open(self.step)
+        if self.step == 0 and self.options.rollbacks:
+            self.checkpoints.hold(*self._state())
         saved = time.monotonic()
         while self.step < self.steps:
-            self._learn()
-            ends = self.step % self.epoch_steps == 0
-            if ends:
-                self._finish_epoch()
-            if ends or time.monotonic() - saved > self.options.checkpoint_seconds:
-                self._save()
-                saved = time.monotonic()
+            try:
+                self._learn()
+                ends = self.step % self.epoch_steps == 0
+                if ends:
+                    self._finish_epoch()
+                if ends or time.monotonic() - saved > self.options.checkpoint_seconds:
+                    self._save(good=ends)
+                    saved = time.monotonic()
+            except BlownUp as error:
+                self._go_back(error)
             if progress:
                 progress(self.step, self.steps, self.words())
         self.batches.close()
@@ -205,7 +212,7 @@ class Trainer:
         if isinstance(self.strategy, Sorter) and (sort := self.strategy.sorts(context)):
             sort_anew(self.supernet, self.dataset, options, sort, self.stepper.beside())
         lessons = self.strategy.lessons(context)
-        self.stepper.begin(step)
+        self.stepper.begin(step, self.guard.rate)
         teaching = self._teaching(batch)
         losses: list[float] = []
         with torch.random.fork_rng():
@@ -219,6 +226,30 @@ class Trainer:
         self._note(lessons, losses)
         if isinstance(self.strategy, Observer):
             self.strategy.observe(context, lessons, losses)
+        if self.step % self.epoch_steps == 0 and self.options.rollbacks:
+            self._check_weights(context, lessons)
+
+    def _check_weights(self, context: Context, lessons: Sequence[Lesson]) -> None:
+        """The losses of a step say nothing of what it did to the weights, and these are to be gone back to."""
+        if not all_finite(self.supernet.parameters()):
+            raise BlownUp(f"a weight is no number after step {self.step}")
+        for lesson in lessons:
+            self.guard.look_once(self.step, self._role(lesson.arch), context.loss(lesson.arch))
+
+    def _go_back(self, error: BlownUp) -> None:
+        """Go on from the last good state with half the rate; the last time, leave it at that."""
+        options, rollbacks, step = self.options, self.guard.rollbacks, self.step
+        if not options.rollbacks:
+            raise hopeless(error, options, step)
+        self._restore(self.checkpoints.good())
+        self.guard.rollbacks = rollbacks
+        if len(rollbacks) >= options.rollbacks:
+            self._save(good=True)
+            raise hopeless(error, options, self.step) from error
+        rollback = self.guard.go_back(step, self.step, str(error))
+        log.warning("%s", rollback)
+        self.record.go_back(self.step, str(rollback))
+        self._save(good=True)
 
     def _context(self, batch: Batch) -> Context:
         """What the strategy sees of this step."""
@@ -269,6 +300,7 @@ class Trainer:
             if not lesson.regularised:
                 stack.enter_context(without_dropout(self.supernet))
             outputs = self._answer(lesson.arch, own)
+        self.guard.meet(self.task, outputs, own)
         loss = lesson_loss(
             self.task,
             outputs,
@@ -283,7 +315,7 @@ class Trainer:
 
     def _note(self, lessons: Sequence[Lesson], losses: Sequence[float]) -> None:
         """Record the mean loss of every role."""
-        options, by_role = self.options, defaultdict[str, list[float]](list)
+        by_role = defaultdict[str, list[float]](list)
         if self.teacher and self.teacher.macs:
             macs = self._costs.macs(self.supernet.space.matrix(lesson.arch for lesson in lessons))
             shares = [3 / lesson.part[1] for lesson in lessons]
@@ -291,12 +323,7 @@ class Trainer:
         for lesson, loss in zip(lessons, losses):
             by_role[self._role(lesson.arch)].append(loss)
         means = {role: sum(values) / len(values) for role, values in by_role.items()}
-        for role, mean in means.items():
-            if not isfinite(mean):
-                raise SupernetError(
-                    f"the loss of the {role} subnet is {mean} at step {self.step}; "
-                    f"try a lower learning rate (lr is {options.lr:g}) or a longer warm-up"
-                )
+        self.guard.look(self.step, means)
         self.record.step(self.step, means, self.stepper.lr)
 
     def _answer(self, arch: Architecture, batch: Batch) -> Any:
@@ -322,10 +349,13 @@ class Trainer:
 
     def words(self) -> str:
         """How it goes, from the last epoch that was looked at."""
-        if self.record.last_seen is None:
-            return ""
-        largest, smallest = map(self.task.measures[0].show, self.record.last_seen)
-        return f"{self.task.measures[0].name} of the largest {largest}, of the smallest {smallest}"
+        said = []
+        if self.record.last_seen is not None:
+            largest, smallest = map(self.task.measures[0].show, self.record.last_seen)
+            said.append(f"{self.task.measures[0].name} of the largest {largest}, of the smallest {smallest}")
+        if self.guard.rollbacks:
+            said.append(f"went back to step {self.guard.rollbacks[-1].to}, {self.guard.rate:g} of the rate")
+        return "; ".join(said)
 
     def _belongs_to(self) -> dict[str, Any]:
         """What has to be equal for a checkpoint to be continued."""
@@ -339,8 +369,10 @@ class Trainer:
             "teacher": self.taught_by,
         }
 
-    def _save(self) -> None:
+    def _save(self, *, good: bool) -> None:
         if self.folder is None:
+            if good and self.options.rollbacks:
+                self.checkpoints.hold(*self._state())
             return
         self._check_folder()
         if json.loads(json.dumps(self.state)) != self.state:
@@ -348,15 +380,20 @@ class Trainer:
                 f"{type(self.strategy).__name__} keeps a state that JSON changes; use lists, strings as keys and "
                 f"finite numbers: {self.state!r:.200}"
             )
+        self.checkpoints.write(*self._state(), good=good)
+
+    def _state(self) -> State:
+        """Everything that is needed to go on from here."""
         model = {f"{_MODEL}{name}": tensor for name, tensor in self.supernet.state_dict().items()}
         document = {
             "run": self._belongs_to(),
             "step": self.step,
             "strategy_state": self.state,
             "reordered": self.reordered,
+            "guard": self.guard.to_json(),
             **self.record.to_json(),
         }
-        write_checkpoint(self.folder / CHECKPOINT, model | self.stepper.tensors(), document)
+        return model | self.stepper.tensors(), document
 
     def _check_folder(self, cause: Exception | None = None) -> None:
         """Writing would make a folder anew that somebody removed, without what else belongs to a run."""
@@ -377,11 +414,10 @@ class Trainer:
             )
 
     def _resume(self) -> None:
-        if self.folder is None or not (self.folder / CHECKPOINT).exists():
+        path = self.checkpoints.last_path
+        if path is None or (last := self.checkpoints.last()) is None:
             return
-        path = self.folder / CHECKPOINT
-        tensors, document = read_checkpoint(path)
-        earlier = document["run"]
+        earlier = last[1]["run"]
         self._check_stretches(path, earlier)
         for key, ours in self._belongs_to().items():
             theirs = earlier.get(key)
@@ -390,6 +426,11 @@ class Trainer:
                     f"{path} is of another training: its {key} is {theirs!r}, now {ours!r} is asked; "
                     f"choose another folder, or remove the file to start anew"
                 )
+        self._restore(last)
+        log.info("going on after step %d of %d", self.step, self.steps)
+
+    def _restore(self, state: State) -> None:
+        tensors, document = state
         self.supernet.load_state_dict(below(_MODEL, tensors))
         self.stepper.restore(tensors)
         self.step = document["step"]
@@ -397,7 +438,7 @@ class Trainer:
         self.reordered = document["reordered"]
         note_order(self.supernet, document["reordered"])
         self.record.restore(document)
-        log.info("going on after step %d of %d", self.step, self.steps)
+        self.guard = Guard.from_json(document.get("guard", {}))
 
 
 def _layout(supernet: Supernet) -> torch.memory_format:

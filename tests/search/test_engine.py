@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from tests.search import synthetic
 
 SPACE = synthetic.space()
 TWO = synthetic.objectives()[:2]
-QUICK = SearchOptions(evaluations=120, population=20)
+QUICK = SearchOptions(searcher="nsga2", evaluations=120, population=20)
 
 
 def _numbers(result: SearchResult) -> list[tuple[str, str]]:
@@ -31,7 +32,7 @@ def _numbers(result: SearchResult) -> list[tuple[str, str]]:
 def test_the_search_covers_more_than_random_networks_of_the_same_number(tmp_path: Path) -> None:
     gained = []
     for seed in range(3):
-        options = SearchOptions(evaluations=400, population=40, seed=seed)
+        options = SearchOptions(searcher="nsga2", evaluations=400, population=40, seed=seed)
         found = search(SPACE, TWO, options, tmp_path / f"search{seed}")
         drawn = random_search(SPACE, TWO, options, tmp_path / f"random{seed}")
         assert len(found.evaluations) == len(drawn.evaluations) == 400
@@ -78,7 +79,7 @@ def test_a_network_with_two_expensive_values_is_scored_once(tmp_path: Path) -> N
 
 
 def test_more_evaluations_continue_a_finished_search(tmp_path: Path) -> None:
-    search(SPACE, TWO, SearchOptions(evaluations=50, population=20), tmp_path / "a")
+    search(SPACE, TWO, replace(QUICK, evaluations=50), tmp_path / "a")
     further = search(SPACE, TWO, QUICK, tmp_path / "a")
     at_once = search(SPACE, TWO, QUICK, tmp_path / "b")
     assert further.scored == 70
@@ -107,7 +108,7 @@ def slowly(genes):
     return synthetic.accuracy(genes)
 
 two = [Objective("accuracy", "%", "max", slowly), synthetic.objectives()[1]]
-search(synthetic.space(), two, SearchOptions(evaluations=120, population=20, batch=1), Path(sys.argv[1]))
+search(synthetic.space(), two, SearchOptions("nsga2", evaluations=120, population=20, batch=1), Path(sys.argv[1]))
 """
 
 

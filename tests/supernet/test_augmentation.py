@@ -53,7 +53,9 @@ def digits(channels: int) -> ImageDataset:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_batch_follows_from_seed_and_step_whatever_was_drawn_before(kind: str, channels: int) -> None:
     plain = digits(channels)
-    data = replace(plain, augmentation=augmentation_of(DataOptions(**KINDS[kind]), plain.shown_as, flip=False))
+    data = replace(
+        plain, augmentation=augmentation_of(DataOptions(**KINDS[kind]), plain.shown_as, flip=False)
+    )
     first = data.batch(3, 6, seed=1)
     random.seed(5), np.random.seed(5), torch.manual_seed(5)  # noqa: NPY002
     before = random.getstate(), np.random.get_state()[1].tolist(), torch.random.get_rng_state()  # noqa: NPY002

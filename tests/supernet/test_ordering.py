@@ -17,7 +17,7 @@ from supernet.checkpoint import read_document
 from supernet.data import ImageDataset
 from supernet.elastic.supernet import Supernet
 from supernet.errors import StateError
-from supernet.heads import warm_head
+from supernet.heads import take_statistics, warm_head
 from supernet.options import SupernetOptions, TrainOptions
 from supernet.ordering import order_units
 from supernet.presets.mobile import Mobile
@@ -86,6 +86,7 @@ def test_the_order_comes_from_a_head_that_has_learnt_and_the_head_stays_as_fresh
     images, _ = data.batch(0, 8, 0)
     before = net(images, net.space.largest())
     warm.origin = net.origin = fresh
+    take_statistics(warm, data, OPTIONS)
     assert warm_head(warm, data, OPTIONS)
     warm.origin = {}
     for some in (net, warm, cold):

@@ -36,6 +36,7 @@ from supernet.space import Architecture
 from supernet.tasks.task import Dataset, Metric, Task
 from supernet.trainer import Trainer
 from supernet.wording import counted
+from zoo.pipeline.offered import offered
 from zoo.pipeline.progress import Progress, silent
 from zoo.pipeline.run import Run
 from zoo.store.manifest import hash_file
@@ -157,7 +158,7 @@ def train(run: Run, progress: Progress = silent, dataset: Dataset | None = None)
     """
     torch.set_num_threads(run.options.train.threads)
     dataset = dataset or read(run, progress)
-    net = build(run.options.supernet, dataset.task, seed=run.options.train.seed)
+    net = build(offered(run, dataset, progress), dataset.task, seed=run.options.train.seed)
     trainer = Trainer(net, dataset, run.options.train, run.training)
     run.keep()
     trainer.run(partial(progress, "training"))
