@@ -37,6 +37,7 @@ Learning and judging:
 - `trainer`: data, lessons, loss, step
 - `splitting`: a supernet in parts, with weights of their own for values that disagree
 - `features`: what a network computes on its way to an answer
+- `healing`: block by block, what was cut learns to do what the whole one does
 - `ordering`: important units first, before the first step
 - `heads`: a pretrained network becomes acquainted with other data, for a moment
 - `stepping`: from losses to moved weights
