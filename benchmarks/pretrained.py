@@ -16,7 +16,8 @@ judges, in percent of its images, the mean over seeds. Figures:
   ``macs_over_siblings`` the same in exact multiply-adds of the trainings.
 - ``NAME_spread``: standard deviation of each gap over the seeds.
 
-Everything is kept in ``--folder``: the same command goes on where it was stopped. ``--quick`` trains for a few steps.
+Everything is kept in ``--folder``: the same command goes on where it was stopped. ``--quick`` trains Lite0 alone for
+a few steps and makes the supernet from it.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ from zoo.pipeline.run import Run
 from zoo.pipeline.steps import opened, train as train_run
 
 SIBLINGS = ("lite0", "lite1", "lite2")
+"""From the smallest to the one that becomes a supernet."""
 RECIPE = (
     "data.shift=0.1",
     "train.batch_size=64",
@@ -87,7 +89,8 @@ def main() -> None:
     result = Result("pretrained", vars(args))
     with tempfile.TemporaryDirectory() as scratch:
         folder = args.folder or (Path(scratch) if args.quick else Path("runs/pretrained"))
-        compare(Family(_options(args), args.images_per_class, folder), args, result)
+        siblings = SIBLINGS[:1] if args.quick else SIBLINGS
+        compare(Family(_options(args), args.images_per_class, folder, siblings), args, result)
     result.finish(args.json)
 
 
@@ -143,6 +146,7 @@ class Family:
     options: RunOptions
     images_per_class: int
     folder: Path
+    siblings: Sequence[str] = SIBLINGS
 
     def model(self, sibling: str, **more: Any) -> SupernetOptions:
         """A sibling with its weights."""
@@ -154,7 +158,7 @@ class Family:
 
     def run(self, seed: int) -> Run:
         """The supernet's."""
-        model = replace(self.model("lite2"), **_asked(self.options))
+        model = replace(self.model(self.siblings[-1]), **_asked(self.options))
         train = replace(self.options.train, seed=seed, evaluate_every=self.options.train.epochs)
         options = replace(self.options, data=_shown(self.options), supernet=model, train=train)
         return Run(self.folder / f"supernet-{seed}", options)
@@ -348,16 +352,19 @@ def compare(family: Family, args: argparse.Namespace, result: Result) -> None:
     seconds: list[tuple[float | None, float | None]] = []
     macs: list[tuple[float, float]] = []
     for seed in range(args.seeds):
-        beside = {name: alone(family, name, seed) for name in SIBLINGS}
-        sizes = {name: one.macs for name, one in beside.items() if name != "lite2"}
+        beside = {name: alone(family, name, seed) for name in family.siblings}
+        sizes = {name: one.macs for name, one in beside.items()}
         found, model = supernet(family, seed, sizes, fast=seed == 0 and not args.quick)
         smallest = build(model, Bench(family.setup(model)).data.task, seed=seed).space.smallest()
         cut = cut_alone(family, model, smallest, seed)
         theirs = {name: one.score for name, one in beside.items()}
         against = {
-            "at_lite0": (theirs["lite0"], found.scores.get("lite0")),
-            "at_lite1": (theirs["lite1"], found.scores.get("lite1")),
-            "largest": (theirs["lite2"], found.scores["largest"]),
+            **{
+                f"at_{name}": (theirs[name], found.scores.get(name))
+                for name in ("lite0", "lite1")
+                if name in theirs
+            },
+            "largest": (theirs[family.siblings[-1]], found.scores["largest"]),
             "smallest_to_cut_alone": (cut.score, found.scores["smallest"]),
             "at_lite0_latency": (theirs["lite0"], found.scores.get("lite0 latency")),
         }

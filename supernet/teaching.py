@@ -207,7 +207,7 @@ def teacher_of(owner: Supernet, network: nn.Module, task: Task, layout: torch.me
         macs = owner.costs(None if owner.example is not None else task.example_inputs()).of(largest).macs
     except ConversionError:
         macs = None
-    placed = network.eval().to(memory_format=layout)  # type: ignore[call-overload]
+    placed = network.eval().to(memory_format=layout)
     return Teacher(placed, owner.input_values(largest), macs, layout)
 
 
