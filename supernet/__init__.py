@@ -35,6 +35,9 @@ Learning and judging:
 - `losses`: how far answers are from targets, or a teacher's
 - `teaching`: what a lesson learns from beside the targets
 - `trainer`: data, lessons, loss, step
+- `splitting`: a supernet in parts, with weights of their own for values that disagree
+- `features`: what a network computes on its way to an answer
+- `healing`: block by block, what was cut learns to do what the whole one does
 - `ordering`: important units first, before the first step
 - `heads`: a pretrained network becomes acquainted with other data, for a moment
 - `stepping`: from losses to moved weights

@@ -201,6 +201,8 @@ class TrainOptions:
             ``none``; or a network that was trained before and teaches every lesson, that of the largest too:
             ``finetuned`` (the largest alone, by the same recipe, on these data first), a file with the weights of
             the largest, or the folder of a supernet whose largest teaches.
+        block_distil_weight: of how far the stages of a pupil are from those of its teacher, beside its other losses,
+            from the first step on: heals what was cut out of pretrained weights (``largest`` and ``finetuned`` only).
         teacher_epochs: that ``finetuned`` learns; 0 for those of the first schedule.
         reorder: before the first step, sort the units of the network so that narrow subnets keep the important
             ones: ``taylor`` (by the loss on as many training examples as calibrate), ``l1`` or ``l2`` (by the
@@ -238,6 +240,7 @@ class TrainOptions:
     distil_weight: float = 0.5
     teacher: str = "largest"
     teacher_epochs: int = 0
+    block_distil_weight: float = 0.0
     reorder: Order = "auto"
     seed: int = 0
     evaluate_every: int = 1
@@ -275,6 +278,12 @@ class TrainOptions:
             "watched",
         ):
             within(name, getattr(self, name), 0)
+        within("block_distil_weight", self.block_distil_weight, 0)
+        if self.block_distil_weight and self.teacher not in ("largest", "finetuned"):
+            raise ConfigError(
+                f"block_distil_weight is {self.block_distil_weight:g} and the teacher {self.teacher!r}, whose stages "
+                f"can not be compared unit by unit; choose largest or finetuned"
+            )
 
     @property
     def stretches(self) -> tuple[int, ...]:

@@ -33,7 +33,8 @@ def order_units(supernet: Supernet, dataset: Dataset, options: TrainOptions) -> 
     """
     by = options.reorder
     if by == "auto":
-        by = "taylor" if began_with(supernet) else "none"
+        sorted_before = {"reordered", "part_of"} & (supernet.origin or {}).keys()
+        by = "taylor" if began_with(supernet) and not sorted_before else "none"
     if by == "none":
         return {}
     with acquainted(supernet, dataset, options) if by == "taylor" else nullcontext():

@@ -29,7 +29,9 @@ from supernet.elastic.costs import Costs
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ConfigError, StateError
 from supernet.evaluate import Evaluator, Result
+from supernet.features import caught
 from supernet.guard import BlownUp, Guard, all_finite, hopeless
+from supernet.healing import healed_stages, stage_loss
 from supernet.lock import is_removed, locked
 from supernet.options import TrainOptions
 from supernet.ordering import began_with, note_order, order_units, sort_anew
@@ -46,6 +48,7 @@ from supernet.tasks.task import Batch, Dataset, moved
 from supernet.teaching import (
     FILE,
     TEACHER,
+    Answer,
     Teacher,
     Teaching,
     alone,
@@ -116,6 +119,12 @@ class Trainer:
         self.checkpoints = Checkpoints(folder)
         self.teacher: Teacher | None = None
         self.taught_by = taught_by(options, folder)
+        self.healed = healed_stages(supernet.largest) if options.block_distil_weight else []
+        if self.healed and options.teacher == "finetuned" and isinstance(self.strategy, Sorter):
+            raise ConfigError(
+                f"the strategy {options.strategy} sorts units, and those of a fine-tuned teacher stay where they are: "
+                f"its stages can not be learnt from; set train.block_distil_weight=0, or train.teacher=largest"
+            )
         self._lock: IO[bytes] | None = None
         self._roles = {supernet.space.smallest(): "smallest", supernet.space.largest(): "largest"}
         self._resume()
@@ -218,8 +227,8 @@ class Trainer:
         with torch.random.fork_rng():
             torch.manual_seed(derive(options.seed, "layers", step))
             for lesson in lessons:
-                outputs, loss = self._teach(lesson, batch, teaching)
-                teaching.answers.append(outputs)
+                answer, loss = self._teach(lesson, batch, teaching)
+                teaching.answers.append(answer)
                 losses.append(loss)
         self.stepper.step()
         self.step += 1
@@ -280,13 +289,13 @@ class Trainer:
         """What the lessons of this step can learn from; a teacher of before answers once."""
         _, done, steps = self.stepper.schedule.at(self.step)
         weight = heard(self.options, done, steps)
-        if self.teacher is None or weight == 0:
+        if self.teacher is None or not (weight or self.healed):
             return Teaching(weight)
         self.record.spend("teacher", self.teacher.macs or 0)
-        return Teaching(weight, self.teacher.answers(self.task, batch))
+        return Teaching(weight, self.teacher.answer(self.task, batch, self.healed))
 
-    def _teach(self, lesson: Lesson, batch: Batch, teaching: Teaching) -> tuple[Any, float]:
-        """Add the gradients of one lesson; its answers and its loss."""
+    def _teach(self, lesson: Lesson, batch: Batch, teaching: Teaching) -> tuple[Answer, float]:
+        """Add the gradients of one lesson; its answer and its loss, without that of its stages."""
         options, (_, parts) = self.options, lesson.part
         if parts > options.batch_size:
             raise ConfigError(
@@ -299,19 +308,23 @@ class Trainer:
                 stack.enter_context(fixed_buffers(self.supernet))
             if not lesson.regularised:
                 stack.enter_context(without_dropout(self.supernet))
+            features = stack.enter_context(caught(self.supernet.largest, self.healed))
             outputs = self._answer(lesson.arch, own)
         self.guard.meet(self.task, outputs, own)
-        loss = lesson_loss(
+        teacher = teaching.of(lesson)
+        loss = told = lesson_loss(
             self.task,
             outputs,
             own,
-            teaching.of(lesson),
+            teacher and teacher.outputs,
             teaching.weight,
             options.label_smoothing,
             lesson.distance,
         )
+        if teacher and self.healed:
+            loss = loss + options.block_distil_weight * stage_loss(features, teacher.features)
         self.stepper.backward(loss * lesson.weight)
-        return _detached(outputs), loss.item()
+        return Answer(*_detached((outputs, features))), told.item()
 
     def _note(self, lessons: Sequence[Lesson], losses: Sequence[float]) -> None:
         """Record the mean loss of every role."""
