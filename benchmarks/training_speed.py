@@ -31,7 +31,7 @@ from supernet.elastic.supernet import Supernet
 from supernet.options import TrainOptions
 from supernet.sources import load_data
 from supernet.strategies import Context, Lesson, Observer, Standalone, Strategy, strategies
-from supernet.tasks.task import Batch, Dataset
+from supernet.tasks.task import Dataset
 from supernet.trainer import Trainer
 from zoo.pipeline.options import RunOptions
 
@@ -185,31 +185,13 @@ def _row(name: str, turns: dict[str, list[Turn]], batch: int) -> dict[str, Any]:
     }
 
 
-class Timed:
-    """A data set that says how long its training batches were waited for."""
-
-    def __init__(self, data: Dataset) -> None:
-        self.data, self.seconds = data, 0.0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.data, name)
-
-    def batch(self, step: int, batch_size: int, seed: int) -> Batch:
-        """That of the data set."""
-        start = time.perf_counter()
-        batch = self.data.batch(step, batch_size, seed)
-        self.seconds += time.perf_counter() - start
-        return batch
-
-
 def waiting(net: Supernet, data: Dataset, options: TrainOptions, steps: int) -> float:
     """Share of the time of consecutive steps that passes before their batches are there."""
-    timed: Any = Timed(data)
-    trainer = Trainer(deepcopy(net), timed, options, strategy=Standalone())
+    trainer = Trainer(deepcopy(net), data, options, strategy=Standalone())
     run(trainer, 1)
-    timed.seconds, start = 0.0, time.perf_counter()
+    before, start = trainer.batches.waited, time.perf_counter()
     run(trainer, steps)
-    return float(timed.seconds / (time.perf_counter() - start))
+    return (trainer.batches.waited - before) / (time.perf_counter() - start)
 
 
 if __name__ == "__main__":
