@@ -25,6 +25,7 @@ Learning and judging:
 - `tasks`: what goes in, what is learnt, how good an answer is; a task and its data are one file
 - `sources`: where data come from
 - `data`: images to train, to search and to test on: three splits that share no image
+- `image_sources`: images that other libraries bring
 - `image_folder`: images in class folders
 - `images`: images in files, decoded when they are needed
 - `torch_dataset`: any dataset of PyTorch's kind
