@@ -188,7 +188,7 @@ def _answer_of(supernet: Supernet, dataset: Dataset) -> Callable[[Architecture, 
 
 def _by_gradients(probe: Probe, values: list[list[Architecture]]) -> Tensor:
     """The cosine between the gradients of any two values, over the entries that both move, ``(values, values)``."""
-    moves = [sum(probe.gradient(arch) for arch in archs) for archs in values]
+    moves = [torch.stack([probe.gradient(arch) for arch in archs]).sum(0) for archs in values]
     return torch.tensor([[_cosine(one, other) for other in moves] for one in moves])
 
 
