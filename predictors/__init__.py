@@ -8,6 +8,7 @@ In the order one would read them:
 - `estimate`: `Predictor` and `Estimate`: what a predictor promises, and the registry
 - `tabular`: the predictor of the house, for genes in a table
 - `models`: the models it chooses among
+- `gaussian_process`: linear, smooth and noise, for a few dozen to a few thousand measurements
 - `intervals`: intervals that hold what they promise
 - `options`: how many measurements that needs
 - `validate`: how far off a predictor is on what it has not seen

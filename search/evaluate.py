@@ -104,8 +104,8 @@ class Scorer:
         for column in columns:
             missing = [int(i) for i in rows if np.isnan(values[i, column])]
             if missing:
-                archs = [self.space.architecture(keys[i]) for i in missing]
-                values[missing, column] = self.objectives[column](archs)
+                genes = np.array([keys[i] for i in missing], dtype=np.int64)
+                values[missing, column] = self.objectives[column](genes)
 
     def _record(
         self, keys: Sequence[tuple[int, ...]], values: Values, before: Values, rows: NDArray[np.intp]

@@ -30,7 +30,7 @@ def feasible_start(
     if not limits:
         return np.zeros((0, len(space)), dtype=np.int64)
     genes = np.concatenate([ends(space), sample_genes(space, DRAWN, rng)])
-    values = _values(space, limits, genes)
+    values = _values(limits, genes)
     tried = len(genes)
     for _ in range(ROUNDS):
         excess = violation(limits, values).sum(axis=1)
@@ -40,7 +40,7 @@ def feasible_start(
         children = _children(space, nearest, rng)
         tried += len(children)
         genes = np.concatenate([genes, children])
-        values = np.concatenate([values, _values(space, limits, children)])
+        values = np.concatenate([values, _values(limits, children)])
     within = np.flatnonzero(violation(limits, values).sum(axis=1) == 0)
     if not len(within):
         raise InfeasibleError(why_infeasible(limits, values, tried))
@@ -90,9 +90,8 @@ def _reachable(objective: Objective, value: float) -> str:
     return f"{rounded:.10g} {objective.unit}".strip()
 
 
-def _values(space: SearchSpace, limits: Sequence[Objective], genes: Genes) -> Values:
-    archs = [space.architecture(row) for row in genes.tolist()]
-    return np.stack([objective(archs) for objective in limits], axis=1)
+def _values(limits: Sequence[Objective], genes: Genes) -> Values:
+    return np.stack([objective(genes) for objective in limits], axis=1)
 
 
 def _children(space: SearchSpace, parents: Genes, rng: np.random.Generator) -> Genes:

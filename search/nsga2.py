@@ -1,20 +1,18 @@
-"""NSGA-II (Deb et al. 2002) over genes, by pymoo."""
+"""NSGA-II (Deb et al. 2002) on what is expensive itself."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from pymoo.algorithms.moo.nsga2 import NSGA2
-from pymoo.core.population import Population
-from pymoo.core.termination import NoTermination
 
+from search.evolution import Scored, best_first, children, scored
 from search.objective import Values
-from search.operators import Canonical, RandomReset, StartWith, UniformMix, Unseen, ends
-from search.problem import SubnetProblem
+from search.operators import ends, sample_genes
 from search.searcher import Terrain, searchers
 from search.uniform import strangers
 from supernet.space import Genes
+
+TRIES = 4
+"""Rounds of offspring before strangers take the places of those that are known already."""
 
 
 @searchers.register("nsga2")
@@ -22,33 +20,38 @@ class Nsga2Searcher:
     """A population of networks, mixed and mutated; the non-dominated and least crowded half survives."""
 
     def __init__(self, terrain: Terrain) -> None:
-        space, options = terrain.space, terrain.options
         self._terrain = terrain
-        self._problem = SubnetProblem(space, terrain.objectives)
-        self._algorithm = NSGA2(
-            pop_size=options.population,
-            sampling=StartWith(space, np.concatenate([ends(space), terrain.start])),
-            crossover=UniformMix(options.crossover),
-            mutation=RandomReset(space, options.mutation or min(0.5, 1 / len(space))),
-            repair=Canonical(space),
-            eliminate_duplicates=Unseen(terrain.unseen),
-        )
-        self._algorithm.setup(self._problem, termination=NoTermination(), seed=options.seed)
-        self._rng = np.random.default_rng([options.seed, 2])
-        self._asked: Any = None
+        self._rng = np.random.default_rng([terrain.options.seed, 2])
+        self._population: Scored | None = None
 
     def ask(self) -> Genes:
         """The children of the population; strangers where all of them are known already."""
-        self._asked = self._algorithm.ask()
-        if self._asked is None:
-            # pymoo takes a population without new children for the end of the run
-            self._algorithm.termination.force_termination = False
-            self._asked = Population.new("X", strangers(self._terrain, self._rng))
-        genes: Genes = np.array(self._asked.get("X"), dtype=np.int64).reshape(-1, len(self._terrain.space))
-        return genes
+        wanted = self._terrain.options.population
+        if self._population is None:
+            return self._begin()
+        born = np.zeros((0, len(self._terrain.space)), dtype=np.int64)
+        for _ in range(TRIES):
+            more = self._children(self._population, wanted - len(born))
+            born = np.concatenate([born, more])
+            born = born[self._terrain.unseen(born)][:wanted]
+            if len(born) == wanted:
+                return born
+        return born if len(born) else strangers(self._terrain, self._rng)
 
     def tell(self, genes: Genes, values: Values) -> None:
         """Select among parents and children."""
-        rows = {tuple(row): i for i, row in enumerate(self._asked.get("X").astype(np.int64).tolist())}
-        kept = self._asked[[rows[tuple(row)] for row in genes.tolist()]]
-        self._algorithm.tell(infills=self._problem.answer(kept, values))
+        told = scored(self._terrain.objectives, genes, values)
+        living = told if self._population is None else self._population.joined(told)
+        self._population = living.rows(best_first(living)[: self._terrain.options.population])
+
+    def _children(self, parents: Scored, count: int) -> Genes:
+        space, options = self._terrain.space, self._terrain.options
+        mutation = options.mutation or min(0.5, 1 / len(space))
+        return children(space, parents, count, self._rng, mutation=mutation, crossover=options.crossover)
+
+    def _begin(self) -> Genes:
+        """The two ends, what lies within the limits, and random networks."""
+        space, wanted = self._terrain.space, self._terrain.options.population
+        drawn = sample_genes(space, 2 * wanted, self._rng)
+        genes = np.concatenate([ends(space), self._terrain.start, drawn])
+        return genes[self._terrain.unseen(genes)][:wanted]

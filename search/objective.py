@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supernet.errors import ConfigError, SupernetError, did_you_mean
-from supernet.space import Architecture
+from supernet.space import Architecture, Genes, SearchSpace
 
 Values = NDArray[np.float64]
-Score = Callable[[Sequence[Architecture]], Values]
+Score = Callable[[Genes], Values]
+"""From canonical genes ``(architectures, choices)`` to one number for each ``(architectures,)``."""
 
 
 class InfeasibleError(SupernetError):
@@ -28,8 +29,9 @@ class Objective:
         name: unique in a search: ``"accuracy"``.
         unit: of the numbers: ``"%"``, ``"ms"``; empty when they are counts.
         sense: ``"min"`` or ``"max"``.
-        score: from a batch of architectures to as many numbers. What an architecture gets may depend
-            on nothing else, neither on its batch nor on the hour: a resumed search asks for others.
+        score: from canonical genes to as many numbers; `one_by_one` makes it of a function of one architecture.
+            What an architecture gets may depend on nothing else, neither on its batch nor on the hour: a resumed
+            search asks for others.
         limit: the worst value that is acceptable, None when all are.
         cheap: whether it is computed or predicted rather than run. Cheap ones are scored first, and a
             network beyond a cheap limit is never handed to the others.
@@ -73,24 +75,34 @@ class Objective:
         number = f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
         return f"{number} {self.unit}".strip()
 
-    def __call__(self, archs: Sequence[Architecture]) -> Values:
-        """The values of several architectures ``(architectures,)``.
+    def __call__(self, genes: Genes) -> Values:
+        """The values of canonical genes ``(architectures, choices)``, ``(architectures,)``.
 
         Raises:
             SupernetError: when the score answers with another number of values, or one that is not finite.
         """
-        values = np.asarray(self.score(archs), dtype=np.float64)
-        if values.shape != (len(archs),):
+        values = np.asarray(self.score(genes), dtype=np.float64)
+        if values.shape != (len(genes),):
             raise SupernetError(
-                f"objective {self.name!r} was asked for {len(archs)} architectures and answered with shape "
+                f"objective {self.name!r} was asked for {len(genes)} architectures and answered with shape "
                 f"{values.shape}; its score must return one number per architecture"
             )
-        for arch, value in zip(archs, values):
-            if not np.isfinite(value):
-                raise SupernetError(
-                    f"objective {self.name!r} is {value} for {arch.id} (genes {arch}); it must be finite"
-                )
+        for row in np.flatnonzero(~np.isfinite(values))[:1]:
+            named = "-".join(map(str, genes[row].tolist()))
+            raise SupernetError(
+                f"objective {self.name!r} is {values[row]} for the genes {named}; it must be finite"
+            )
         return values
+
+
+def one_by_one(space: SearchSpace, judge: Callable[[Architecture], float]) -> Score:
+    """A score of genes from one of a single architecture."""
+
+    def score(genes: Genes) -> Values:
+        """One number for each row."""
+        return np.array([judge(space.architecture(row)) for row in genes.tolist()], dtype=np.float64)
+
+    return score
 
 
 def check_objectives(objectives: Sequence[Objective]) -> tuple[Objective, ...]:

@@ -17,9 +17,10 @@ class SearchOptions:
     """How far and how to search.
 
     Args:
-        searcher: a registered searcher: ``nsga2`` or ``random``.
+        searcher: a registered searcher: ``guided``, ``nsga2`` or ``random``.
         evaluations: networks whose expensive objectives are paid for, at most; recorded ones count.
-        population: networks of one generation; 20 to 40 were best for budgets up to 1,000 evaluations.
+        population: networks of one generation of ``nsga2``; 20 to 40 were best for budgets up to 1,000 evaluations.
+            ``guided`` begins with as many, 20 at most.
         seed: of everything random; two searches with one seed see the same networks in the same order.
         crossover: probability that two parents are mixed at all.
         mutation: probability that a gene is drawn anew; None for one gene per network on average.
@@ -35,7 +36,7 @@ class SearchOptions:
         ConfigError: for a number outside its range.
     """
 
-    searcher: str = "nsga2"
+    searcher: str = "guided"
     evaluations: int = 400
     population: int = 30
     seed: int = 0
@@ -53,7 +54,7 @@ class SearchOptions:
             within(name, getattr(self, name), 1)
         within("population", self.population, 4)
         within("seed", self.seed, 0)
-        within("crossover", self.crossover, 0.5, 1.0)  # pymoo accepts a half or more only
+        within("crossover", self.crossover, 0.5, 1.0)
         if self.mutation is not None and not 0 < self.mutation <= 1:
             raise ConfigError(f"mutation is {self.mutation}; give a probability above 0, at most 1")
         for name in LIMITS:

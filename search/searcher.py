@@ -57,6 +57,6 @@ class Searcher(Protocol):
 
 
 searchers: Registry[Callable[[Terrain], Searcher]] = Registry(
-    "searcher", modules=("search.nsga2", "search.uniform"), group="supernet.searchers"
+    "searcher", modules=("search.guided", "search.nsga2", "search.uniform"), group="supernet.searchers"
 )
 """Searchers by name; each is made from a `Terrain`."""

@@ -44,17 +44,29 @@ class Probe:
     def saliency(self, arch: Architecture) -> float:
         """The sum over its weights of the magnitude of weight times gradient (SNIP, arXiv:1810.02340)."""
         weights = [weight for weight in self.supernet.parameters() if weight.requires_grad]
-        slopes = [
+        found = [
+            (weight.detach() * slope).abs().sum()
+            for weight, slope in zip(weights, self._slopes(arch, weights))
+            if slope is not None
+        ]
+        return float(torch.stack(found).sum()) if found else 0.0
+
+    def gradient(self, arch: Architecture) -> Tensor:
+        """Of the loss, by all weights of the supernet in one row, zero for those the architecture does not use."""
+        weights = [weight for weight in self.supernet.parameters() if weight.requires_grad]
+        slopes = self._slopes(arch, weights)
+        return torch.cat(
+            [torch.zeros_like(w).flatten() if s is None else s.flatten() for w, s in zip(weights, slopes)]
+        )
+
+    def _slopes(self, arch: Architecture, weights: Sequence[Tensor]) -> list[Tensor | None]:
+        """Gradients of the loss on the whole batch; none for weights that the architecture does not use."""
+        pieces = [
             torch.autograd.grad(self._loss(arch, *piece), weights, allow_unused=True) for piece in self.pieces
         ]
-        used = [
-            (weight.detach(), torch.stack(some).sum(0))
-            for weight, *some in zip(weights, *slopes)
-            if some[0] is not None
-        ]
-        self.ranks.add_up([slope for _, slope in used])
-        found = [(weight * slope).abs().sum() for weight, slope in used]
-        return float(torch.stack(found).sum()) if found else 0.0
+        slopes = [None if some[0] is None else torch.stack(some).sum(0) for some in zip(*pieces)]
+        self.ranks.add_up([slope for slope in slopes if slope is not None])
+        return slopes
 
     def _loss(self, arch: Architecture, piece: Batch, share: float) -> Tensor:
         with torch.random.fork_rng(), fixed_buffers(self.supernet), without_dropout(self.supernet):

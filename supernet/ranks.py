@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed as dist
 
-from supernet.errors import StateError
+from supernet.errors import ConfigError, StateError
 from supernet.seeds import derive
 
 PATIENCE = timedelta(hours=1)
@@ -46,6 +46,27 @@ class Ranks:
     def device(self, asked: torch.device) -> torch.device:
         """Where this rank trains: on a machine with several devices of a kind, on one of its own."""
         return asked
+
+    def pieces(self, batch_size: int, accumulate: int, there: int) -> list[tuple[int, int]]:
+        """Which pieces of every batch this rank learns from: ``(i, n)`` is the ``i``-th of ``n``.
+
+        Args:
+            batch_size: examples of a step, over all ranks.
+            accumulate: pieces of each rank.
+            there: examples of the train split.
+
+        Raises:
+            ConfigError: when the batch does not come out even, or a piece would be empty.
+        """
+        count = self.count * accumulate
+        if batch_size % count:
+            raise ConfigError(
+                f"a batch of {batch_size} cannot be shared evenly by {self.count} x {accumulate} (processes x "
+                f"train.accumulate); make train.batch_size a multiple of {count}"
+            )
+        if there < count:
+            raise ConfigError(f"the train split holds {there} examples, and a step has {count} micro-batches")
+        return [(self.rank * accumulate + i, count) for i in range(accumulate)]
 
     def add_up(self, tensors: Sequence[Tensor]) -> None:
         """Put the sum over all ranks into tensors that every rank has, in the same order."""

@@ -16,6 +16,8 @@ from supernet.errors import SpaceError
 from supernet.evaluate import Evaluator
 from supernet.space import Architecture
 
+DEAR, CHEAP = 3.0, 0.05
+"""How many times the price of the cheapest kind one may cost, and the least that counts as a price."""
 OFFERED = {"present": "depth", "head_dim": "heads", "squeeze": "hidden"}
 """Kinds of dims that are asked for under another name, see ``supernet.options.dims``."""
 
@@ -54,12 +56,15 @@ Told = Callable[[int, int], None]
 """Called with the networks judged and how many there are in all."""
 
 
-def sensitivity(evaluator: Evaluator, told: Told = lambda done, total: None) -> list[Cut]:
+def sensitivity(
+    evaluator: Evaluator, told: Told = lambda done, total: None, *, each: bool = True
+) -> list[Cut]:
     """Judge the largest network with one kind cut to each of its sizes, then with one choice at its smallest.
 
     Args:
         evaluator: of the supernet, on its search split.
         told: how far it is.
+        each: whether to cut single choices too.
 
     Returns:
         The largest network (kind and choice are empty), the cuts of every kind from the largest size to the
@@ -74,7 +79,7 @@ def sensitivity(evaluator: Evaluator, told: Told = lambda done, total: None) -> 
         raise SpaceError(
             "the supernet holds a single network; make something of it elastic, see supernet.options"
         )
-    asked = list(_asked(net))
+    asked = [cut for cut in _asked(net) if each or not cut[1]]
     costs = net.costs(None if net.example is not None else evaluator.task.example_inputs())
     genes = net.space.matrix([net.space.largest(), *(arch for *_, arch in asked)])
     macs, params = costs.macs(genes) / costs.macs(genes[:1]), costs.params(genes) / costs.params(genes[:1])
@@ -90,14 +95,25 @@ def sensitivity(evaluator: Evaluator, told: Told = lambda done, total: None) -> 
     return found
 
 
-def advice(cuts: list[Cut]) -> list[str]:
-    """The kinds from the cheapest cut to the dearest, by the price of a kind's middle size."""
+def prices(cuts: list[Cut]) -> dict[str, float]:
+    """What a kind's middle size costs for each share of the multiply-adds it saves, the cheapest kind first."""
     by_kind: dict[str, list[Cut]] = {}
     for cut in cuts:
         if cut.kind and not cut.choice:
             by_kind.setdefault(cut.kind, []).append(cut)
-    middle = {kind: rows[len(rows) // 2] for kind, rows in by_kind.items()}
-    return sorted(middle, key=lambda kind: middle[kind].price)
+    found = {kind: rows[len(rows) // 2].price for kind, rows in by_kind.items()}
+    return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def worthwhile(cuts: list[Cut]) -> list[str]:
+    """The kinds that are worth offering, the cheapest first: their price is at most `DEAR` times the cheapest's.
+
+    Who offers them all pays for it: the supernet of an EfficientNet-Lite2 whose depth alone is elastic was better at
+    every size than one whose widths are elastic as well (docs/benchmarks.md, pretrained).
+    """
+    found = prices(cuts)
+    most = DEAR * max(min(found.values(), default=0.0), CHEAP)
+    return [kind for kind, price in found.items() if price <= most]
 
 
 def kinds_of(net: Supernet) -> dict[str, list[str]]:

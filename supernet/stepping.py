@@ -58,12 +58,14 @@ class Stepper:
             return nullcontext()
         return torch.autocast(self._device.type, _PRECISIONS[self.options.amp])
 
-    def begin(self, step: int) -> None:
-        """Forget the gradients of the step before; the learning rate is now that of this one."""
+    def begin(self, step: int, rate: float = 1.0) -> None:
+        """Forget the gradients of the step before; the learning rate is now that of this one, times ``rate``."""
         if self.options.ema and not self._average:
             self._average = {name: value.clone() for name, value in self.network.state_dict().items()}
         self._begun = step
         self.schedule.step_update(step)
+        for group in self.optimizer.param_groups:
+            group["lr"] *= rate
         self.optimizer.zero_grad()
 
     def backward(self, loss: Tensor) -> None:
@@ -115,8 +117,16 @@ class Stepper:
         kept = {_OPTIMIZER: optimizer, _SCALER: scaler, _AVERAGE: self._average}
         return {f"{prefix}{name}": value for prefix, some in kept.items() for name, value in some.items()}
 
+    def beside(self) -> list[tuple[str, Tensor]]:
+        """What is kept of each parameter, by its name: it has to move when the entries of that are put elsewhere."""
+        return [
+            (name, kept)
+            for key, kept in self.tensors().items()
+            if (name := key.partition("/")[2].partition(":")[0]) in self.network.state_dict()
+        ]
+
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from what `tensors` gave; others are ignored."""
+        """Go on from what `tensors` gave, and from nothing else; others are ignored."""
         restore_optimizer(self.network, self.optimizer, below(_OPTIMIZER, tensors))
         if scaler := below(_SCALER, tensors):
             self._scaler.load_state_dict({name: value.item() for name, value in scaler.items()})

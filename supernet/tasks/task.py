@@ -184,6 +184,11 @@ class Dataset(Protocol):
         """What a person should know of the data before they are learnt, e.g. which files were skipped."""
         ...
 
+    @property
+    def workers(self) -> int:
+        """Processes that make the training batches of the next steps; 0 for none."""
+        ...
+
     def count(self, split: SplitName) -> int:
         """Examples of a split."""
         ...
@@ -250,7 +255,7 @@ def moved(batch: Batch, device: torch.device | str) -> Batch:
     return Inputs((batch,)).to(device).args[0]
 
 
-def part_of(batch: Batch, i: int, n: int) -> tuple[Batch, float]:
+def piece_of(batch: Batch, i: int, n: int) -> tuple[Batch, float]:
     """Every ``n``-th example of a batch, from the ``i``-th on, and which share of the batch they are."""
     if n == 1:
         return batch, 1.0

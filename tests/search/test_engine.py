@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +16,12 @@ from search.engine import SearchResult, random_search, search
 from search.front import hypervolume
 from search.objective import InfeasibleError, Objective
 from search.options import SearchOptions
-from supernet.space import Architecture, Choice, SearchSpace
+from supernet.space import Choice, Genes, SearchSpace
 from tests.search import synthetic
 
 SPACE = synthetic.space()
 TWO = synthetic.objectives()[:2]
-QUICK = SearchOptions(evaluations=120, population=20)
+QUICK = SearchOptions(searcher="nsga2", evaluations=120, population=20)
 
 
 def _numbers(result: SearchResult) -> list[tuple[str, str]]:
@@ -32,7 +32,7 @@ def _numbers(result: SearchResult) -> list[tuple[str, str]]:
 def test_the_search_covers_more_than_random_networks_of_the_same_number(tmp_path: Path) -> None:
     gained = []
     for seed in range(3):
-        options = SearchOptions(evaluations=400, population=40, seed=seed)
+        options = SearchOptions(searcher="nsga2", evaluations=400, population=40, seed=seed)
         found = search(SPACE, TWO, options, tmp_path / f"search{seed}")
         drawn = random_search(SPACE, TWO, options, tmp_path / f"random{seed}")
         assert len(found.evaluations) == len(drawn.evaluations) == 400
@@ -46,11 +46,11 @@ def test_the_search_covers_more_than_random_networks_of_the_same_number(tmp_path
 
 @pytest.mark.parametrize("walk", [search, random_search])
 def test_no_network_is_evaluated_twice(walk: object, tmp_path: Path) -> None:
-    asked: list[Architecture] = []
+    asked: list[tuple[int, ...]] = []
 
-    def score(archs: Sequence[Architecture]) -> NDArray[np.float64]:
-        asked.extend(archs)
-        return synthetic.accuracy(archs)
+    def score(genes: Genes) -> NDArray[np.float64]:
+        asked.extend(map(tuple, genes.tolist()))
+        return synthetic.accuracy(genes)
 
     result = walk(SPACE, [Objective("accuracy", "%", "max", score), TWO[1]], QUICK, tmp_path / "a")  # type: ignore[operator]
     assert len(asked) == len(set(asked)) == result.paid == 120
@@ -79,7 +79,7 @@ def test_a_network_with_two_expensive_values_is_scored_once(tmp_path: Path) -> N
 
 
 def test_more_evaluations_continue_a_finished_search(tmp_path: Path) -> None:
-    search(SPACE, TWO, SearchOptions(evaluations=50, population=20), tmp_path / "a")
+    search(SPACE, TWO, replace(QUICK, evaluations=50), tmp_path / "a")
     further = search(SPACE, TWO, QUICK, tmp_path / "a")
     at_once = search(SPACE, TWO, QUICK, tmp_path / "b")
     assert further.scored == 70
@@ -103,12 +103,12 @@ from search.objective import Objective
 from search.options import SearchOptions
 from tests.search import synthetic
 
-def slowly(archs):
+def slowly(genes):
     time.sleep(0.02)
-    return synthetic.accuracy(archs)
+    return synthetic.accuracy(genes)
 
 two = [Objective("accuracy", "%", "max", slowly), synthetic.objectives()[1]]
-search(synthetic.space(), two, SearchOptions(evaluations=120, population=20, batch=1), Path(sys.argv[1]))
+search(synthetic.space(), two, SearchOptions("nsga2", evaluations=120, population=20, batch=1), Path(sys.argv[1]))
 """
 
 
@@ -131,9 +131,9 @@ def test_a_killed_search_ends_at_the_numbers_of_an_undisturbed_one(tmp_path: Pat
 
 
 def test_networks_beyond_a_cheap_limit_are_not_handed_to_the_expensive_score(tmp_path: Path) -> None:
-    def score(archs: Sequence[Architecture]) -> NDArray[np.float64]:
-        assert (synthetic.latency_ms(archs) <= 2.0).all()
-        return synthetic.accuracy(archs)
+    def score(genes: Genes) -> NDArray[np.float64]:
+        assert (synthetic.latency_ms(genes) <= 2.0).all()
+        return synthetic.accuracy(genes)
 
     objectives = [Objective("accuracy", "%", "max", score), *synthetic.objectives(latency_limit=2.0)[1:]]
     result = search(SPACE, objectives, QUICK, tmp_path / "a")
@@ -175,8 +175,8 @@ def test_an_expensive_limit_out_of_reach_ends_with_the_best_that_was_found(tmp_p
 def test_a_space_smaller_than_the_budget_is_searched_whole(walk: object, tmp_path: Path) -> None:
     small = SearchSpace((Choice("a", (1, 2, 3)), Choice("b", (1, 2, 3)), Choice("c", (1,))))
 
-    def total(archs: Sequence[Architecture]) -> NDArray[np.float64]:
-        return np.array([float(sum(arch.genes)) for arch in archs])
+    def total(genes: Genes) -> NDArray[np.float64]:
+        return genes.sum(axis=1).astype(np.float64)
 
     result = walk(small, [Objective("total", "", "max", total)], QUICK, tmp_path / "a")  # type: ignore[operator]
     assert result.paid == small.size == 9

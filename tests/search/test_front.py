@@ -15,8 +15,9 @@ THREE = synthetic.objectives()
 
 
 def _evaluations(count: int, objectives: list[Objective] = THREE) -> list[Evaluation]:
-    archs = [SPACE.architecture(row) for row in sample_genes(SPACE, count, np.random.default_rng(0)).tolist()]
-    columns = {objective.name: objective(archs) for objective in objectives}
+    genes = sample_genes(SPACE, count, np.random.default_rng(0))
+    archs = [SPACE.architecture(row) for row in genes.tolist()]
+    columns = {objective.name: objective(genes) for objective in objectives}
     return [Evaluation(a, {n: float(c[i]) for n, c in columns.items()}) for i, a in enumerate(archs)]
 
 

@@ -4,21 +4,22 @@ import numpy as np
 import pytest
 
 from search.objective import Objective, check_objectives, feasible, limited, violation
+from search.operators import ends
 from search.options import SearchOptions
 from supernet.errors import ConfigError, SupernetError
 from tests.search import synthetic
 
-ARCHS = [synthetic.space().smallest(), synthetic.space().largest()]
+ENDS = ends(synthetic.space())
 
 
 def test_a_score_of_the_wrong_length_is_named() -> None:
     with pytest.raises(SupernetError, match=r"'bad' was asked for 2 architectures .* shape \(1,\)"):
-        Objective("bad", "", "min", lambda archs: np.zeros(1))(ARCHS)
+        Objective("bad", "", "min", lambda genes: np.zeros(1))(ENDS)
 
 
 def test_a_value_that_is_not_finite_names_the_architecture() -> None:
-    with pytest.raises(SupernetError, match=f"'bad' is nan for {ARCHS[0].id}"):
-        Objective("bad", "", "min", lambda archs: np.full(len(archs), np.nan))(ARCHS)
+    with pytest.raises(SupernetError, match="'bad' is nan for the genes 0-0-0"):
+        Objective("bad", "", "min", lambda genes: np.full(len(genes), np.nan))(ENDS)
 
 
 def test_a_violation_is_relative_and_counts_on_the_bad_side_only() -> None:

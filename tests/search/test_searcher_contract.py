@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from search.objective import Objective
 from search.options import SearchOptions
 from search.searcher import Terrain, searchers
 from supernet.errors import SupernetError
-from supernet.space import Architecture, Choice, Genes, SearchSpace
+from supernet.space import Choice, Genes, SearchSpace
 from tests.search import synthetic
 
 SPACE = synthetic.space()
@@ -55,8 +54,7 @@ class Walk:
         kept = genes[:keep]
         self.seen |= {tuple(row) for row in kept.tolist()}
         if len(kept):
-            archs = [self.space.architecture(row) for row in kept.tolist()]
-            values = np.stack([objective(archs) for objective in TWO], axis=1)
+            values = np.stack([objective(kept) for objective in TWO], axis=1)
             self.searcher.tell(kept, values)
         return asked
 
@@ -79,11 +77,11 @@ def test_it_goes_on_when_it_is_told_of_fewer_than_it_asked_for(name: str) -> Non
 
 
 def test_a_search_by_it_pays_for_the_budget_and_not_more(name: str, tmp_path: Path) -> None:
-    asked: list[Architecture] = []
+    asked: list[tuple[int, ...]] = []
 
-    def score(archs: Sequence[Architecture]) -> NDArray[np.float64]:
-        asked.extend(archs)
-        return synthetic.accuracy(archs)
+    def score(genes: Genes) -> NDArray[np.float64]:
+        asked.extend(map(tuple, genes.tolist()))
+        return synthetic.accuracy(genes)
 
     options = replace(QUICK, searcher=name)
     result = search(SPACE, [Objective("accuracy", "%", "max", score), TWO[1]], options, tmp_path / "a")
@@ -100,9 +98,9 @@ def test_a_search_by_it_that_goes_on_ends_where_an_undisturbed_one_does(name: st
 
 
 def test_a_search_by_it_stays_within_a_cheap_limit(name: str, tmp_path: Path) -> None:
-    def score(archs: Sequence[Architecture]) -> NDArray[np.float64]:
-        assert (synthetic.latency_ms(archs) <= 4.0).all()
-        return synthetic.accuracy(archs)
+    def score(genes: Genes) -> NDArray[np.float64]:
+        assert (synthetic.latency_ms(genes) <= 4.0).all()
+        return synthetic.accuracy(genes)
 
     limited = synthetic.objectives(latency_limit=4.0)[1]
     result = search(
@@ -117,8 +115,8 @@ def test_a_search_by_it_stays_within_a_cheap_limit(name: str, tmp_path: Path) ->
 def test_a_search_by_it_ends_when_the_space_is_used_up(name: str, tmp_path: Path) -> None:
     small = SearchSpace((Choice("a", (1, 2, 3)), Choice("b", (1, 2, 3)), Choice("c", (1,))))
 
-    def total(archs: Sequence[Architecture]) -> NDArray[np.float64]:
-        return np.array([float(sum(arch.genes)) for arch in archs])
+    def total(genes: Genes) -> NDArray[np.float64]:
+        return genes.sum(axis=1).astype(np.float64)
 
     options = replace(QUICK, searcher=name)
     result = search(small, [Objective("total", "", "max", total)], options, tmp_path / "a")

@@ -21,9 +21,9 @@ from predictors.options import FEWEST, FOLDS
 from predictors.validate import Validation, compare, held_out
 from search.archive import Archive, Evaluation
 from search.engine import SearchResult, random_search, search
-from search.objective import Objective
+from search.objective import Objective, one_by_one
 from search.options import SearchOptions
-from supernet.build import build
+from supernet.build import build, data_for
 from supernet.elastic.costs import Costs
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.storage import WEIGHTS
@@ -37,6 +37,7 @@ from supernet.space import Architecture
 from supernet.tasks.task import Dataset, Metric, Task
 from supernet.trainer import Trainer
 from supernet.wording import counted
+from zoo.pipeline.offered import offered
 from zoo.pipeline.progress import Progress, silent
 from zoo.pipeline.run import Run
 from zoo.store.manifest import hash_file
@@ -66,7 +67,7 @@ class Workspace:
     def read(self, progress: Progress = silent) -> Dataset:
         """The examples, with their task; the first call reads them and says how far that is."""
         if not self._known:
-            self._known.append(load_data(self.run.options.data, progress))
+            self._known.append(examples(self.run, progress))
         return self._known[0]
 
     @property
@@ -124,6 +125,11 @@ def ranking(task: Task, options: SearchOptions) -> Metric:
     return known[options.metric]
 
 
+def examples(run: Run, progress: Progress = silent) -> Dataset:
+    """The run's examples, shown as its model wants them."""
+    return load_data(data_for(run.options.data, run.options.supernet), progress)
+
+
 def read(run: Run, progress: Progress = silent) -> Dataset:
     """The run's examples; options that a later step would refuse are refused before work rests on them.
 
@@ -132,7 +138,7 @@ def read(run: Run, progress: Progress = silent) -> Dataset:
         DataError: when the data are missing or damaged.
     """
     device_of(run.options.train)
-    dataset = load_data(run.options.data, progress)
+    dataset = examples(run, progress)
     ranking(dataset.task, run.options.search)
     return dataset
 
@@ -153,7 +159,7 @@ def train(run: Run, progress: Progress = silent, dataset: Dataset | None = None)
     """
     torch.set_num_threads(run.options.train.threads)
     dataset = dataset or read(run, progress)
-    net = build(run.options.supernet, dataset.task, seed=run.options.train.seed)
+    net = build(offered(run, dataset, progress), dataset.task, seed=run.options.train.seed)
     with launched(run.options.train.device):
         trainer = Trainer(net, dataset, run.options.train, run.training)
         if trainer.ranks.leads:
@@ -286,7 +292,7 @@ def objectives(workspace: Workspace, known: Profiled) -> tuple[Objective, ...]:
             metric.name,
             metric.unit,
             metric.sense,
-            lambda archs: np.array([judged(arch)[metric.name] for arch in archs]),
+            one_by_one(space, lambda arch: judged(arch)[metric.name]),
             optimise=optimise,
         )
 
@@ -295,7 +301,7 @@ def objectives(workspace: Workspace, known: Profiled) -> tuple[Objective, ...]:
             LATENCY,
             "ms",
             "min",
-            lambda archs: known.predictor.predict(space.matrix(archs)).mean,
+            lambda genes: known.predictor.predict(genes).mean,
             limit=limits.max_latency_ms,
             cheap=True,
         ),
@@ -303,7 +309,7 @@ def objectives(workspace: Workspace, known: Profiled) -> tuple[Objective, ...]:
             PARAMS,
             "",
             "min",
-            lambda archs: workspace.costs.params(space.matrix(archs)).astype(np.float64),
+            lambda genes: workspace.costs.params(genes).astype(np.float64),
             limit=limits.max_params,
             cheap=True,
         ),

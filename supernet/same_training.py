@@ -1,4 +1,4 @@
-"""Whether a training can go on from a checkpoint: what has to be equal, and what may have changed."""
+"""Whether a checkpoint is of the training that is to go on."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from supernet.errors import StateError
 from supernet.options import TrainOptions
 from supernet.wording import counted
 
-FREE = frozenset({"checkpoint_seconds", "device", "threads"})
+FREE = frozenset({"checkpoint_seconds", "device", "threads", "rollbacks", "watched"})
 """Options that a run may change when it goes on."""
 _LENGTH = frozenset({"epochs", "restarts"})
 
 
-def check_continues(
+def check_same(
     path: Path, earlier: Mapping[str, Any], now: Mapping[str, Any], options: TrainOptions, *, ended: bool
 ) -> None:
-    """Refuse a checkpoint of another training.
+    """Refuse the checkpoint of another training; the same one may have become longer.
 
     Args:
         path: of the checkpoint, for messages.
-        earlier: what it belongs to, as JSON values: options by name, and what else decides its numbers. An option
-            that was not there yet was at its default.
-        now: likewise of the training that would go on.
-        options: of that one.
+        earlier: what it belongs to, as plain JSON values. An option that was not there yet was at its default.
+        now: what is asked for, likewise.
+        options: the recipe that is asked for.
         ended: whether nothing is left to train; any number of processes may look at that.
 
     Raises:
