@@ -299,7 +299,7 @@ def objectives(workspace: Workspace, known: Profiled) -> tuple[Objective, ...]:
             "min",
             lambda genes: known.predictor.predict(genes).mean,
             limit=limits.max_latency_ms,
-            cheap=True,
+            source="exact",
         ),
         Objective(
             PARAMS,
@@ -307,7 +307,7 @@ def objectives(workspace: Workspace, known: Profiled) -> tuple[Objective, ...]:
             "min",
             lambda genes: workspace.costs.params(genes).astype(np.float64),
             limit=limits.max_params,
-            cheap=True,
+            source="exact",
         ),
         measured(ranked, optimise=True),
         *([] if told == ranked else [measured(told, optimise=False)]),
