@@ -19,7 +19,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -31,7 +31,7 @@ from supernet.elastic.supernet import Supernet
 from supernet.options import TrainOptions
 from supernet.sources import load_data
 from supernet.strategies import Context, Lesson, Observer, Standalone, Strategy, strategies
-from supernet.tasks.task import Batch, Dataset
+from supernet.tasks.task import Dataset
 from supernet.trainer import Trainer
 from zoo.pipeline.options import RunOptions
 
@@ -47,7 +47,8 @@ def main() -> None:
         args.set = ["supernet.options.widths=[8,8,12]", "supernet.options.depths=[1,2]", *args.set]
     result = Result("training_speed", vars(args))
     options = _options(args)
-    data = load_data(options.data)
+    # no processes that make the batches after a step, where the next one is another
+    data = load_data(replace(options.data, workers=0))
     net = build(options.supernet, data.task, seed=options.train.seed)
     names = args.strategies.split(",") if args.strategies else [n for n in strategies if n != "alone"]
     runners = {PLAIN: Runner(net, data, options.train, Standalone())}
@@ -57,7 +58,7 @@ def main() -> None:
         result.rows.append(_row(name, turns, args.batch))
         result.figures[f"{name}.relative_images_per_second"] = result.rows[-1]["over plain"]
         result.figures[f"{name}.over_macs_share"] = result.rows[-1]["time over MACs"]
-    result.figures["waiting"] = waiting(net, data, options.train, args.turns)
+    result.figures["waiting"] = waiting(net, load_data(options.data), options.train, args.turns)
     result.finish(args.json)
 
 
@@ -185,31 +186,15 @@ def _row(name: str, turns: dict[str, list[Turn]], batch: int) -> dict[str, Any]:
     }
 
 
-class Timed:
-    """A data set that says how long its training batches were waited for."""
-
-    def __init__(self, data: Dataset) -> None:
-        self.data, self.seconds = data, 0.0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.data, name)
-
-    def batch(self, step: int, batch_size: int, seed: int) -> Batch:
-        """That of the data set."""
-        start = time.perf_counter()
-        batch = self.data.batch(step, batch_size, seed)
-        self.seconds += time.perf_counter() - start
-        return batch
-
-
 def waiting(net: Supernet, data: Dataset, options: TrainOptions, steps: int) -> float:
     """Share of the time of consecutive steps that passes before their batches are there."""
-    timed: Any = Timed(data)
-    trainer = Trainer(deepcopy(net), timed, options, strategy=Standalone())
+    trainer = Trainer(deepcopy(net), data, options, strategy=Standalone())
     run(trainer, 1)
-    timed.seconds, start = 0.0, time.perf_counter()
+    waited, start = trainer.batches.waited, time.perf_counter()
     run(trainer, steps)
-    return float(timed.seconds / (time.perf_counter() - start))
+    share = (trainer.batches.waited - waited) / (time.perf_counter() - start)
+    trainer.batches.close()
+    return share
 
 
 if __name__ == "__main__":

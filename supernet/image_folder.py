@@ -10,7 +10,7 @@ import torch
 
 from supernet.data import ImageDataset, ImageSplits, Split, image_dataset, need_two
 from supernet.errors import DataError, did_you_mean
-from supernet.images import SUFFIXES, LazyImages, PictureFiles, read_headers, readable, skipped_words
+from supernet.images import SUFFIXES, Headers, LazyImages, PictureFiles, read_headers, readable, skipped_words
 from supernet.options import SMALLEST_SIDE, DataOptions
 from supernet.preprocessing import ImagePreprocessing
 from supernet.sources import Progress, sources, tally
@@ -129,7 +129,13 @@ def _decided(
     if options.resolution and options.channels:
         return ImagePreprocessing.asked(options, options.resolution, options.channels), []
     paths = [path for part in parts.values() for path in part.files]
-    found = read_headers(paths, tally(progress, "reading headers", len(paths)), options.corrupt)
+    return decided(
+        read_headers(paths, tally(progress, "reading headers", len(paths)), options.corrupt), options
+    )
+
+
+def decided(found: Headers, options: DataOptions) -> tuple[ImagePreprocessing, list[str]]:
+    """How images of such headers are shown, and what of that was not asked for."""
     notes = []
     channels = options.channels or (1 if found.grey == found.images else 3)
     if options.channels is None and 0 < found.grey < found.images:

@@ -33,7 +33,7 @@ HELPED: Mapping[str, str] = {
 }
 """Endings of images that not every Pillow reads, and what to install for them."""
 
-_GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "F"})
+GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "F"})
 _AT_ONCE = 64
 
 
@@ -251,7 +251,7 @@ def _header(path: Path, corrupt: Literal["fail", "skip"]) -> tuple[int, bool] | 
     """The shorter side in pixels, and whether the image is grey; None for a file that is skipped."""
     try:
         with Image.open(path) as image:
-            return min(image.size), image.mode in _GREY_MODES
+            return min(image.size), image.mode in GREY_MODES
     except UNREADABLE as error:
         refuse_or_tell(str(path), str(error), corrupt)
         return None
