@@ -18,7 +18,7 @@ import socket
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -252,6 +252,18 @@ def evaluations(
         )
         for i, (row, numbers) in enumerate(zip(genes.tolist(), values.tolist()))
     ]
+
+
+def known_networks(path: Path) -> int:
+    """How many networks an archive knows something of; none where there is no archive."""
+    if not path.exists():
+        return 0
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+            query = "SELECT COUNT(DISTINCT genes) FROM results WHERE status = ?"
+            return int(db.execute(query, (DONE,)).fetchone()[0])
+    except sqlite3.DatabaseError:
+        return 0
 
 
 def stored(genes: Genes) -> list[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,14 +19,21 @@ from supernet.space import Architecture, SearchSpace, Value
 Row = Mapping[str, str]
 
 
-def import_lines(archive: Archive, path: Path, objectives: Mapping[str, Objective]) -> int:
+def import_lines(
+    archive: Archive,
+    path: Path,
+    objectives: Mapping[str, Objective],
+    *,
+    subject: Mapping[str, str] | None = None,
+) -> int:
     """Take over the archive of an earlier version: a heading, then one JSON line for each network.
 
     Args:
         objectives: by the name a value has in the file, what it is a value of; the others are left out.
+        subject: what the values must depend on, as that version said it; None asks for nothing.
 
     Returns:
-        How many networks were read.
+        How many networks were read; none when they are of another subject.
 
     Raises:
         StateError: for a file of another space, or no such archive.
@@ -40,6 +48,8 @@ def import_lines(archive: Archive, path: Path, objectives: Mapping[str, Objectiv
         raise StateError(
             f"{path} is of another space: {heading['space']}, and {archive.path} of {archive.space.fingerprint}"
         )
+    if subject is not None and heading.get("subject") != _digest(subject):
+        return 0
     entries = [entry for entry in map(_json, lines[1:]) if entry is not None]
     for name, objective in objectives.items():
         known = [e for e in entries if e["values"].get(name) is not None]
@@ -130,6 +140,10 @@ def by_lists(space: SearchSpace, column: str, kinds: Mapping[str, str]) -> Calla
         return space.encode(given)
 
     return network
+
+
+def _digest(subject: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(dict(subject), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _json(line: str) -> dict[str, object] | None:

@@ -26,7 +26,7 @@ Progress = Callable[[int, int], None]
 class Trials:
     """The evaluations of one search, and whatever else an archive knows.
 
-    The budget counts the networks that searches with the same goals (objectives, senses, limits) have evaluated in this
+    The budget counts the networks that searches with the same goals (objectives, senses, limits, what evaluated values depend on) have evaluated in this
     archive, whatever their seed or searcher; what others left is known for nothing.
 
     Attributes:
@@ -83,9 +83,7 @@ class Trials:
 
     def propose(self, genes: Genes, searcher: str) -> None:
         """Put networks in line; they stay there when the process is killed."""
-        self.archive.propose(
-            self._goals, genes, searcher=searcher, seed=self.options.seed, known=self._count
-        )
+        self.archive.propose(self._goals, genes, searcher=searcher, seed=self.options.seed, known=self._count)
         self._waiting = np.concatenate([self._waiting, genes])
         self._taken.update(stored(genes))
         self.batches += 1
@@ -198,6 +196,8 @@ def _tried(objective: Objective, genes: Genes) -> tuple[Values, str]:
 def goals(objectives: Sequence[Objective]) -> str:
     """What is searched for, as text: equal for equal searches, in whatever order their objectives stand."""
     told = [
-        [o.name, o.unit, o.sense, o.limit, o.front] for o in objectives if o.optimise or o.limit is not None
+        [o.name, o.unit, o.sense, o.limit, o.front, None if o.cheap else dict(o.depends)]
+        for o in objectives
+        if o.optimise or o.limit is not None
     ]
     return json.dumps(sorted(told, key=lambda one: str(one[0])))
