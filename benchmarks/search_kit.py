@@ -76,7 +76,7 @@ class SearchKit:
         return (
             Objective("accuracy", "%", "max", self.accuracy),
             *(
-                Objective(f"latency {d}", "ms", "min", partial(self.latency_ms, device=d), cheap=True)
+                Objective(f"latency {d}", "ms", "min", partial(self.latency_ms, device=d), source="exact")
                 for d in devices
             ),
             *self.costs(),
@@ -84,8 +84,8 @@ class SearchKit:
 
     def costs(self) -> tuple[Objective, ...]:
         """Multiply-adds and parameters, recorded and not optimised."""
-        macs = Objective("macs", "", "min", self.macs, cheap=True, optimise=False)
-        params = Objective("params", "", "min", self.params, cheap=True, optimise=False)
+        macs = Objective("macs", "", "min", self.macs, source="exact", optimise=False)
+        params = Objective("params", "", "min", self.params, source="exact", optimise=False)
         return macs, params
 
     def macs(self, genes: Genes) -> Values:

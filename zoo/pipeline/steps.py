@@ -6,7 +6,8 @@ Python may call the same functions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from typing import Any
 
@@ -21,6 +22,7 @@ from predictors.options import FEWEST, FOLDS
 from predictors.validate import Validation, compare, held_out
 from search.archive import Archive, Evaluation
 from search.engine import SearchResult, random_search, search
+from search.imports import import_lines
 from search.objective import Objective, one_by_one
 from search.options import SearchOptions
 from supernet.build import build, data_for
@@ -41,8 +43,10 @@ from zoo.pipeline.progress import Progress, silent
 from zoo.pipeline.run import Run
 from zoo.store.manifest import hash_file
 
-ARCHIVE, RANDOM = "archive.jsonl", "random.jsonl"
-LATENCY, PARAMS = "latency", "params"
+ARCHIVE, RANDOM = "archive.sqlite", "random.sqlite"
+EARLIER = "archive.jsonl"
+"""What versions before the archive was a database called it."""
+LATENCY, PARAMS, MACS = "latency", "params", "macs"
 
 
 @dataclass(frozen=True)
@@ -266,20 +270,20 @@ class Searched:
 
     Args:
         result: by the searcher that the options name.
-        baseline: as many networks drawn at random.
+        baseline: networks drawn at random, where some were asked for.
     """
 
     result: SearchResult
-    baseline: SearchResult
+    baseline: SearchResult | None = None
 
 
 def objectives(workspace: Workspace, known: Profiled) -> tuple[Objective, ...]:
     """Predicted latency, exact parameters and quality on the search split, with the limits of the options.
 
-    What people are told of a network is recorded beside what it is ranked by; both come from one evaluation.
+    A limit on the latency is held by the upper end of what is predicted. What people are told of a network is recorded beside what it is ranked by; both come from one evaluation.
     """
     limits, space = workspace.run.options.search, workspace.net.space
-    judged = cache(workspace.evaluator)
+    judged, depends = cache(workspace.evaluator), judged_by(workspace)
     ranked, told = workspace.quality, workspace.told
 
     def measured(metric: Metric, optimise: bool) -> Objective:
@@ -289,6 +293,7 @@ def objectives(workspace: Workspace, known: Profiled) -> tuple[Objective, ...]:
             metric.unit,
             metric.sense,
             one_by_one(space, lambda arch: judged(arch)[metric.name]),
+            depends=depends,
             optimise=optimise,
         )
 
@@ -299,7 +304,8 @@ def objectives(workspace: Workspace, known: Profiled) -> tuple[Objective, ...]:
             "min",
             lambda genes: known.predictor.predict(genes).mean,
             limit=limits.max_latency_ms,
-            cheap=True,
+            source="predicted",
+            bound=lambda genes: known.predictor.predict(genes).high,
         ),
         Objective(
             PARAMS,
@@ -307,7 +313,15 @@ def objectives(workspace: Workspace, known: Profiled) -> tuple[Objective, ...]:
             "min",
             lambda genes: workspace.costs.params(genes).astype(np.float64),
             limit=limits.max_params,
-            cheap=True,
+            source="exact",
+        ),
+        Objective(
+            MACS,
+            "",
+            "min",
+            lambda genes: workspace.costs.macs(genes).astype(np.float64),
+            source="exact",
+            optimise=False,
         ),
         measured(ranked, optimise=True),
         *([] if told == ranked else [measured(told, optimise=False)]),
@@ -315,32 +329,44 @@ def objectives(workspace: Workspace, known: Profiled) -> tuple[Objective, ...]:
 
 
 def search_front(workspace: Workspace, known: Profiled, progress: Progress = silent) -> Searched:
-    """Search the Pareto front, and draw as many networks at random beside it.
+    """Search the Pareto front, and draw networks at random beside it where the options ask for some.
 
     Raises:
         InfeasibleError: when no network meets the limits; it names the nearest that does.
         StateError: when the folder holds another search.
     """
     workspace.read(progress)
-    goals, options, about = objectives(workspace, known), workspace.run.options.search, subject(workspace)
+    goals, options, folder = objectives(workspace, known), workspace.run.options.search, workspace.run.search
+    _take_over(workspace, goals)
     result = search(
-        workspace.net.space,
-        goals,
-        options,
-        workspace.run.search / ARCHIVE,
-        subject=about,
-        progress=partial(progress, "searching"),
+        workspace.net.space, goals, options, folder / ARCHIVE, progress=partial(progress, "searching")
     )
-    baseline = random_search(
-        workspace.net.space,
-        goals,
-        options,
-        workspace.run.search / RANDOM,
-        subject=about,
-        progress=partial(progress, "random baseline"),
-    )
+    baseline = None
+    if options.baseline:
+        drawn = replace(options, evaluations=options.baseline)
+        tell = partial(progress, "random baseline")
+        baseline = random_search(workspace.net.space, goals, drawn, folder / RANDOM, progress=tell)
     workspace.run.keep()  # only now: a limit that nothing meets is not to haunt the next step
     return Searched(result, baseline)
+
+
+def _take_over(workspace: Workspace, goals: Sequence[Objective]) -> None:
+    """Bring what an earlier version evaluated into the archive, where it is of these weights and examples."""
+    old, new = workspace.run.search / EARLIER, workspace.run.search / ARCHIVE
+    if new.exists() or not old.exists():
+        return
+    paid = {goal.name: goal for goal in goals if not goal.cheap}
+    with Archive(new, workspace.net.space, write=True) as archive:
+        import_lines(archive, old, paid, subject=_earlier_subject(workspace))
+
+
+def _earlier_subject(workspace: Workspace) -> dict[str, str]:
+    """What the values of an archive of an earlier version depended on, all of them together."""
+    return {
+        "weights": hash_file(workspace.run.supernet / WEIGHTS),
+        "profile": hash_file(workspace.run.profile / "profile.json"),
+        "examples": str(min(workspace.run.options.search.examples, workspace.dataset.count("search"))),
+    }
 
 
 def evaluations(workspace: Workspace, known: Profiled) -> list[Evaluation]:
@@ -354,14 +380,16 @@ def evaluations(workspace: Workspace, known: Profiled) -> list[Evaluation]:
         raise StateError(
             f"{workspace.run.folder} holds no search; run this first: {workspace.run.command('search')}"
         )
-    with Archive(path, workspace.net.space, objectives(workspace, known), subject(workspace)) as archive:
-        return list(archive)
+    with Archive(path, workspace.net.space) as archive:
+        return archive.evaluations(objectives(workspace, known))
 
 
-def subject(workspace: Workspace) -> dict[str, str]:
-    """What the values of an archive depend on besides the architecture."""
+def judged_by(workspace: Workspace) -> dict[str, str]:
+    """What the quality of a network depends on besides its architecture; not on any device."""
+    options = workspace.run.options
     return {
         "weights": hash_file(workspace.run.supernet / WEIGHTS),
-        "profile": hash_file(workspace.run.profile / "profile.json"),
-        "examples": str(min(workspace.run.options.search.examples, workspace.dataset.count("search"))),
+        "data": workspace.dataset.name,
+        "examples": str(min(options.search.examples, workspace.dataset.count("search"))),
+        "calibration": str(options.train.calibration_examples),
     }
