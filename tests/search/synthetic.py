@@ -55,7 +55,9 @@ def latency_ms(genes: Genes) -> NDArray[np.float64]:
 
 def accuracy(genes: Genes) -> NDArray[np.float64]:
     """Large kernels pay late, expansion pays early, and both less and less."""
-    gains = [sum(np.log1p(e / (1 + s)) + 0.1 * s * np.log(k) for s, _, k, e in _blocks(a)) for a in genes.tolist()]
+    gains = [
+        sum(np.log1p(e / (1 + s)) + 0.1 * s * np.log(k) for s, _, k, e in _blocks(a)) for a in genes.tolist()
+    ]
     return np.array([100 - 60 * np.exp(-gain / 10) for gain in gains])
 
 
