@@ -152,7 +152,7 @@ def print_profile(known: Profiled, narrator: Narrator) -> None:
         f"{found.repeat.mean:.1%}; {found.drifts} of {counted(found.windows, 'window')} "
         f"were measured again because the machine drifted."
     )
-    narrator.say(f"The predictor, on subnets it has not seen: {off}.")
+    narrator.say(f"The predictor ({known.predictor.model}), on subnets it has not seen: {off}.")
 
 
 def print_limits(options: SearchOptions, narrator: Narrator) -> None:

@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from hardware.device import Device, local_device
 from hardware.measurement import Profile
 from hardware.profiler import profile
-from hardware.sampling import spread
 from predictors import Estimate, Predictor, predictors
 from predictors.options import FEWEST, FOLDS
+from predictors.references import most_telling, read_references
 from predictors.validate import Validation, compare, held_out
 from search.archive import Archive, Evaluation
 from search.engine import SearchResult, random_search, search
@@ -211,7 +213,13 @@ def profile_device(workspace: Workspace, progress: Progress = silent) -> Profile
         StateError: when the folder holds another profile.
     """
     options, task = workspace.run.options, workspace.read(progress).task
-    archs = spread(workspace.net.space, options.profile.subnets, options.profile.seed, workspace.costs.macs)
+    archs = most_telling(
+        workspace.net.space,
+        options.profile.subnets,
+        references(workspace, local_device(options.device)),
+        options.profile.seed,
+        workspace.costs.macs,
+    )
     if len(archs) < FEWEST:
         raise SpaceError(
             f"the space holds {counted(workspace.net.space.size, 'network')}, and a predictor needs {FEWEST} "
@@ -231,22 +239,36 @@ def profile_device(workspace: Workspace, progress: Progress = silent) -> Profile
     return learn(workspace, measured)
 
 
+def references(workspace: Workspace, device: Device) -> dict[str, Predictor]:
+    """Predictors of the other devices whose profiles the options name; none where they name none.
+
+    Raises:
+        StateError: when the folder they are in is missing.
+    """
+    folder = workspace.run.options.predict.references
+    if folder is None:
+        return {}
+    macs, params = workspace.costs.macs, workspace.costs.params
+    return read_references(
+        Path(folder), workspace.net.space, macs=macs, params=params, other_than=device.id
+    )  # fmt: skip
+
+
 def learn(workspace: Workspace, measured: Profile) -> Profiled:
     """Fit the run's predictor on a profile, and hold it against subnets it has not seen."""
-    options = workspace.run.options.predict
+    options, others = workspace.run.options.predict, references(workspace, measured.device)
+    more = {"references": others} if others else {}
 
     def fresh() -> Predictor:
         """One that has learned nothing yet."""
         return predictors[options.predictor](
-            workspace.net.space, macs=workspace.costs.macs, params=workspace.costs.params
+            workspace.net.space, macs=workspace.costs.macs, params=workspace.costs.params, **more
         )
 
     predictor = fresh()
-    predictor.fit(measured.genes, measured.median_ms)
-    unseen = held_out(fresh, measured.genes, measured.median_ms)
-    figures = compare(
-        unseen.mean, unseen.low, unseen.high, measured.median_ms, level=unseen.level, folds=FOLDS
-    )
+    predictor.fit(measured.genes, measured.median_ms, measured.noise_ms)
+    unseen = held_out(fresh, measured.genes, measured.median_ms, measured.noise_ms)
+    figures = compare(unseen, measured.median_ms, folds=FOLDS)
     return Profiled(measured, predictor, unseen, figures)
 
 
