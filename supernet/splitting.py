@@ -135,6 +135,7 @@ def restricted(space: SearchSpace, choice: str, values: Sequence[Value]) -> Sear
     """A space with some of the values of a choice; what mattered only with others never matters."""
 
     def kept(one: Choice) -> Choice:
+        """A choice of the part."""
         if one.name == choice:
             return replace(one, values=tuple(values))
         if one.needs is None or one.needs[0] != choice:
@@ -181,6 +182,7 @@ def _variants(space: SearchSpace, choice: Choice, paths: int, chance: Random) ->
 
 def _answer_of(supernet: Supernet, dataset: Dataset) -> Callable[[Architecture, Batch], object]:
     def answer(arch: Architecture, batch: Batch) -> object:
+        """What one architecture says to a batch."""
         return dataset.task.inputs(batch, supernet.input_values(arch)).call(supernet.subnet(arch))
 
     return answer
@@ -188,7 +190,7 @@ def _answer_of(supernet: Supernet, dataset: Dataset) -> Callable[[Architecture, 
 
 def _by_gradients(probe: Probe, values: list[list[Architecture]]) -> Tensor:
     """The cosine between the gradients of any two values, over the entries that both move, ``(values, values)``."""
-    moves = [sum(probe.gradient(arch) for arch in archs) for archs in values]
+    moves = [torch.stack([probe.gradient(arch) for arch in archs]).sum(0) for archs in values]
     return torch.tensor([[_cosine(one, other) for other in moves] for one in moves])
 
 
