@@ -290,15 +290,16 @@ def searched(run: Run, net: Supernet, data: Dataset) -> dict[Architecture, float
         net, data, examples=options.examples, calibration_examples=run.options.train.calibration_examples
     )
     goals = (
-        Objective("macs", "", "min", lambda genes: costs.macs(genes).astype(np.float64), cheap=True),
+        Objective("macs", "", "min", lambda genes: costs.macs(genes).astype(np.float64), source="exact"),
         Objective(
             metric.name,
             metric.unit,
             metric.sense,
             one_by_one(net.space, lambda arch: judge(arch)[metric.name]),
+            depends={"run": str(run.folder)},
         ),
     )
-    found = search(net.space, goals, options, run.search / "macs.jsonl", subject={"run": str(run.folder)})
+    found = search(net.space, goals, options, run.search / "macs.sqlite")
     sign = 1.0 if metric.sense == "min" else -1.0
     known = {one.arch: sign * one.values[metric.name] for one in found.evaluations}
     return {arch: loss for arch, loss in known.items() if not np.isnan(loss)}

@@ -63,7 +63,7 @@ def inner(result: Result, kit: SearchKit, known: int, repeats: int) -> None:
     for seed in range(repeats):
         start = time.process_time()
         found = evolve(kit.space, models.judge, genes[:100], np.random.default_rng(seed))
-        batch(here, found.rows(best_first(found)[:3000]), 50)
+        batch(here, found.rows(best_first(found, 3000)), 50, [[0, 1]])
         rates.append(len(found) / (time.process_time() - start))
     result.figures["candidates_per_second"] = statistics.median(rates)
 

@@ -25,6 +25,7 @@ Learning and judging:
 - `tasks`: what goes in, what is learnt, how good an answer is; a task and its data are one file
 - `sources`: where data come from
 - `data`: images to train, to search and to test on: three splits that share no image
+- `image_sources`: images that other libraries bring
 - `image_folder`: images in class folders
 - `images`: images in files, decoded when they are needed
 - `torch_dataset`: any dataset of PyTorch's kind
@@ -45,7 +46,9 @@ Learning and judging:
 - `probing`: what a subnet is worth on a batch, without anything moving
 - `guard`: a training that blows up goes back
 - `record`: what a training saw
+- `sight`: speed, memory, gradients, and what a few subnets become through a training
 - `checkpoint`: the state of a training in one file
+- `same_training`: whether a checkpoint is of the training that is to go on
 - `calibrate`: batch-norm statistics of one subnet, as data
 - `evaluate`: how good a subnet's answers are
 - `sensitivity`: what each kind of cut costs

@@ -40,6 +40,7 @@ class Checkpoints:
         self.folder = folder
         self._held: State | None = None
         self._good: Path | None = None
+        self._step: int | None = None
 
     def hold(self, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
         """Keep a good state in memory."""
@@ -54,6 +55,16 @@ class Checkpoints:
         Raises:
             StateError: when the folder cannot be written to; both states are then what they were.
         """
+        try:
+            self._write(tensors, document, good)
+        except StateError as error:
+            if self._step is None:
+                raise
+            kept = f"the state after step {self._step} is kept, and the training goes on from there when run again"
+            raise StateError(f"{error}; {kept}") from error
+        self._step = document.get("step")
+
+    def _write(self, tensors: Mapping[str, Tensor], document: Mapping[str, Any], good: bool) -> None:
         assert self.folder is not None
         last, beside = self.folder / CHECKPOINT, self.folder / GOOD
         if self._held is not None and not good:
@@ -76,6 +87,7 @@ class Checkpoints:
             return None
         tensors, document = read_checkpoint(path)
         self._good = path if document.get("good", True) else path.with_name(GOOD)
+        self._step = document.get("step")
         return tensors, document
 
     @property

@@ -5,25 +5,22 @@ Small data sets live in memory as one tensor of bytes; of large ones every batch
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from supernet.augmentation import Augmentation, augment, augmentation_of, drawing_from, picture_of
-from supernet.errors import ConfigError, DataError, did_you_mean
+from supernet.errors import ConfigError, DataError
 from supernet.images import LazyImages
 from supernet.options import DataOptions
 from supernet.preprocessing import ImagePreprocessing
 from supernet.seeds import derive, generator
-from supernet.sources import Progress, silent, sources, tally
+from supernet.sources import Progress, silent, tally
 from supernet.space import Value
 from supernet.tasks.classification import ImageClassification
 from supernet.tasks.task import AS_TRAINED, SplitName
@@ -398,80 +395,3 @@ def _statistics(train: Split, seed: int, progress: Progress) -> tuple[Tensor, Te
 @lru_cache(maxsize=2)
 def _order(images: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(images, generator=generator(seed, "order", epoch))
-
-
-@sources.register("digits")
-def digits(rest: str, options: DataOptions, progress: Progress) -> ImageDataset:
-    """1,797 handwritten digits of 8 px, grey, from scikit-learn's wheel; enlarged to 24 px unless asked.
-
-    Enlarged, they leave a network some resolutions to halve, as photographs do.
-    """
-    from sklearn.datasets import load_digits
-
-    if rest:
-        raise DataError(f"digits takes nothing behind it, but {rest!r} was given; write --data digits")
-    bunch = load_digits()
-    images = torch.from_numpy(np.round(bunch.images * (255 / 16)).astype(np.uint8))[:, None]
-    options = replace(options, resolution=options.resolution or 24)
-    split = Split(fitted(images, options), torch.from_numpy(bunch.target).long())
-    return image_dataset(ImageSplits(tuple(map(str, range(10))), split, flips=False), options)
-
-
-_GLYPHS = frozenset({"MNIST", "KMNIST", "USPS"})
-
-
-@sources.register("torchvision")
-def torchvision(rest: str, options: DataOptions, progress: Progress) -> ImageDataset:
-    """A data set of torchvision that lies in a folder: its test split is the test split."""
-    from torchvision import datasets
-
-    name, _, root = rest.partition("@")
-    known = [entry for entry in datasets.__all__ if _has_train_switch(getattr(datasets, entry))]
-    if name not in known:
-        raise DataError(
-            f"torchvision has no data set {name!r} with a train and a test split{did_you_mean(name, known)}"
-        )
-    if not root:
-        raise DataError(f"no folder is given for {name}; write torchvision:{name}@ROOT")
-    train, test = (
-        _from_torchvision(getattr(datasets, name), Path(root).expanduser(), part, options)
-        for part in (True, False)
-    )
-    return image_dataset(ImageSplits(train[0], train[1], test=test[1], flips=name not in _GLYPHS), options)
-
-
-def _has_train_switch(kind: type[Any]) -> bool:
-    parameters = inspect.signature(kind).parameters
-    needed = {entry.name for entry in parameters.values() if entry.default is entry.empty} - {
-        "kwargs",
-        "root",
-    }
-    return "train" in parameters and not needed
-
-
-def _from_torchvision(
-    kind: type[Any], root: Path, train: bool, options: DataOptions
-) -> tuple[tuple[str, ...], Split]:
-    try:
-        found = kind(root, train=train, download=False)
-        images, labels = torch.as_tensor(found.data), torch.as_tensor(found.targets).long()
-    except (RuntimeError, OSError, AttributeError) as error:
-        where = root / getattr(kind, "base_folder", f"{kind.__name__}/raw")
-        raise DataError(
-            f"cannot read {kind.__name__} in {where}: {error}; put its files there, unpacked"
-        ) from error
-    images = images[:, None] if images.dim() == 3 else images.permute(0, 3, 1, 2)
-    classes = getattr(found, "classes", None) or range(int(labels.max()) + 1)
-    return tuple(map(str, classes)), Split(fitted(images, options), labels)
-
-
-def fitted(images: Tensor, options: DataOptions) -> Tensor:
-    """Bytes ``(images, channels, height, width)`` with the channels and the resolution that are asked for.
-
-    Each image goes the road that its file would go (`ImagePreprocessing.square`).
-    """
-    side = options.resolution or min(images.shape[2:])
-    shown = ImagePreprocessing.asked(options, side, options.channels or images.shape[1])
-    if images.shape[1:] == (shown.channels, side, side) and shown.crop_share == 1:
-        return images.contiguous()
-    return torch.from_numpy(np.stack([shown.square(picture_of(image)) for image in images]))

@@ -210,6 +210,8 @@ class TrainOptions:
         seed: of initial weights, order, augmentation and sampled architectures.
         evaluate_every: epochs between two looks at the search split; the last epoch is always looked at.
         evaluate_examples: of the search split that are looked at then, at most.
+        watched: subnets between the smallest and the largest, spread over multiply-adds, that are followed too:
+            looked at about five times, and drawn at the end as ``watched.png`` beside the checkpoint.
         calibration_examples: training examples that the statistics of an evaluated subnet are taken from.
         rollbacks: how often a training that blows up goes back to the end of its last good epoch, with half the
             learning rate from there on; the next time ends it.
@@ -243,6 +245,7 @@ class TrainOptions:
     seed: int = 0
     evaluate_every: int = 1
     evaluate_examples: int = 2000
+    watched: int = 3
     calibration_examples: int = 256
     rollbacks: int = 2
     checkpoint_seconds: float = 60.0
@@ -265,7 +268,15 @@ class TrainOptions:
             )
         for name in ("warmup", "momentum", "label_smoothing", "distil_after", "distil_weight"):
             within(name, getattr(self, name), 0.0, 1.0)
-        for name in ("lr", "weight_decay", "checkpoint_seconds", "seed", "teacher_epochs", "rollbacks"):
+        for name in (
+            "lr",
+            "weight_decay",
+            "checkpoint_seconds",
+            "seed",
+            "teacher_epochs",
+            "rollbacks",
+            "watched",
+        ):
             within(name, getattr(self, name), 0)
         within("block_distil_weight", self.block_distil_weight, 0)
         if self.block_distil_weight and self.teacher not in ("largest", "finetuned"):

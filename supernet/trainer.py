@@ -11,7 +11,7 @@ import json
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
 from functools import cached_property, partial
@@ -38,7 +38,9 @@ from supernet.ordering import began_with, note_order, order_units, sort_anew
 from supernet.probing import Probe, fixed_buffers, without_dropout
 from supernet.recipe import device_of
 from supernet.record import Epoch, Record
+from supernet.same_training import check_same
 from supernet.seeds import derive, rng
+from supernet.sight import Look, gradient_norm, is_due, memory_mib, watched
 from supernet.space import Architecture
 from supernet.stepping import Stepper
 from supernet.strategies import Context, Lesson, Observer, Sorter, Strategy, strategies
@@ -57,14 +59,12 @@ from supernet.teaching import (
     teacher_from,
     teacher_of,
 )
-from supernet.wording import counted
 
 log = logging.getLogger(__name__)
 
 LOCK = ".lock"
 _MODEL = "model/"
-_LENGTH = ("epochs", "restarts")
-_FREE = frozenset({"checkpoint_seconds", "device", "threads", "rollbacks"})
+_FREE = frozenset({"checkpoint_seconds", "device", "threads", "rollbacks", "watched"})
 """Options that a run may change when it goes on."""
 
 Progress = Callable[[int, int, str], None]
@@ -337,7 +337,8 @@ class Trainer:
             by_role[self._role(lesson.arch)].append(loss)
         means = {role: sum(values) / len(values) for role, values in by_role.items()}
         self.guard.look(self.step, means)
-        self.record.step(self.step, means, self.stepper.lr)
+        norm = gradient_norm(self.supernet) if self.record.is_open else None
+        self.record.step(self.step, means, self.stepper.lr, norm)
 
     def _answer(self, arch: Architecture, batch: Batch) -> Any:
         inputs = self.task.inputs(batch, self.supernet.input_values(arch)).to(memory_format=self.layout)
@@ -349,6 +350,7 @@ class Trainer:
     def _finish_epoch(self) -> None:
         epoch, options = self.step // self.epoch_steps, self.options
         seen: dict[str, Result] = {}
+        self.record.pace(self.step, options.batch_size, memory_mib(next(self.supernet.parameters()).device))
         if epoch % options.evaluate_every == 0 or self.stepper.schedule.ends(self.step):
             evaluate = Evaluator(
                 self.supernet,
@@ -356,9 +358,29 @@ class Trainer:
                 examples=options.evaluate_examples,
                 calibration_examples=options.calibration_examples,
             )
-            seen = {role: evaluate(arch) for arch, role in self._roles.items()}
+            ends = {arch: evaluate(arch) for arch in self._roles}
+            seen = {role: ends[arch] for arch, role in self._roles.items()}
+            if self.record.is_open and is_due(self.record.looks, epoch, options.epochs):
+                self._look(epoch, lambda arch: ends.get(arch) or evaluate(arch))
         self.record.epoch(epoch, self.step, self.stepper.lr, seen)
         log.info("epoch %d of %d: %s", epoch, options.epochs, self.words())
+
+    @cached_property
+    def _watched(self) -> dict[Architecture, int]:
+        options = self.options
+        if options.watched == 0:
+            return {}
+        return watched(self.supernet.space, lambda: self._costs, options.watched, options.seed)
+
+    def _look(self, epoch: int, evaluate: Callable[[Architecture], Result]) -> None:
+        """At the subnets that are watched through the training."""
+        if self._watched:
+            values = [evaluate(arch).value for arch in self._watched]
+            self.record.look(
+                Look(epoch, list(self._watched.values()), values), self.step, self.task.measures[0]
+            )
+        if self.step == self.steps:
+            self.record.draw(self.step, self.task.measures[0])
 
     def words(self) -> str:
         """How it goes, from the last epoch that was looked at."""
@@ -415,30 +437,11 @@ class Trainer:
                 f"{self.folder} was removed during the training, which cannot go on; train again to begin anew"
             ) from cause
 
-    def _check_stretches(self, path: Path, run: Mapping[str, Any]) -> None:
-        """A training may become longer: by schedules after those that it had."""
-        epochs, restarts = run["epochs"], tuple(run.get("restarts", ()))
-        if not self.options.goes_on_from(TrainOptions(epochs=epochs, restarts=restarts)):
-            raise StateError(
-                f"{path} is of a training of {counted(epochs, 'epoch')}, whose schedule ends there; "
-                f"{self.options.epochs} with restarts {list(self.options.restarts)} is another one. It can go on "
-                f"with a schedule anew (supernet train --until EPOCHS, in Python TrainOptions.until); or choose "
-                f"another folder"
-            )
-
     def _resume(self) -> None:
         path = self.checkpoints.last_path
         if path is None or (last := self.checkpoints.last()) is None:
             return
-        earlier = last[1]["run"]
-        self._check_stretches(path, earlier)
-        for key, ours in self._belongs_to().items():
-            theirs = earlier.get(key)
-            if theirs != ours and key not in _LENGTH:
-                raise StateError(
-                    f"{path} is of another training: its {key} is {theirs!r}, now {ours!r} is asked; "
-                    f"choose another folder, or remove the file to start anew"
-                )
+        check_same(path, last[1]["run"], self._belongs_to(), self.options)
         self._restore(last)
         log.info("going on after step %d of %d", self.step, self.steps)
 

@@ -145,6 +145,13 @@ def test_an_option_outside_its_range_is_refused(make: Callable[[], DataOptions],
         make()
 
 
+def test_a_random_crop_of_digits_is_cut_before_they_are_enlarged() -> None:
+    data = load(DataOptions(resolution=24, random_crop=(1.0, 1.0), interpolation="nearest", flip=False))
+    assert data.train.picture(0)[0].size == (8, 8)
+    images, _ = data.batch(0, 4, 0)
+    assert torch.equal(images, images[:, :, ::3, ::3].repeat_interleave(3, 2).repeat_interleave(3, 3))
+
+
 def test_a_crop_of_a_folder_is_one_of_every_image(tmp_path: Path) -> None:
     root = image_folder(tmp_path, {"train": {"a": 9, "b": 9}})
     data = load(DataOptions(f"folder:{root}", random_crop=(0.9, 1.0)))
