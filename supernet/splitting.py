@@ -134,6 +134,7 @@ def restricted(space: SearchSpace, choice: str, values: Sequence[Value]) -> Sear
     """A space with some of the values of a choice; what mattered only with others never matters."""
 
     def kept(one: Choice) -> Choice:
+        """A choice of the part."""
         if one.name == choice:
             return replace(one, values=tuple(values))
         if one.needs is None or one.needs[0] != choice:
@@ -180,6 +181,7 @@ def _variants(space: SearchSpace, choice: Choice, paths: int, chance: Random) ->
 
 def _answer_of(supernet: Supernet, dataset: Dataset) -> Callable[[Architecture, Batch], object]:
     def answer(arch: Architecture, batch: Batch) -> object:
+        """What one architecture says to a batch."""
         return dataset.task.inputs(batch, supernet.input_values(arch)).call(supernet.subnet(arch))
 
     return answer
