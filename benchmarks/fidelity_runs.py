@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import sys
 import time
@@ -12,8 +13,9 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any, cast
 
 import torch
@@ -201,10 +203,23 @@ def _done(
             yield key, bench.outcome(training, folder)
         return
     spawn = get_context("spawn")  # a fork of a process that has used PyTorch's threads can hang
-    with ProcessPoolExecutor(jobs, spawn, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(jobs, spawn, initializer=_begin) as pool:
         started = {pool.submit(_outcome, bench.setup, one, folder): key for key, one in wanted.items()}
         for each in as_completed(started):
             yield started[each], each.result()
+
+
+def _begin() -> None:
+    """One thread; and no training outlives a benchmark that was killed."""
+    torch.set_num_threads(1)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 _BENCHES: dict[str, Bench] = {}

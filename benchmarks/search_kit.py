@@ -58,10 +58,7 @@ class SearchKit:
 
     def genomes(self, genes: Genes) -> NDArray[np.int64]:
         """The same networks as the kit writes them ``(networks, 45)``."""
-        kernels = [f"stages.{s}.{layer}.kernel" for s in range(STAGES) for layer in range(LAYERS)]
-        expands = [name.replace("kernel", "expand") for name in kernels]
-        depths = [f"stages.{s}.depth" for s in range(STAGES)]
-        return genes[:, [self.space.index(name) for name in (*kernels, *expands, *depths)]]
+        return genes[:, _places(self.space)]
 
     def accuracy(self, genes: Genes) -> Values:
         """Top-1 accuracy in percent ``(networks,)``."""
@@ -76,7 +73,7 @@ class SearchKit:
         return (
             Objective("accuracy", "%", "max", self.accuracy),
             *(
-                Objective(f"latency {d}", "ms", "min", partial(self.latency_ms, device=d), cheap=True)
+                Objective(f"latency {d}", "ms", "min", partial(self.latency_ms, device=d), source="exact")
                 for d in devices
             ),
             *self.costs(),
@@ -84,8 +81,8 @@ class SearchKit:
 
     def costs(self) -> tuple[Objective, ...]:
         """Multiply-adds and parameters, recorded and not optimised."""
-        macs = Objective("macs", "", "min", self.macs, cheap=True, optimise=False)
-        params = Objective("params", "", "min", self.params, cheap=True, optimise=False)
+        macs = Objective("macs", "", "min", self.macs, source="exact", optimise=False)
+        params = Objective("params", "", "min", self.params, source="exact", optimise=False)
         return macs, params
 
     def macs(self, genes: Genes) -> Values:
@@ -99,6 +96,20 @@ class SearchKit:
     def losses(self, genes: Genes, device: str) -> Values:
         """Negative accuracy and latency ``(networks, 2)``."""
         return np.stack([-self.accuracy(genes), self.latency_ms(genes, device)], axis=1)
+
+
+def genes_of_kit(space: SearchSpace, genomes: NDArray[np.integer]) -> Genes:
+    """Canonical genes of `ofa_space` for genomes as the kit writes them ``(networks, 45)``."""
+    genes = np.zeros((len(genomes), len(space)), dtype=np.int64)
+    genes[:, _places(space)] = genomes
+    return space.canonical(genes)
+
+
+def _places(space: SearchSpace) -> list[int]:
+    """Where the genes stand that the kit writes one after the other."""
+    kernels = [f"stages.{s}.{layer}.kernel" for s in range(STAGES) for layer in range(LAYERS)]
+    expands = [name.replace("kernel", "expand") for name in kernels]
+    return [space.index(name) for name in (*kernels, *expands, *(f"stages.{s}.depth" for s in range(STAGES)))]
 
 
 class MadeUpOracle:

@@ -19,7 +19,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -47,7 +47,8 @@ def main() -> None:
         args.set = ["supernet.options.widths=[8,8,12]", "supernet.options.depths=[1,2]", *args.set]
     result = Result("training_speed", vars(args))
     options = _options(args)
-    data = load_data(options.data)
+    # no processes that make the batches after a step, where the next one is another
+    data = load_data(replace(options.data, workers=0))
     net = build(options.supernet, data.task, seed=options.train.seed)
     names = args.strategies.split(",") if args.strategies else [n for n in strategies if n != "alone"]
     runners = {PLAIN: Runner(net, data, options.train, Standalone())}
@@ -57,7 +58,7 @@ def main() -> None:
         result.rows.append(_row(name, turns, args.batch))
         result.figures[f"{name}.relative_images_per_second"] = result.rows[-1]["over plain"]
         result.figures[f"{name}.over_macs_share"] = result.rows[-1]["time over MACs"]
-    result.figures["waiting"] = waiting(net, data, options.train, args.turns)
+    result.figures["waiting"] = waiting(net, load_data(options.data), options.train, args.turns)
     result.finish(args.json)
 
 
@@ -189,9 +190,11 @@ def waiting(net: Supernet, data: Dataset, options: TrainOptions, steps: int) -> 
     """Share of the time of consecutive steps that passes before their batches are there."""
     trainer = Trainer(deepcopy(net), data, options, strategy=Standalone())
     run(trainer, 1)
-    before, start = trainer.batches.waited, time.perf_counter()
+    waited, start = trainer.batches.waited, time.perf_counter()
     run(trainer, steps)
-    return (trainer.batches.waited - before) / (time.perf_counter() - start)
+    share = (trainer.batches.waited - waited) / (time.perf_counter() - start)
+    trainer.batches.close()
+    return share
 
 
 if __name__ == "__main__":

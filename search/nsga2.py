@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from search.evolution import Scored, best_first, children, scored
-from search.objective import Values
-from search.operators import ends, sample_genes
-from search.searcher import Terrain, searchers
-from search.uniform import strangers
+from search.searcher import Known, Terrain, offered, searchers
+from search.uniform import spread, strangers
 from supernet.space import Genes
 
 TRIES = 4
@@ -16,42 +14,32 @@ TRIES = 4
 
 
 @searchers.register("nsga2")
-class Nsga2Searcher:
-    """A population of networks, mixed and mutated; the non-dominated and least crowded half survives."""
+def propose_nsga2(terrain: Terrain, known: Known, count: int | None, rng: np.random.Generator) -> Genes:
+    """Children of the least dominated and least crowded networks that are known.
 
-    def __init__(self, terrain: Terrain) -> None:
-        self._terrain = terrain
-        self._rng = np.random.default_rng([terrain.options.seed, 2])
-        self._population: Scored | None = None
+    Survivors are taken from all that was ever evaluated and not from the last two generations, so the answer depends
+    on what is known and not on how it came to be known.
+    """
+    wanted = count or terrain.options.population
+    missing = terrain.options.population - len(known.genes) - len(known.pending)
+    if missing > 0 or len(known.genes) < 2:
+        return spread(terrain, known, min(wanted, max(missing, 2)), rng)
+    parents = scored(terrain.objectives, known.genes, known.values)
+    parents = parents.rows(best_first(parents, terrain.options.population))
+    found = offspring(terrain, known, parents, wanted, rng)
+    return found if len(found) else strangers(terrain, known, wanted, rng)
 
-    def ask(self) -> Genes:
-        """The children of the population; strangers where all of them are known already."""
-        wanted = self._terrain.options.population
-        if self._population is None:
-            return self._begin()
-        born = np.zeros((0, len(self._terrain.space)), dtype=np.int64)
-        for _ in range(TRIES):
-            more = self._children(self._population, wanted - len(born))
-            born = np.concatenate([born, more])
-            born = born[self._terrain.unseen(born)][:wanted]
-            if len(born) == wanted:
-                return born
-        return born if len(born) else strangers(self._terrain, self._rng)
 
-    def tell(self, genes: Genes, values: Values) -> None:
-        """Select among parents and children."""
-        told = scored(self._terrain.objectives, genes, values)
-        living = told if self._population is None else self._population.joined(told)
-        self._population = living.rows(best_first(living)[: self._terrain.options.population])
-
-    def _children(self, parents: Scored, count: int) -> Genes:
-        space, options = self._terrain.space, self._terrain.options
-        mutation = options.mutation or min(0.5, 1 / len(space))
-        return children(space, parents, count, self._rng, mutation=mutation, crossover=options.crossover)
-
-    def _begin(self) -> Genes:
-        """The two ends, what lies within the limits, and random networks."""
-        space, wanted = self._terrain.space, self._terrain.options.population
-        drawn = sample_genes(space, 2 * wanted, self._rng)
-        genes = np.concatenate([ends(space), self._terrain.start, drawn])
-        return genes[self._terrain.unseen(genes)][:wanted]
+def offspring(terrain: Terrain, known: Known, parents: Scored, count: int, rng: np.random.Generator) -> Genes:
+    """Children that may be proposed ``(at most count, choices)``."""
+    space, options = terrain.space, terrain.options
+    mutation = options.mutation or min(0.5, 1 / len(space))
+    born = np.zeros((0, len(space)), dtype=np.int64)
+    for _ in range(TRIES):
+        more = children(
+            space, parents, count - len(born), rng, mutation=mutation, crossover=options.crossover
+        )
+        born = offered(terrain, known, np.concatenate([born, more]), count)
+        if len(born) == count:
+            break
+    return born

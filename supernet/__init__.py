@@ -36,13 +36,19 @@ Learning and judging:
 - `losses`: how far answers are from targets, or a teacher's
 - `teaching`: what a lesson learns from beside the targets
 - `trainer`: data, lessons, loss, step
+- `splitting`: a supernet in parts, with weights of their own for values that disagree
+- `features`: what a network computes on its way to an answer
+- `healing`: block by block, what was cut learns to do what the whole one does
 - `ordering`: important units first, before the first step
 - `heads`: a pretrained network becomes acquainted with other data, for a moment
 - `stepping`: from losses to moved weights
 - `recipe`: optimiser, schedule and device
 - `probing`: what a subnet is worth on a batch, without anything moving
+- `guard`: a training that blows up goes back
 - `record`: what a training saw
+- `sight`: speed, memory, gradients, and what a few subnets become through a training
 - `checkpoint`: the state of a training in one file
+- `same_training`: whether a checkpoint is of the training that is to go on
 - `calibrate`: batch-norm statistics of one subnet, as data
 - `evaluate`: how good a subnet's answers are
 - `sensitivity`: what each kind of cut costs

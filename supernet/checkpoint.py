@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,93 @@ from torch import Tensor, nn
 
 from supernet.errors import StateError
 from supernet.files import write_atomically
+
+CHECKPOINT, GOOD, _NEXT = "training.safetensors", "good.safetensors", ".next.safetensors"
+State = tuple[dict[str, Tensor], dict[str, Any]]
+"""Tensors, and the document that says what they belong to."""
+
+
+class Checkpoints:
+    """The last state of a training and, where that is another, the last one that is known to be good.
+
+    What is good is decided by steps and not by the clock, so that a training that was killed goes back to what it
+    would have gone back to.
+
+    Args:
+        folder: where they are; None keeps the last good one in memory.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self._held: State | None = None
+        self._good: Path | None = None
+        self._step: int | None = None
+
+    def hold(self, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
+        """Keep a good state in memory."""
+        copies = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+        self._held = copies, deepcopy(dict(document))
+
+    def write(self, tensors: Mapping[str, Tensor], document: Mapping[str, Any], *, good: bool) -> None:
+        """Replace the last state; one that is good replaces the last good one too.
+
+        A good state that is in memory only, or would be replaced by one that is not, is kept beside.
+
+        Raises:
+            StateError: when the folder cannot be written to; both states are then what they were.
+        """
+        try:
+            self._write(tensors, document, good)
+        except StateError as error:
+            if self._step is None:
+                raise
+            kept = f"the state after step {self._step} is kept, and the training goes on from there when run again"
+            raise StateError(f"{error}; {kept}") from error
+        self._step = document.get("step")
+
+    def _write(self, tensors: Mapping[str, Tensor], document: Mapping[str, Any], good: bool) -> None:
+        assert self.folder is not None
+        last, beside = self.folder / CHECKPOINT, self.folder / GOOD
+        if self._held is not None and not good:
+            self._good, self._held = write_checkpoint(beside, *self._held), None
+        written = write_checkpoint(self.folder / _NEXT, tensors, {**document, "good": good})
+        if self._good == last and not good:
+            self._good = last.replace(beside)
+        written.replace(last)
+        if good:
+            self._good, self._held = last, None
+            beside.unlink(missing_ok=True)
+
+    def last(self) -> State | None:
+        """The last state; None when there is none.
+
+        Raises:
+            StateError: when its file is damaged or no checkpoint.
+        """
+        if (path := self.last_path) is None:
+            return None
+        tensors, document = read_checkpoint(path)
+        self._good = path if document.get("good", True) else path.with_name(GOOD)
+        self._step = document.get("step")
+        return tensors, document
+
+    @property
+    def last_path(self) -> Path | None:
+        """Where the last state is."""
+        paths = [self.folder / name for name in (CHECKPOINT, GOOD)] if self.folder else []
+        return next((path for path in paths if path.exists()), None)
+
+    def good(self) -> State:
+        """The last good state.
+
+        Raises:
+            StateError: when its file is damaged or no checkpoint.
+        """
+        if self._held is not None:
+            tensors, document = self._held
+            return {name: tensor.clone() for name, tensor in tensors.items()}, deepcopy(document)
+        assert self._good is not None
+        return read_checkpoint(self._good)
 
 
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> Path:

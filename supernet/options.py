@@ -201,6 +201,8 @@ class TrainOptions:
             ``none``; or a network that was trained before and teaches every lesson, that of the largest too:
             ``finetuned`` (the largest alone, by the same recipe, on these data first), a file with the weights of
             the largest, or the folder of a supernet whose largest teaches.
+        block_distil_weight: of how far the stages of a pupil are from those of its teacher, beside its other losses,
+            from the first step on: heals what was cut out of pretrained weights (``largest`` and ``finetuned`` only).
         teacher_epochs: that ``finetuned`` learns; 0 for those of the first schedule.
         reorder: before the first step, sort the units of the network so that narrow subnets keep the important
             ones: ``taylor`` (by the loss on as many training examples as calibrate), ``l1`` or ``l2`` (by the
@@ -208,7 +210,11 @@ class TrainOptions:
         seed: of initial weights, order, augmentation and sampled architectures.
         evaluate_every: epochs between two looks at the search split; the last epoch is always looked at.
         evaluate_examples: of the search split that are looked at then, at most.
+        watched: subnets between the smallest and the largest, spread over multiply-adds, that are followed too:
+            looked at about five times, and drawn at the end as ``watched.png`` beside the checkpoint.
         calibration_examples: training examples that the statistics of an evaluated subnet are taken from.
+        rollbacks: how often a training that blows up goes back to the end of its last good epoch, with half the
+            learning rate from there on; the next time ends it.
         checkpoint_seconds: longest time without a checkpoint; one is written after every epoch too.
         device: where to train, as torch names it.
         threads: of PyTorch in training and evaluation. More than one helps networks larger than the small
@@ -234,11 +240,14 @@ class TrainOptions:
     distil_weight: float = 0.5
     teacher: str = "largest"
     teacher_epochs: int = 0
+    block_distil_weight: float = 0.0
     reorder: Order = "auto"
     seed: int = 0
     evaluate_every: int = 1
     evaluate_examples: int = 2000
+    watched: int = 3
     calibration_examples: int = 256
+    rollbacks: int = 2
     checkpoint_seconds: float = 60.0
     device: str = "cpu"
     threads: int = 1
@@ -259,8 +268,22 @@ class TrainOptions:
             )
         for name in ("warmup", "momentum", "label_smoothing", "distil_after", "distil_weight"):
             within(name, getattr(self, name), 0.0, 1.0)
-        for name in ("lr", "weight_decay", "checkpoint_seconds", "seed", "teacher_epochs"):
+        for name in (
+            "lr",
+            "weight_decay",
+            "checkpoint_seconds",
+            "seed",
+            "teacher_epochs",
+            "rollbacks",
+            "watched",
+        ):
             within(name, getattr(self, name), 0)
+        within("block_distil_weight", self.block_distil_weight, 0)
+        if self.block_distil_weight and self.teacher not in ("largest", "finetuned"):
+            raise ConfigError(
+                f"block_distil_weight is {self.block_distil_weight:g} and the teacher {self.teacher!r}, whose stages "
+                f"can not be compared unit by unit; choose largest or finetuned"
+            )
 
     @property
     def stretches(self) -> tuple[int, ...]:

@@ -49,6 +49,12 @@ class Probe:
         ]
         return float(torch.stack(found).sum()) if found else 0.0
 
+    def gradient(self, arch: Architecture) -> Tensor:
+        """Of the loss, by all weights of the supernet in one row, zero for those the architecture does not use."""
+        weights = [weight for weight in self.supernet.parameters() if weight.requires_grad]
+        slopes = torch.autograd.grad(self._loss(arch), weights, materialize_grads=True, allow_unused=True)
+        return torch.cat([slope.flatten() for slope in slopes])
+
     def _loss(self, arch: Architecture) -> Tensor:
         with torch.random.fork_rng(), fixed_buffers(self.supernet), without_dropout(self.supernet):
             torch.manual_seed(self.seed)

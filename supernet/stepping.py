@@ -35,9 +35,11 @@ class Stepper:
         """Learning rate of the step that was begun last."""
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def begin(self, step: int) -> None:
-        """Forget the gradients of the step before; the learning rate is now that of this one."""
+    def begin(self, step: int, rate: float = 1.0) -> None:
+        """Forget the gradients of the step before; the learning rate is now that of this one, times ``rate``."""
         self.schedule.step_update(step)
+        for group in self.optimizer.param_groups:
+            group["lr"] *= rate
         self.optimizer.zero_grad()
 
     def backward(self, loss: Tensor) -> None:
@@ -53,6 +55,11 @@ class Stepper:
         kept = optimizer_tensors(self.network, self.optimizer)
         return {f"{_OPTIMIZER}{name}": tensor for name, tensor in kept.items()}
 
+    def beside(self) -> list[tuple[str, Tensor]]:
+        """What is kept of each parameter, by its name: it has to move when the entries of that are put elsewhere."""
+        return [(key.partition("/")[2].partition(":")[0], kept) for key, kept in self.tensors().items()]
+
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from what `tensors` gave; others are ignored."""
+        """Go on from what `tensors` gave, and from nothing else; others are ignored."""
+        self.optimizer.state.clear()
         restore_optimizer(self.network, self.optimizer, below(_OPTIMIZER, tensors))

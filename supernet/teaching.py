@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from supernet.calibrate import calibrate
 from supernet.elastic.storage import WEIGHTS
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ConfigError, ConversionError, WeightsError, did_you_mean
+from supernet.features import caught
 from supernet.losses import Distance
 from supernet.options import TEACHERS, TrainOptions
 from supernet.space import Value
@@ -26,6 +27,18 @@ FILE = "teacher.safetensors"
 """The fine-tuned teacher of a training, in its folder."""
 TEACHER = "teacher"
 """The folder in there of its own training."""
+
+
+class Answer(NamedTuple):
+    """What a network says to a batch.
+
+    Args:
+        outputs: as it returns them.
+        features: of its stages, by path, where somebody learns from those too.
+    """
+
+    outputs: Any
+    features: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -45,9 +58,11 @@ class Teacher:
     layout: torch.memory_format
 
     @torch.no_grad()
-    def answers(self, task: Task, batch: Batch) -> Any:
-        """To the examples of a batch, at its own resolution."""
-        return task.inputs(batch, self.values).to(memory_format=self.layout).call(self.network)
+    def answer(self, task: Task, batch: Batch, stages: Sequence[str] = ()) -> Answer:
+        """To the examples of a batch, at its own resolution; with the features of some stages."""
+        with caught(self.network, stages) as features:
+            outputs = task.inputs(batch, self.values).to(memory_format=self.layout).call(self.network)
+        return Answer(outputs, features)
 
 
 @dataclass
@@ -61,13 +76,13 @@ class Teaching:
     """
 
     weight: float
-    given: Any | None = None
-    answers: list[Any] = field(default_factory=list)
+    given: Answer | None = None
+    answers: list[Answer] = field(default_factory=list)
 
-    def of(self, lesson: Lesson) -> Any | None:
-        """The answers that one lesson learns from: the given ones, else those of the lesson that it names."""
+    def of(self, lesson: Lesson) -> Answer | None:
+        """The answer that one lesson learns from: the given one, else that of the lesson that it names."""
         if self.given is not None:
-            return part_of(self.given, lesson)
+            return Answer(*part_of(self.given, lesson))
         return None if lesson.teacher is None else self.answers[lesson.teacher]
 
 
@@ -143,7 +158,7 @@ def alone(options: TrainOptions) -> TrainOptions:
     epochs = options.teacher_epochs or options.stretches[0]
     return replace(
         options, strategy="alone", strategy_options={}, epochs=epochs, restarts=(), teacher="none",
-        teacher_epochs=0, reorder="none", evaluate_every=epochs,
+        teacher_epochs=0, block_distil_weight=0.0, reorder="none", evaluate_every=epochs,
     )  # fmt: skip
 
 
@@ -192,14 +207,14 @@ def teacher_of(owner: Supernet, network: nn.Module, task: Task, layout: torch.me
         macs = owner.costs(None if owner.example is not None else task.example_inputs()).of(largest).macs
     except ConversionError:
         macs = None
-    placed = network.eval().to(memory_format=layout)  # type: ignore[call-overload]
+    placed = network.eval().to(memory_format=layout)
     return Teacher(placed, owner.input_values(largest), macs, layout)
 
 
 def _classes(teacher: Teacher, task: Task, batch: Batch) -> list[int]:
     """The shape of its answers, whatever the size of maps."""
     device = next(teacher.network.parameters()).device
-    shape = main_tensor(teacher.answers(task, moved(batch, device))).shape
+    shape = main_tensor(teacher.answer(task, moved(batch, device)).outputs).shape
     return list(shape[1:2] if len(shape) == 4 else shape[1:])
 
 

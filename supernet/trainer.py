@@ -11,11 +11,10 @@ import json
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
 from functools import cached_property, partial
-from math import isfinite
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,26 +23,32 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from supernet.ahead import Ahead
-from supernet.checkpoint import below, read_checkpoint, write_checkpoint
+from supernet.checkpoint import CHECKPOINT as CHECKPOINT, Checkpoints, State, below, write_checkpoint
 from supernet.config import decode, to_plain
 from supernet.elastic.costs import Costs
 from supernet.elastic.supernet import Supernet
-from supernet.errors import ConfigError, StateError, SupernetError
+from supernet.errors import ConfigError, StateError
 from supernet.evaluate import Evaluator, Result
+from supernet.features import caught
+from supernet.guard import BlownUp, Guard, all_finite, hopeless
+from supernet.healing import healed_stages, stage_loss
 from supernet.lock import is_removed, locked
 from supernet.options import TrainOptions
-from supernet.ordering import began_with, note_order, order_units
+from supernet.ordering import began_with, note_order, order_units, sort_anew
 from supernet.probing import Probe, fixed_buffers, without_dropout
 from supernet.recipe import device_of
 from supernet.record import Epoch, Record
+from supernet.same_training import check_same
 from supernet.seeds import derive, rng
+from supernet.sight import Look, gradient_norm, is_due, memory_mib, watched
 from supernet.space import Architecture
 from supernet.stepping import Stepper
-from supernet.strategies import Context, Lesson, Observer, Strategy, strategies
+from supernet.strategies import Context, Lesson, Observer, Sorter, Strategy, strategies
 from supernet.tasks.task import Batch, Dataset, moved
 from supernet.teaching import (
     FILE,
     TEACHER,
+    Answer,
     Teacher,
     Teaching,
     alone,
@@ -54,14 +59,12 @@ from supernet.teaching import (
     teacher_from,
     teacher_of,
 )
-from supernet.wording import counted
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT, LOCK = "training.safetensors", ".lock"
+LOCK = ".lock"
 _MODEL = "model/"
-_LENGTH = ("epochs", "restarts")
-_FREE = frozenset({"checkpoint_seconds", "device", "threads"})
+_FREE = frozenset({"checkpoint_seconds", "device", "threads", "rollbacks", "watched"})
 """Options that a run may change when it goes on."""
 
 Progress = Callable[[int, int, str], None]
@@ -112,8 +115,16 @@ class Trainer:
         self.state: dict[str, Any] = {}
         self.reordered: dict[str, Any] | None = None
         self.record = Record(folder)
+        self.guard = Guard()
+        self.checkpoints = Checkpoints(folder)
         self.teacher: Teacher | None = None
         self.taught_by = taught_by(options, folder)
+        self.healed = healed_stages(supernet.largest) if options.block_distil_weight else []
+        if self.healed and options.teacher == "finetuned" and isinstance(self.strategy, Sorter):
+            raise ConfigError(
+                f"the strategy {options.strategy} sorts units, and those of a fine-tuned teacher stay where they are: "
+                f"its stages can not be learnt from; set train.block_distil_weight=0, or train.teacher=largest"
+            )
         self._lock: IO[bytes] | None = None
         self._roles = {supernet.space.smallest(): "smallest", supernet.space.largest(): "largest"}
         self._resume()
@@ -153,15 +164,20 @@ class Trainer:
         if self.step < self.steps:
             self.teacher = self._teacher(progress)
             self.record.open(self.step)
+        if self.step == 0 and self.options.rollbacks:
+            self.checkpoints.hold(*self._state())
         saved = time.monotonic()
         while self.step < self.steps:
-            self._learn()
-            ends = self.step % self.epoch_steps == 0
-            if ends:
-                self._finish_epoch()
-            if ends or time.monotonic() - saved > self.options.checkpoint_seconds:
-                self._save()
-                saved = time.monotonic()
+            try:
+                self._learn()
+                ends = self.step % self.epoch_steps == 0
+                if ends:
+                    self._finish_epoch()
+                if ends or time.monotonic() - saved > self.options.checkpoint_seconds:
+                    self._save(good=ends)
+                    saved = time.monotonic()
+            except BlownUp as error:
+                self._go_back(error)
             if progress:
                 progress(self.step, self.steps, self.words())
         self.batches.close()
@@ -202,21 +218,47 @@ class Trainer:
         batch = moved(self.batches(step), options.device)
         self.supernet.train()
         context = self._context(batch)
+        if isinstance(self.strategy, Sorter) and (sort := self.strategy.sorts(context)):
+            sort_anew(self.supernet, self.dataset, options, sort, self.stepper.beside())
         lessons = self.strategy.lessons(context)
-        self.stepper.begin(step)
+        self.stepper.begin(step, self.guard.rate)
         teaching = self._teaching(batch)
         losses: list[float] = []
         with torch.random.fork_rng():
             torch.manual_seed(derive(options.seed, "layers", step))
             for lesson in lessons:
-                outputs, loss = self._teach(lesson, batch, teaching)
-                teaching.answers.append(outputs)
+                answer, loss = self._teach(lesson, batch, teaching)
+                teaching.answers.append(answer)
                 losses.append(loss)
         self.stepper.step()
         self.step += 1
         self._note(lessons, losses)
         if isinstance(self.strategy, Observer):
             self.strategy.observe(context, lessons, losses)
+        if self.step % self.epoch_steps == 0 and self.options.rollbacks:
+            self._check_weights(context, lessons)
+
+    def _check_weights(self, context: Context, lessons: Sequence[Lesson]) -> None:
+        """The losses of a step say nothing of what it did to the weights, and these are to be gone back to."""
+        if not all_finite(self.supernet.parameters()):
+            raise BlownUp(f"a weight is no number after step {self.step}")
+        for lesson in lessons:
+            self.guard.look_once(self.step, self._role(lesson.arch), context.loss(lesson.arch))
+
+    def _go_back(self, error: BlownUp) -> None:
+        """Go on from the last good state with half the rate; the last time, leave it at that."""
+        options, rollbacks, step = self.options, self.guard.rollbacks, self.step
+        if not options.rollbacks:
+            raise hopeless(error, options, step)
+        self._restore(self.checkpoints.good())
+        self.guard.rollbacks = rollbacks
+        if len(rollbacks) >= options.rollbacks:
+            self._save(good=True)
+            raise hopeless(error, options, self.step) from error
+        rollback = self.guard.go_back(step, self.step, str(error))
+        log.warning("%s", rollback)
+        self.record.go_back(self.step, str(rollback))
+        self._save(good=True)
 
     def _context(self, batch: Batch) -> Context:
         """What the strategy sees of this step."""
@@ -247,13 +289,13 @@ class Trainer:
         """What the lessons of this step can learn from; a teacher of before answers once."""
         _, done, steps = self.stepper.schedule.at(self.step)
         weight = heard(self.options, done, steps)
-        if self.teacher is None or weight == 0:
+        if self.teacher is None or not (weight or self.healed):
             return Teaching(weight)
         self.record.spend("teacher", self.teacher.macs or 0)
-        return Teaching(weight, self.teacher.answers(self.task, batch))
+        return Teaching(weight, self.teacher.answer(self.task, batch, self.healed))
 
-    def _teach(self, lesson: Lesson, batch: Batch, teaching: Teaching) -> tuple[Any, float]:
-        """Add the gradients of one lesson; its answers and its loss."""
+    def _teach(self, lesson: Lesson, batch: Batch, teaching: Teaching) -> tuple[Answer, float]:
+        """Add the gradients of one lesson; its answer and its loss, without that of its stages."""
         options, (_, parts) = self.options, lesson.part
         if parts > options.batch_size:
             raise ConfigError(
@@ -266,22 +308,27 @@ class Trainer:
                 stack.enter_context(fixed_buffers(self.supernet))
             if not lesson.regularised:
                 stack.enter_context(without_dropout(self.supernet))
+            features = stack.enter_context(caught(self.supernet.largest, self.healed))
             outputs = self._answer(lesson.arch, own)
-        loss = lesson_loss(
+        self.guard.meet(self.task, outputs, own)
+        teacher = teaching.of(lesson)
+        loss = told = lesson_loss(
             self.task,
             outputs,
             own,
-            teaching.of(lesson),
+            teacher and teacher.outputs,
             teaching.weight,
             options.label_smoothing,
             lesson.distance,
         )
+        if teacher and self.healed:
+            loss = loss + options.block_distil_weight * stage_loss(features, teacher.features)
         self.stepper.backward(loss * lesson.weight)
-        return _detached(outputs), loss.item()
+        return Answer(*_detached((outputs, features))), told.item()
 
     def _note(self, lessons: Sequence[Lesson], losses: Sequence[float]) -> None:
         """Record the mean loss of every role."""
-        options, by_role = self.options, defaultdict[str, list[float]](list)
+        by_role = defaultdict[str, list[float]](list)
         if self.teacher and self.teacher.macs:
             macs = self._costs.macs(self.supernet.space.matrix(lesson.arch for lesson in lessons))
             shares = [3 / lesson.part[1] for lesson in lessons]
@@ -289,13 +336,9 @@ class Trainer:
         for lesson, loss in zip(lessons, losses):
             by_role[self._role(lesson.arch)].append(loss)
         means = {role: sum(values) / len(values) for role, values in by_role.items()}
-        for role, mean in means.items():
-            if not isfinite(mean):
-                raise SupernetError(
-                    f"the loss of the {role} subnet is {mean} at step {self.step}; "
-                    f"try a lower learning rate (lr is {options.lr:g}) or a longer warm-up"
-                )
-        self.record.step(self.step, means, self.stepper.lr)
+        self.guard.look(self.step, means)
+        norm = gradient_norm(self.supernet) if self.record.is_open else None
+        self.record.step(self.step, means, self.stepper.lr, norm)
 
     def _answer(self, arch: Architecture, batch: Batch) -> Any:
         inputs = self.task.inputs(batch, self.supernet.input_values(arch)).to(memory_format=self.layout)
@@ -307,6 +350,7 @@ class Trainer:
     def _finish_epoch(self) -> None:
         epoch, options = self.step // self.epoch_steps, self.options
         seen: dict[str, Result] = {}
+        self.record.pace(self.step, options.batch_size, memory_mib(next(self.supernet.parameters()).device))
         if epoch % options.evaluate_every == 0 or self.stepper.schedule.ends(self.step):
             evaluate = Evaluator(
                 self.supernet,
@@ -314,16 +358,39 @@ class Trainer:
                 examples=options.evaluate_examples,
                 calibration_examples=options.calibration_examples,
             )
-            seen = {role: evaluate(arch) for arch, role in self._roles.items()}
+            ends = {arch: evaluate(arch) for arch in self._roles}
+            seen = {role: ends[arch] for arch, role in self._roles.items()}
+            if self.record.is_open and is_due(self.record.looks, epoch, options.epochs):
+                self._look(epoch, lambda arch: ends.get(arch) or evaluate(arch))
         self.record.epoch(epoch, self.step, self.stepper.lr, seen)
         log.info("epoch %d of %d: %s", epoch, options.epochs, self.words())
 
+    @cached_property
+    def _watched(self) -> dict[Architecture, int]:
+        options = self.options
+        if options.watched == 0:
+            return {}
+        return watched(self.supernet.space, lambda: self._costs, options.watched, options.seed)
+
+    def _look(self, epoch: int, evaluate: Callable[[Architecture], Result]) -> None:
+        """At the subnets that are watched through the training."""
+        if self._watched:
+            values = [evaluate(arch).value for arch in self._watched]
+            self.record.look(
+                Look(epoch, list(self._watched.values()), values), self.step, self.task.measures[0]
+            )
+        if self.step == self.steps:
+            self.record.draw(self.step, self.task.measures[0])
+
     def words(self) -> str:
         """How it goes, from the last epoch that was looked at."""
-        if self.record.last_seen is None:
-            return ""
-        largest, smallest = map(self.task.measures[0].show, self.record.last_seen)
-        return f"{self.task.measures[0].name} of the largest {largest}, of the smallest {smallest}"
+        said = []
+        if self.record.last_seen is not None:
+            largest, smallest = map(self.task.measures[0].show, self.record.last_seen)
+            said.append(f"{self.task.measures[0].name} of the largest {largest}, of the smallest {smallest}")
+        if self.guard.rollbacks:
+            said.append(f"went back to step {self.guard.rollbacks[-1].to}, {self.guard.rate:g} of the rate")
+        return "; ".join(said)
 
     def _belongs_to(self) -> dict[str, Any]:
         """What has to be equal for a checkpoint to be continued."""
@@ -337,8 +404,10 @@ class Trainer:
             "teacher": self.taught_by,
         }
 
-    def _save(self) -> None:
+    def _save(self, *, good: bool) -> None:
         if self.folder is None:
+            if good and self.options.rollbacks:
+                self.checkpoints.hold(*self._state())
             return
         self._check_folder()
         if json.loads(json.dumps(self.state)) != self.state:
@@ -346,15 +415,20 @@ class Trainer:
                 f"{type(self.strategy).__name__} keeps a state that JSON changes; use lists, strings as keys and "
                 f"finite numbers: {self.state!r:.200}"
             )
+        self.checkpoints.write(*self._state(), good=good)
+
+    def _state(self) -> State:
+        """Everything that is needed to go on from here."""
         model = {f"{_MODEL}{name}": tensor for name, tensor in self.supernet.state_dict().items()}
         document = {
             "run": self._belongs_to(),
             "step": self.step,
             "strategy_state": self.state,
             "reordered": self.reordered,
+            "guard": self.guard.to_json(),
             **self.record.to_json(),
         }
-        write_checkpoint(self.folder / CHECKPOINT, model | self.stepper.tensors(), document)
+        return model | self.stepper.tensors(), document
 
     def _check_folder(self, cause: Exception | None = None) -> None:
         """Writing would make a folder anew that somebody removed, without what else belongs to a run."""
@@ -363,31 +437,16 @@ class Trainer:
                 f"{self.folder} was removed during the training, which cannot go on; train again to begin anew"
             ) from cause
 
-    def _check_stretches(self, path: Path, run: Mapping[str, Any]) -> None:
-        """A training may become longer: by schedules after those that it had."""
-        epochs, restarts = run["epochs"], tuple(run.get("restarts", ()))
-        if not self.options.goes_on_from(TrainOptions(epochs=epochs, restarts=restarts)):
-            raise StateError(
-                f"{path} is of a training of {counted(epochs, 'epoch')}, whose schedule ends there; "
-                f"{self.options.epochs} with restarts {list(self.options.restarts)} is another one. It can go on "
-                f"with a schedule anew (supernet train --until EPOCHS, in Python TrainOptions.until); or choose "
-                f"another folder"
-            )
-
     def _resume(self) -> None:
-        if self.folder is None or not (self.folder / CHECKPOINT).exists():
+        path = self.checkpoints.last_path
+        if path is None or (last := self.checkpoints.last()) is None:
             return
-        path = self.folder / CHECKPOINT
-        tensors, document = read_checkpoint(path)
-        earlier = document["run"]
-        self._check_stretches(path, earlier)
-        for key, ours in self._belongs_to().items():
-            theirs = earlier.get(key)
-            if theirs != ours and key not in _LENGTH:
-                raise StateError(
-                    f"{path} is of another training: its {key} is {theirs!r}, now {ours!r} is asked; "
-                    f"choose another folder, or remove the file to start anew"
-                )
+        check_same(path, last[1]["run"], self._belongs_to(), self.options)
+        self._restore(last)
+        log.info("going on after step %d of %d", self.step, self.steps)
+
+    def _restore(self, state: State) -> None:
+        tensors, document = state
         self.supernet.load_state_dict(below(_MODEL, tensors))
         self.stepper.restore(tensors)
         self.step = document["step"]
@@ -395,7 +454,7 @@ class Trainer:
         self.reordered = document["reordered"]
         note_order(self.supernet, document["reordered"])
         self.record.restore(document)
-        log.info("going on after step %d of %d", self.step, self.steps)
+        self.guard = Guard.from_json(document.get("guard", {}))
 
 
 def _layout(supernet: Supernet) -> torch.memory_format:

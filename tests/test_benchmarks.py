@@ -33,6 +33,10 @@ FIGURES = {
     },
 }
 FIGURES |= {
+    "pretrained": {
+        *("gap_at_lite0", "gap_largest", "gap_smallest_to_cut_alone"),
+        *("compute_over_siblings", "macs_over_siblings"),
+    },
     "search": {"share.30", "worst_share.30", "share.40", "random.share.40", "nsga2.share.40", "duplicates"},
     "search_speed": {"candidates_per_second", "nsga2_ms_per_generation_1000"},
 }

@@ -6,7 +6,7 @@ function (up to the order of summation).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -24,8 +24,8 @@ from supernet.errors import SupernetError, did_you_mean
 Loss = Callable[[Any, Any], Tensor]
 Batches = Sequence[tuple[Inputs | Tensor, Any]]
 """Inputs, and what the loss wants to know of them, e.g. labels."""
-Beside = Iterable[tuple[str, Tensor]]
-"""What an optimiser keeps of a parameter of the largest network, by its name: in its shape, it moves along."""
+Beside = Sequence[tuple[str, Tensor]]
+"""What an optimiser keeps of a parameter, by its name in the supernet: where it has its shape, it moves along."""
 MEASURES = ("l1", "l2", "taylor")
 KINDS = ("hidden", "squeeze", "heads", "residual")
 
@@ -98,13 +98,11 @@ def _borders(dim: Dim, trained: int) -> list[int]:
 def permute(supernet: Supernet, dim: str, order: Tensor, beside: Beside = ()) -> None:
     """Put the units of a dim in another order, in every tensor that holds them."""
     stored = [*supernet.largest.named_parameters(), *supernet.largest.named_buffers()]
-    along: dict[str, list[Tensor]] = {}
-    shapes = {name: tensor.shape for name, tensor in stored}
-    for name, tensor in [
-        *stored,
-        *((name, tensor) for name, tensor in beside if tensor.shape == shapes[name]),
-    ]:
-        along.setdefault(name, []).append(tensor)
+    along = {name: [tensor] for name, tensor in stored}
+    for name, tensor in beside:
+        own = along.get(name.removeprefix("largest."), [])
+        if own and own[0].shape == tensor.shape:
+            own.append(tensor)
     for holder, axis, layout in _holders(supernet.plan, dim):
         where = torch.cat(list(_positions(supernet.plan, layout, dim, order)))
         for tensor in along[holder]:

@@ -65,6 +65,6 @@ def objectives(latency_limit: float | None = None, params_limit: float | None = 
     """The three of the quickstart."""
     return [
         Objective("accuracy", "%", "max", accuracy),
-        Objective("latency", "ms", "min", latency_ms, limit=latency_limit, cheap=True),
-        Objective("params", "", "min", params, limit=params_limit, cheap=True),
+        Objective("latency", "ms", "min", latency_ms, limit=latency_limit, source="exact"),
+        Objective("params", "", "min", params, limit=params_limit, source="exact"),
     ]

@@ -6,7 +6,8 @@ import numpy as np
 from pymoo.operators.survival.rank_and_crowding.metrics import calc_crowding_distance
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
-from search.evolution import Scored, best_first, children, evolve, fresh, keys, ranks
+from search.archive import stored
+from search.evolution import Scored, best_first, children, evolve, ranks, unmet
 from search.objective import losses
 from search.operators import ends, sample_genes
 from supernet.space import Genes
@@ -23,7 +24,7 @@ def judge(genes: Genes) -> Scored:
 
 def sample(count: int, seed: int = 0) -> Scored:
     genes = sample_genes(SPACE, count, np.random.default_rng(seed))
-    return judge(fresh(genes, set()))
+    return judge(unmet(genes, set()))
 
 
 def test_ranks_and_crowding_are_those_of_pymoo() -> None:
@@ -58,7 +59,7 @@ def test_children_are_canonical_and_better_parents_have_more_of_them() -> None:
 
 def test_evolution_looks_at_no_network_twice_and_finds_better_ones_than_chance() -> None:
     found = evolve(SPACE, judge, ends(SPACE), np.random.default_rng(0), population=40, generations=20)
-    assert len(set(keys(found.genes))) == len(found)
+    assert len(set(stored(found.genes))) == len(found)
     assert 600 < len(found) <= 40 * 21
     drawn = sample(len(found), seed=1)
     best = found.losses[ranks(found)[0] == 0]
@@ -69,7 +70,7 @@ def test_evolution_looks_at_no_network_twice_and_finds_better_ones_than_chance()
 def test_a_key_is_the_same_for_equal_rows_only() -> None:
     genes = sample_genes(SPACE, 300, np.random.default_rng(0))
     genes = np.concatenate([genes, genes[:10]])
-    assert len(set(keys(genes))) == len(np.unique(genes, axis=0))
+    assert len(set(stored(genes))) == len(np.unique(genes, axis=0))
     known: set[bytes] = set()
-    assert len(fresh(genes, known)) == len(np.unique(genes, axis=0))
-    assert not len(fresh(genes, known))
+    assert len(unmet(genes, known)) == len(np.unique(genes, axis=0))
+    assert not len(unmet(genes, known))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from search.gain import greedy, strips
+from search.gain import View, greedy, strips
 
 Values = NDArray[np.float64]
 
@@ -39,7 +39,7 @@ def test_the_batch_is_that_of_trying_every_candidate(objectives: int, seed: int)
     rng = np.random.default_rng(seed)
     front, losses = rng.random((4, objectives)) + 0.3, rng.random((30, objectives)) * 1.4
     reference = np.full(objectives, 1.2)
-    assert greedy(front, losses, 6, reference) == by_trying_all(front, losses, 6, reference)
+    assert greedy([View.of(front, losses, reference)], 6) == by_trying_all(front, losses, 6, reference)
 
 
 def test_what_a_candidate_adds_is_the_difference_of_two_hypervolumes() -> None:
@@ -53,4 +53,27 @@ def test_what_a_candidate_adds_is_the_difference_of_two_hypervolumes() -> None:
 
 def test_nothing_is_chosen_where_nothing_is_added() -> None:
     front = np.array([[0.0, 0.0]])
-    assert greedy(front, np.array([[0.5, 0.5], [2.0, -1.0]]), 2, np.ones(2)) == []
+    assert greedy([View.of(front, np.array([[0.5, 0.5], [2.0, -1.0]]), np.ones(2))], 2) == []
+
+
+@pytest.mark.parametrize("objectives", [2, 3])
+def test_of_several_views_the_sum_of_their_shares_decides(objectives: int) -> None:
+    rng = np.random.default_rng(1)
+    views = [
+        View.of(
+            rng.random((4, objectives)) + 0.3, rng.random((20, objectives)) * 1.4, np.full(objectives, 1.2)
+        )
+        for _ in range(3)
+    ]
+    chosen = greedy(views, 3)
+    for place in range(3):
+        fronts = [np.concatenate([view.front, view.losses[chosen[:place]]]) for view in views]
+        gains = [
+            sum(
+                volume(np.concatenate([front, view.losses[row : row + 1]]), np.zeros(objectives))
+                - volume(front, np.zeros(objectives))
+                for front, view in zip(fronts, views)
+            )
+            for row in range(20)
+        ]
+        assert int(np.argmax(gains)) == chosen[place]

@@ -133,7 +133,8 @@ def test_the_log_holds_each_step_once_even_after_an_interruption(
     Trainer(small_supernet(), digits, OPTIONS, tmp_path).run()
     events = EventAccumulator(str(tmp_path / LOG)).Reload()
     tags = {f"loss/{role}" for role in ("largest", "between", "smallest")}
-    tags |= {"learning_rate"}
+    tags |= {"learning_rate", "gradient_norm", "examples_per_second", "memory_mib"}
+    tags |= {f"watched_accuracy/{i}" for i in range(5)}
     tags |= {f"search_{what}/{role}" for what in ("accuracy", "log_loss") for role in ("largest", "smallest")}
     assert set(events.Tags()["scalars"]) == tags
     assert [event.step for event in events.Scalars("loss/largest")] == list(range(1, 13))

@@ -51,7 +51,7 @@ def print_outdated(run: Run, before: str | None, narrator: Narrator) -> None:
     """
     if before not in (None, weights_of(run)) and (run.search / ARCHIVE).exists():
         narrator.say(
-            f"{run.search} is a search among the earlier weights: move it away to search among these; "
+            f"{run.search} is a search among the earlier weights: the next one evaluates networks anew, with these; "
             "the profile still holds."
         )
 
@@ -152,7 +152,7 @@ def print_profile(known: Profiled, narrator: Narrator) -> None:
         f"{found.repeat.mean:.1%}; {found.drifts} of {counted(found.windows, 'window')} "
         f"were measured again because the machine drifted."
     )
-    narrator.say(f"The predictor, on subnets it has not seen: {off}.")
+    narrator.say(f"The predictor ({known.predictor.model}), on subnets it has not seen: {off}.")
 
 
 def print_limits(options: SearchOptions, narrator: Narrator) -> None:
@@ -178,9 +178,10 @@ def print_front(searched: Searched, narrator: Narrator) -> None:
 def looked_at(searched: Searched) -> str:
     """How much the search had to look at, in a sentence."""
     found = searched.result
+    failed = f" {counted(found.failed, 'network')} could not be evaluated." if found.failed else ""
     return (
         f"{counted(found.paid, 'network')} evaluated ({found.scored} of them now, the others were in the archive), "
-        f"{len(found.front)} on the front."
+        f"{len(found.front)} on the front.{failed}"
     )
 
 

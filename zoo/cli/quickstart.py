@@ -16,10 +16,10 @@ from zoo.cli.narrator import Narrator
 from zoo.cli.printing import (
     looked_at,
     print_beginning,
-    print_offer,
     print_data,
     print_kept,
     print_limits,
+    print_offer,
     print_profile,
     print_proofs,
     print_remark,

@@ -6,21 +6,25 @@ Python may call the same functions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from hardware.device import Device, local_device
 from hardware.measurement import Profile
 from hardware.profiler import profile
-from hardware.sampling import spread
 from predictors import Estimate, Predictor, predictors
 from predictors.options import FEWEST, FOLDS
+from predictors.references import most_telling, read_references
 from predictors.validate import Validation, compare, held_out
 from search.archive import Archive, Evaluation
 from search.engine import SearchResult, random_search, search
+from search.imports import import_lines
 from search.objective import Objective, one_by_one
 from search.options import SearchOptions
 from supernet.build import build, data_for
@@ -41,8 +45,10 @@ from zoo.pipeline.progress import Progress, silent
 from zoo.pipeline.run import Run
 from zoo.store.manifest import hash_file
 
-ARCHIVE, RANDOM = "archive.jsonl", "random.jsonl"
-LATENCY, PARAMS = "latency", "params"
+ARCHIVE, RANDOM = "archive.sqlite", "random.sqlite"
+EARLIER = "archive.jsonl"
+"""What versions before the archive was a database called it."""
+LATENCY, PARAMS, MACS = "latency", "params", "macs"
 
 
 @dataclass(frozen=True)
@@ -207,7 +213,13 @@ def profile_device(workspace: Workspace, progress: Progress = silent) -> Profile
         StateError: when the folder holds another profile.
     """
     options, task = workspace.run.options, workspace.read(progress).task
-    archs = spread(workspace.net.space, options.profile.subnets, options.profile.seed, workspace.costs.macs)
+    archs = most_telling(
+        workspace.net.space,
+        options.profile.subnets,
+        references(workspace, local_device(options.device)),
+        options.profile.seed,
+        workspace.costs.macs,
+    )
     if len(archs) < FEWEST:
         raise SpaceError(
             f"the space holds {counted(workspace.net.space.size, 'network')}, and a predictor needs {FEWEST} "
@@ -227,22 +239,36 @@ def profile_device(workspace: Workspace, progress: Progress = silent) -> Profile
     return learn(workspace, measured)
 
 
+def references(workspace: Workspace, device: Device) -> dict[str, Predictor]:
+    """Predictors of the other devices whose profiles the options name; none where they name none.
+
+    Raises:
+        StateError: when the folder they are in is missing.
+    """
+    folder = workspace.run.options.predict.references
+    if folder is None:
+        return {}
+    macs, params = workspace.costs.macs, workspace.costs.params
+    return read_references(
+        Path(folder), workspace.net.space, macs=macs, params=params, other_than=device.id
+    )  # fmt: skip
+
+
 def learn(workspace: Workspace, measured: Profile) -> Profiled:
     """Fit the run's predictor on a profile, and hold it against subnets it has not seen."""
-    options = workspace.run.options.predict
+    options, others = workspace.run.options.predict, references(workspace, measured.device)
+    more = {"references": others} if others else {}
 
     def fresh() -> Predictor:
         """One that has learned nothing yet."""
         return predictors[options.predictor](
-            workspace.net.space, macs=workspace.costs.macs, params=workspace.costs.params
+            workspace.net.space, macs=workspace.costs.macs, params=workspace.costs.params, **more
         )
 
     predictor = fresh()
-    predictor.fit(measured.genes, measured.median_ms)
-    unseen = held_out(fresh, measured.genes, measured.median_ms)
-    figures = compare(
-        unseen.mean, unseen.low, unseen.high, measured.median_ms, level=unseen.level, folds=FOLDS
-    )
+    predictor.fit(measured.genes, measured.median_ms, measured.noise_ms)
+    unseen = held_out(fresh, measured.genes, measured.median_ms, measured.noise_ms)
+    figures = compare(unseen, measured.median_ms, folds=FOLDS)
     return Profiled(measured, predictor, unseen, figures)
 
 
@@ -266,20 +292,20 @@ class Searched:
 
     Args:
         result: by the searcher that the options name.
-        baseline: as many networks drawn at random.
+        baseline: networks drawn at random, where some were asked for.
     """
 
     result: SearchResult
-    baseline: SearchResult
+    baseline: SearchResult | None = None
 
 
 def objectives(workspace: Workspace, known: Profiled) -> tuple[Objective, ...]:
     """Predicted latency, exact parameters and quality on the search split, with the limits of the options.
 
-    What people are told of a network is recorded beside what it is ranked by; both come from one evaluation.
+    A limit on the latency is held by the upper end of what is predicted. What people are told of a network is recorded beside what it is ranked by; both come from one evaluation.
     """
     limits, space = workspace.run.options.search, workspace.net.space
-    judged = cache(workspace.evaluator)
+    judged, depends = cache(workspace.evaluator), judged_by(workspace)
     ranked, told = workspace.quality, workspace.told
 
     def measured(metric: Metric, optimise: bool) -> Objective:
@@ -289,6 +315,7 @@ def objectives(workspace: Workspace, known: Profiled) -> tuple[Objective, ...]:
             metric.unit,
             metric.sense,
             one_by_one(space, lambda arch: judged(arch)[metric.name]),
+            depends=depends,
             optimise=optimise,
         )
 
@@ -299,7 +326,8 @@ def objectives(workspace: Workspace, known: Profiled) -> tuple[Objective, ...]:
             "min",
             lambda genes: known.predictor.predict(genes).mean,
             limit=limits.max_latency_ms,
-            cheap=True,
+            source="predicted",
+            bound=lambda genes: known.predictor.predict(genes).high,
         ),
         Objective(
             PARAMS,
@@ -307,7 +335,15 @@ def objectives(workspace: Workspace, known: Profiled) -> tuple[Objective, ...]:
             "min",
             lambda genes: workspace.costs.params(genes).astype(np.float64),
             limit=limits.max_params,
-            cheap=True,
+            source="exact",
+        ),
+        Objective(
+            MACS,
+            "",
+            "min",
+            lambda genes: workspace.costs.macs(genes).astype(np.float64),
+            source="exact",
+            optimise=False,
         ),
         measured(ranked, optimise=True),
         *([] if told == ranked else [measured(told, optimise=False)]),
@@ -315,32 +351,44 @@ def objectives(workspace: Workspace, known: Profiled) -> tuple[Objective, ...]:
 
 
 def search_front(workspace: Workspace, known: Profiled, progress: Progress = silent) -> Searched:
-    """Search the Pareto front, and draw as many networks at random beside it.
+    """Search the Pareto front, and draw networks at random beside it where the options ask for some.
 
     Raises:
         InfeasibleError: when no network meets the limits; it names the nearest that does.
         StateError: when the folder holds another search.
     """
     workspace.read(progress)
-    goals, options, about = objectives(workspace, known), workspace.run.options.search, subject(workspace)
+    goals, options, folder = objectives(workspace, known), workspace.run.options.search, workspace.run.search
+    _take_over(workspace, goals)
     result = search(
-        workspace.net.space,
-        goals,
-        options,
-        workspace.run.search / ARCHIVE,
-        subject=about,
-        progress=partial(progress, "searching"),
+        workspace.net.space, goals, options, folder / ARCHIVE, progress=partial(progress, "searching")
     )
-    baseline = random_search(
-        workspace.net.space,
-        goals,
-        options,
-        workspace.run.search / RANDOM,
-        subject=about,
-        progress=partial(progress, "random baseline"),
-    )
+    baseline = None
+    if options.baseline:
+        drawn = replace(options, evaluations=options.baseline)
+        tell = partial(progress, "random baseline")
+        baseline = random_search(workspace.net.space, goals, drawn, folder / RANDOM, progress=tell)
     workspace.run.keep()  # only now: a limit that nothing meets is not to haunt the next step
     return Searched(result, baseline)
+
+
+def _take_over(workspace: Workspace, goals: Sequence[Objective]) -> None:
+    """Bring what an earlier version evaluated into the archive, where it is of these weights and examples."""
+    old, new = workspace.run.search / EARLIER, workspace.run.search / ARCHIVE
+    if new.exists() or not old.exists():
+        return
+    paid = {goal.name: goal for goal in goals if not goal.cheap}
+    with Archive(new, workspace.net.space, write=True) as archive:
+        import_lines(archive, old, paid, subject=_earlier_subject(workspace))
+
+
+def _earlier_subject(workspace: Workspace) -> dict[str, str]:
+    """What the values of an archive of an earlier version depended on, all of them together."""
+    return {
+        "weights": hash_file(workspace.run.supernet / WEIGHTS),
+        "profile": hash_file(workspace.run.profile / "profile.json"),
+        "examples": str(min(workspace.run.options.search.examples, workspace.dataset.count("search"))),
+    }
 
 
 def evaluations(workspace: Workspace, known: Profiled) -> list[Evaluation]:
@@ -354,14 +402,16 @@ def evaluations(workspace: Workspace, known: Profiled) -> list[Evaluation]:
         raise StateError(
             f"{workspace.run.folder} holds no search; run this first: {workspace.run.command('search')}"
         )
-    with Archive(path, workspace.net.space, objectives(workspace, known), subject(workspace)) as archive:
-        return list(archive)
+    with Archive(path, workspace.net.space) as archive:
+        return archive.evaluations(objectives(workspace, known))
 
 
-def subject(workspace: Workspace) -> dict[str, str]:
-    """What the values of an archive depend on besides the architecture."""
+def judged_by(workspace: Workspace) -> dict[str, str]:
+    """What the quality of a network depends on besides its architecture; not on any device."""
+    options = workspace.run.options
     return {
         "weights": hash_file(workspace.run.supernet / WEIGHTS),
-        "profile": hash_file(workspace.run.profile / "profile.json"),
-        "examples": str(min(workspace.run.options.search.examples, workspace.dataset.count("search"))),
+        "data": workspace.dataset.name,
+        "examples": str(min(options.search.examples, workspace.dataset.count("search"))),
+        "calibration": str(options.train.calibration_examples),
     }
