@@ -112,8 +112,8 @@ def prices(cuts: list[Cut]) -> dict[str, float]:
 def worthwhile(cuts: list[Cut]) -> list[str]:
     """The kinds that are worth offering: the cheapest, and of the others as few as make networks small enough.
 
-    Each kind that is offered takes its part of the training. EfficientNet-Lite2, trained on 5,000 images for three epochs
-    with depth alone elastic, was better at every size than with widths as well (docs/benchmarks.md, pretrained).
+    Each kind that is offered takes its part of the training: EfficientNet-Lite2, trained on 5,000 images for three
+    epochs, was better at every size with depth alone elastic than with widths as well (docs/benchmarks.md, pretrained).
     """
     found: list[str] = []
     left = 1.0
