@@ -58,10 +58,7 @@ class SearchKit:
 
     def genomes(self, genes: Genes) -> NDArray[np.int64]:
         """The same networks as the kit writes them ``(networks, 45)``."""
-        kernels = [f"stages.{s}.{layer}.kernel" for s in range(STAGES) for layer in range(LAYERS)]
-        expands = [name.replace("kernel", "expand") for name in kernels]
-        depths = [f"stages.{s}.depth" for s in range(STAGES)]
-        return genes[:, [self.space.index(name) for name in (*kernels, *expands, *depths)]]
+        return genes[:, _places(self.space)]
 
     def accuracy(self, genes: Genes) -> Values:
         """Top-1 accuracy in percent ``(networks,)``."""
@@ -99,6 +96,20 @@ class SearchKit:
     def losses(self, genes: Genes, device: str) -> Values:
         """Negative accuracy and latency ``(networks, 2)``."""
         return np.stack([-self.accuracy(genes), self.latency_ms(genes, device)], axis=1)
+
+
+def genes_of_kit(space: SearchSpace, genomes: NDArray[np.integer]) -> Genes:
+    """Canonical genes of `ofa_space` for genomes as the kit writes them ``(networks, 45)``."""
+    genes = np.zeros((len(genomes), len(space)), dtype=np.int64)
+    genes[:, _places(space)] = genomes
+    return space.canonical(genes)
+
+
+def _places(space: SearchSpace) -> list[int]:
+    """Where the genes stand that the kit writes one after the other."""
+    kernels = [f"stages.{s}.{layer}.kernel" for s in range(STAGES) for layer in range(LAYERS)]
+    expands = [name.replace("kernel", "expand") for name in kernels]
+    return [space.index(name) for name in (*kernels, *expands, *(f"stages.{s}.depth" for s in range(STAGES)))]
 
 
 class MadeUpOracle:

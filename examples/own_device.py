@@ -70,7 +70,7 @@ def main() -> None:
             device=DeviceOptions(runtime="bfloat16"),
         )
     print(measured.device)
-    predictor = Tabular(space, macs=costs.macs, params=costs.params, folds=4)
+    predictor = Tabular(space, macs=costs.macs, params=costs.params)
     predictor.fit(measured.genes, measured.median_ms)
     for arch in (space.smallest(), space.largest()):
         found = predictor.predict(space.matrix([arch]))

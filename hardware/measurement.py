@@ -124,6 +124,15 @@ class Profile:
         """Their latencies, ``(measurements,)``, in milliseconds."""
         return np.array([m.median_ms for m in self.measurements])
 
+    @property
+    def noise_ms(self) -> NDArray[np.float64]:
+        """How far off each may be, ``(measurements,)``: the standard deviation that its confidence interval tells.
+
+        One that was measured in a single burst has no interval; it is as far off as second measurements were.
+        """
+        sd = np.array([m.ci for m in self.measurements]) / 1.96
+        return np.where(np.isfinite(sd), sd, self.repeat.mean) * self.median_ms
+
     def to_json(self) -> dict[str, Any]:
         """Everything as plain JSON values; `from_json` reads it back."""
         return {"format": FORMAT} | asdict(self) | {"device": self.device.to_json()}

@@ -6,9 +6,13 @@ that interval should cover. How far off a predictor is, is found out on measurem
 In the order one would read them:
 
 - `estimate`: `Predictor` and `Estimate`: what a predictor promises, and the registry
-- `tabular`: the predictor of the house, for genes in a table
-- `models`: the models it chooses among
+- `tabular`: the predictor of latencies: several models, each believed as far as it was right; other devices help
+- `process`: the predictor of accuracies: one Gaussian process, which learns in a fraction of a second
+- `columns`: what a predictor is told of an architecture
+- `models`: the models that `tabular` weighs against each other
+- `linear`: one of them, in which some columns are trusted more than others
 - `gaussian_process`: linear, smooth and noise, for a few dozen to a few thousand measurements
+- `references`: profiles of other devices, and which architectures to measure on a new one
 - `intervals`: intervals that hold what they promise
 - `options`: how many measurements that needs
 - `validate`: how far off a predictor is on what it has not seen
@@ -24,11 +28,13 @@ from supernet.lazy import offers
 
 if TYPE_CHECKING:
     from predictors.estimate import Estimate as Estimate, Predictor as Predictor, predictors as predictors
+    from predictors.process import Process as Process
     from predictors.tabular import Tabular as Tabular
 
 _MODULES = {
     "predictors": "predictors.estimate",
     "Tabular": "predictors.tabular",
+    "Process": "predictors.process",
     "Predictor": "predictors.estimate",
     "Estimate": "predictors.estimate",
 }

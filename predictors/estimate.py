@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from supernet.errors import SupernetError
+from supernet.errors import ArchitectureError, SupernetError
 from supernet.registry import Registry
-from supernet.space import Genes
+from supernet.space import Architecture, Genes, SearchSpace
 
 Values = NDArray[np.float64]
+
+Archs = Genes | Sequence[Architecture]
+"""Architectures, or their genes ``(architectures, choices)``."""
 
 Cost = Callable[[Genes], NDArray[Any]]
 """Genes ``(architectures, choices)`` to an exact cost above zero for each ``(architectures,)``."""
@@ -31,35 +34,57 @@ class Estimate:
         mean: the best guess for each architecture ``(architectures,)``.
         low: lower end of its interval.
         high: upper end of its interval.
-        unit: of all three, e.g. ``"ms"``.
+        sd: how far off a measurement is expected to be, as a standard deviation; the interval may be wider or
+            narrower than a bell curve's of that spread.
+        unit: of all four, e.g. ``"ms"``.
         level: share of measurements that should fall inside.
     """
 
     mean: Values
     low: Values
     high: Values
+    sd: Values
     unit: str
     level: float
 
 
-class Predictor(Protocol):
-    """Learns one number from a few measured architectures.
+@dataclass(frozen=True)
+class Measured:
+    """What a predictor learns from.
 
-    Genes are integers ``(architectures, choices)`` of the space it was made for.
+    Args:
+        genes: canonical ``(architectures, choices)``.
+        values: what was measured ``(architectures,)``.
+        noise: standard deviation of each measurement in the unit of the values, where it is known.
     """
 
-    def fit(self, genes: Genes, measured: Values) -> None:
+    genes: Genes
+    values: Values
+    noise: Values | None = None
+
+
+class Predictor(Protocol):
+    """Learns one number from a few measured architectures of the space it was made for."""
+
+    def fit(self, archs: Archs, values: Values, noise: Values | None = None) -> None:
         """Learn from measured architectures; what was learned before is forgotten.
 
+        Args:
+            archs: what was measured.
+            values: one number for each.
+            noise: standard deviation of each measurement, in the unit of the values.
+
         Raises:
+            ArchitectureError: for architectures of another space.
             PredictorError: for too few or impossible measurements.
         """
         ...
 
-    def predict(self, genes: Genes) -> Estimate:
+    def predict(self, archs: Archs) -> Estimate:
         """One estimate for each architecture.
 
         Raises:
+            ArchitectureError: for architectures of another space.
             PredictorError: before `fit`.
         """
         ...
@@ -70,12 +95,80 @@ class Predictor(Protocol):
         ...
 
     @property
-    def learned_from(self) -> tuple[Genes, Values]:
-        """Genes and measurements of the last `fit`."""
+    def learned_from(self) -> Measured:
+        """The measurements of the last `fit`."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """What the last `fit` settled on, in a few words for people: ``"Gaussian process 0.7, line 0.3"``."""
         ...
 
 
 predictors: Registry[Callable[..., Predictor]] = Registry(
-    "predictor", modules=("predictors.tabular",), group="supernet.predictors"
+    "predictor", modules=("predictors.tabular", "predictors.process"), group="supernet.predictors"
 )
-"""Each entry is called with a space, ``macs=`` and ``params=`` (a `Cost` or None), and its own options."""
+"""Each entry is called with a space, ``macs=`` and ``params=`` (a `Cost` or None), and its own options; where there
+are predictors of other devices, with ``references=`` too (by name)."""
+
+
+def genes_of(space: SearchSpace, archs: Archs) -> Genes:
+    """Canonical genes ``(architectures, choices)`` of architectures or of genes.
+
+    Raises:
+        ArchitectureError: for architectures of another space, or genes that are none of this one.
+    """
+    if not isinstance(archs, np.ndarray):
+        return space.matrix(archs)
+    last = np.array([len(choice.values) - 1 for choice in space.choices])
+    if archs.ndim != 2 or archs.shape[1] != len(space) or not np.issubdtype(archs.dtype, np.integer):
+        raise ArchitectureError(
+            f"genes of shape {archs.shape} and type {archs.dtype} are not of this space; they are integers "
+            f"(architectures, {len(space)})"
+        )
+    wrong = np.argwhere((archs < 0) | (archs > last))
+    if len(wrong):
+        row, column = wrong[0]
+        choice = space.choices[column]
+        raise ArchitectureError(
+            f"gene {archs[row, column]} of {choice.name!r} is outside 0 to {last[column]} (values {choice.values})"
+        )
+    return space.canonical(archs)
+
+
+def measured(
+    space: SearchSpace,
+    archs: Archs,
+    values: Values,
+    noise: Values | None,
+    *,
+    fewest: int,
+    unit: str,
+    positive: bool,
+) -> Measured:
+    """What was given to `Predictor.fit`, checked.
+
+    Raises:
+        ArchitectureError: for architectures of another space.
+        PredictorError: for fewer than ``fewest`` measurements, numbers that are not finite or, where they have to
+            be, not positive, or lengths that differ.
+    """
+    genes, values = genes_of(space, archs), np.asarray(values, dtype=np.float64)
+    if len(genes) < fewest or values.shape != (len(genes),):
+        raise PredictorError(
+            f"{len(genes)} architectures with {values.size} measurements are too few to learn from; "
+            f"measure at least {fewest}, each once"
+        )
+    impossible = ~np.isfinite(values) | ((values <= 0) & positive)
+    if impossible.any():
+        raise PredictorError(
+            f"a measurement of {values[impossible][0]} {unit} is not {'positive' if positive else 'finite'}; "
+            f"measure it again or leave it out"
+        )
+    if noise is not None:
+        noise = np.asarray(noise, dtype=np.float64)
+        if noise.shape != values.shape or not np.isfinite(noise).all() or (noise < 0).any():
+            raise PredictorError(
+                f"the noise of {len(values)} measurements is one standard deviation in {unit} for each, zero or more"
+            )
+    return Measured(genes, values, noise)

@@ -90,7 +90,7 @@ class GaussianProcess:
         self._standardise(columns, values)
         self._rows = self._standard(columns)
         self._square = (self._rows**2).sum(axis=1)
-        target = (values - self._mean) / self._spread
+        target = self._target = (values - self._mean) / self._spread
         facts = _Facts(*_gram(self._rows, self._square), target, (extra / self._spread) ** 2 + JITTER)
         self.covariance = _likeliest(facts, start or Covariance(), steps)
         self._factor = np.linalg.cholesky(facts.matrix(self.covariance))
@@ -111,6 +111,16 @@ class GaussianProcess:
         variance = np.maximum(prior - (known**2).sum(axis=0), 1e-12)
         mean = cross @ self._weights * self._spread + self._mean
         return mean, np.sqrt(variance) * self._spread
+
+    def left_out(self) -> tuple[Values, Values]:
+        """Each measurement as the others predict it, and how far off it may be: mean and standard deviation.
+
+        Its noise is in it, other than in `predict_with_sd`. The covariance is that of all measurements; so are the
+        centre and the spread of the columns (Rasmussen and Williams 2006, equations 5.10 to 5.12).
+        """
+        variance = 1 / np.diag(_inverse(self._factor))
+        mean = self._target - self._weights * variance
+        return mean * self._spread + self._mean, np.sqrt(variance) * self._spread
 
     @property
     def noise_sd(self) -> float:

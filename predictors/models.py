@@ -1,117 +1,129 @@
-"""The models a tabular predictor chooses among; each learns the logarithm of a positive number.
+"""The models a tabular predictor weighs against each other; each learns the logarithm of a positive number.
 
-Below about twenty measurements a line in the logarithm of the MACs beats every learned model on the
-published tables; from there on the mean of a Gaussian process, a ridge and a forest is as good as any
-one of them and steadier. All of them learn what the line leaves over, so with little to go by they
-fall back to it.
+Below about twenty measurements a line in the logarithm of the MACs beats most learned models on the published tables;
+where other devices were measured before, their latencies are better columns than anything known of the network. Every
+model here knows how unsure it is, and which of them to believe is decided by measurements they have not seen
+(`predictors.tabular`).
 """
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.ensemble import RandomForestRegressor
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
-from sklearn.linear_model import RidgeCV
+from sklearn.ensemble import HistGradientBoostingRegressor
+from threadpoolctl import threadpool_limits
 
-Values = NDArray[np.float64]
+from predictors.columns import Table
+from predictors.estimate import Values
+from predictors.gaussian_process import GaussianProcess
+from predictors.linear import BlockLinear
 
-SIMPLE_FIRST = ("line", "ridge", "process", "ensemble")
-"""The candidates, those with the least to learn first."""
-
-ENOUGH_FOR_A_FOREST = 18
-"""With fewer measurements its steps only add noise."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """What a model sees of some architectures.
-
-    Args:
-        line: the one column of the line, e.g. log MACs, ``(architectures,)``.
-        columns: everything known ``(architectures, features)``.
-    """
-
-    line: Values
-    columns: Values
-
-    def rows(self, which: NDArray[np.int64]) -> Table:
-        """Some of the architectures."""
-        return Table(self.line[which], self.columns[which])
+ENOUGH_FOR_TREES = 100
+"""With fewer measurements their steps only add noise."""
+ENOUGH_BESIDE_REFERENCES = 100
+"""With fewer measurements of a device, nothing adds to what other devices tell of it."""
+ENOUGH_FOR_COVARIANCE = 300
+"""Measurements from which a covariance is learned; more make it slower, not better."""
 
 
-class Models:
-    """All candidates, learned from the same measurements.
+class Model(Protocol):
+    """What was learned from some measurements."""
 
-    Args:
-        table: the architectures measured.
-        logs: logarithms of what was measured ``(architectures,)``.
-        seed: of the forest.
-        like: models of more measurements, whose kernel is taken over: searching for one takes far longer
-            than the rest of the work.
-    """
+    def predict(self, table: Table) -> tuple[Values, Values]:
+        """The most probable logarithm, and how far the truth may be off ``(architectures,)`` each."""
+        ...
 
-    def __init__(self, table: Table, logs: Values, seed: int, like: Models | None = None) -> None:
-        # Standardised by these rows alone: centred together with rows that are left out for a test, those
-        # would be the negative sum of the others, and a linear model all too sure of them.
-        spread = table.columns.std(0)
-        self._centre, self._scale = table.columns.mean(0), np.where(spread > 1e-12, spread, 1.0)
-        columns = self._standard(table)
+
+class Line:
+    """A straight line over the first cost: nothing is more honest with a handful of measurements."""
+
+    def __init__(self, table: Table, logs: Values, noise: Values, like: Line | None = None) -> None:
+        ahead = table.costs[:, 0] - table.costs[:, 0].mean()
         # A slope of zero is where the line starts from: three points must not make it a cliff.
-        ahead = table.line - table.line.mean()
         self._slope = float(ahead @ logs / (ahead @ ahead + 1e-9))
-        self._offset = float(logs.mean() - self._slope * table.line.mean())
-        rest = logs - self._line(table)
-        self._ridge = RidgeCV(alphas=np.logspace(-2, 4, 13)).fit(columns, rest)
-        if like is None:
-            self._process = _process(columns.shape[1], float(rest.var()))
-        else:
-            self._process = GaussianProcessRegressor(like._process.kernel_, alpha=1e-10, optimizer=None)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            self._process.fit(columns, rest)
-        self._forest = None
-        if len(logs) >= ENOUGH_FOR_A_FOREST:
-            self._forest = RandomForestRegressor(n_estimators=100, random_state=seed)
-            self._forest.fit(columns, rest)
+        self._offset = float(logs.mean() - self._slope * table.costs[:, 0].mean())
+        off = logs - self._at(table)
+        self._sd = float(np.sqrt((off**2).sum() / max(len(off) - 2, 1)))
 
-    def predict(self, table: Table) -> tuple[dict[str, Values], Values]:
-        """The logarithm by every candidate, and how unsure the process is ``(architectures,)``."""
-        line, columns = self._line(table), self._standard(table)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # rounding below zero in the variance of a measured point
-            process, unsure = self._process.predict(columns, return_std=True)
-        ridge = self._ridge.predict(columns)
-        votes = [process, ridge]
-        if self._forest is not None:
-            votes.append(self._forest.predict(columns))
-        found = {
-            "line": line,
-            "ridge": line + ridge,
-            "process": line + process,
-            "ensemble": line + np.mean(votes, axis=0),
-        }
-        return found, unsure
+    def predict(self, table: Table) -> tuple[Values, Values]:
+        """As unsure everywhere as the measurements scatter about it."""
+        return self._at(table), np.full(len(table), self._sd)
 
-    def _standard(self, table: Table) -> Values:
-        standard: Values = (table.columns - self._centre) / self._scale
-        return standard
-
-    def _line(self, table: Table) -> Values:
-        return self._offset + self._slope * table.line
+    def _at(self, table: Table) -> Values:
+        return self._offset + self._slope * table.costs[:, 0]
 
 
-def _process(features: int, variance: float) -> GaussianProcessRegressor:
-    """A linear and a smooth part: latency is nearly additive, and the rest varies slowly."""
-    scale = max(variance, 1e-8)
-    smooth = ConstantKernel(scale / 2, (scale * 1e-3, scale * 1e3)) * RBF(
-        features**0.5, (0.3, 1e3 * features**0.5)
-    )
-    linear = ConstantKernel(scale / 2 / features, (scale * 1e-6, scale * 1e2)) * DotProduct(0, "fixed")
-    noise = WhiteKernel(scale / 10, (scale * 1e-5 + 1e-9, scale * 2 + 1e-8))
-    return GaussianProcessRegressor(smooth + linear + noise, alpha=1e-10, normalize_y=False)
+class Linear:
+    """A Bayesian linear model; what is known of other devices is trusted most, single features least."""
+
+    def __init__(self, table: Table, logs: Values, noise: Values, like: Linear | None = None) -> None:
+        grid = WITH_REFERENCES if table.elsewhere.shape[1] else ALONE
+        self._model = BlockLinear(table.blocks, logs, noise, grid)
+
+    def predict(self, table: Table) -> tuple[Values, Values]:
+        """By the mean over all trusts, weighted by how likely they make what was measured."""
+        return self._model.predict(table.blocks)
+
+
+WITH_REFERENCES = ((1.0, 0.0, 0.0), (1.0, 0.1, 0.0), (1.0, 0.3, 0.0), (1.0, 0.1, 0.02))
+ALONE = tuple((0.0, 1.0, features) for features in (0.0, 0.03, 0.1, 0.3))
+"""Variances of the other devices', the costs' and the features' share, to average over."""
+
+
+class Process:
+    """A Gaussian process for what the line leaves over; where other devices are known, for everything."""
+
+    def __init__(self, table: Table, logs: Values, noise: Values, like: Process | None = None) -> None:
+        self._line = None if table.elsewhere.shape[1] else Line(table, logs, noise)
+        rest = logs - self._base(table)
+        columns = table.everything
+        start = like._process.covariance if like else None
+        if like is None and len(logs) > ENOUGH_FOR_COVARIANCE:
+            few = slice(None, ENOUGH_FOR_COVARIANCE)
+            start = GaussianProcess(columns[few], rest[few], noise_sd=noise[few]).covariance
+        self._process = GaussianProcess(
+            columns, rest, noise_sd=noise, start=start, steps=30 if start is None else 0
+        )
+
+    def predict(self, table: Table) -> tuple[Values, Values]:
+        """The sum of both."""
+        mean, sd = self._process.predict_with_sd(table.everything)
+        return self._base(table) + mean, np.hypot(sd, self._process.noise_sd)
+
+    def _base(self, table: Table) -> Values:
+        return np.zeros(len(table)) if self._line is None else self._line.predict(table)[0]
+
+
+class Trees:
+    """Boosted trees for what a linear model leaves over: steps, such as a width that no longer fits a register."""
+
+    def __init__(self, table: Table, logs: Values, noise: Values, like: Trees | None = None) -> None:
+        self._line = Line(table, logs, noise)
+        self._trees = HistGradientBoostingRegressor(
+            max_iter=120, learning_rate=0.1, min_samples_leaf=5, max_leaf_nodes=15, random_state=0
+        )
+        rest = logs - self._line.predict(table)[0]
+        with threadpool_limits(1):  # so few rows are not worth waiting for other threads
+            self._trees.fit(table.everything, rest)
+        self._sd = float(rest.std())
+
+    def predict(self, table: Table) -> tuple[Values, Values]:
+        """Trees do not say how unsure they are: equally, everywhere."""
+        mean = self._line.predict(table)[0] + self._trees.predict(table.everything)
+        return mean, np.full(len(table), self._sd)
+
+
+MODELS: dict[str, Callable[..., Model]] = {
+    "line": Line, "linear": Linear, "process": Process, "trees": Trees
+}  # fmt: skip
+"""Each is made from a table, the logarithms measured, the noise of each, and the same model of more measurements."""
+
+
+def candidates(table: Table) -> list[str]:
+    """The names of the models that so many measurements are enough for."""
+    count, referenced = len(table), table.elsewhere.shape[1] > 0
+    if referenced and count < ENOUGH_BESIDE_REFERENCES:
+        return ["linear"]
+    return [name for name in MODELS if name != "trees" or count >= ENOUGH_FOR_TREES]

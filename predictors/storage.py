@@ -7,6 +7,7 @@ stored. A few predictions are, to notice when a library or a cost is no longer w
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,10 @@ from hardware.device import Device
 from predictors.estimate import Cost, Predictor, predictors
 from supernet.errors import StateError
 from supernet.files import write_atomically
-from supernet.space import SearchSpace
+from supernet.space import Genes, SearchSpace
 from supernet.versions import check_version
 
-FORMAT = 1
+FORMAT = 2
 _CHECKED = 8
 _CLOSE = 1e-3
 """Optimisers differ in the last digits between machines; a thousandth is far below any interval."""
@@ -53,27 +54,35 @@ def save(path: Path, name: str, predictor: Predictor, space: SearchSpace, device
         PredictorError: when it has not learned yet.
         StateError: when the place cannot be written to.
     """
-    genes, measured = predictor.learned_from
+    known = predictor.learned_from
     document = {
         "format": FORMAT,
         "predictor": name,
         "options": predictor.options,
         "device": device.to_json(),
         "space": space.to_json(),
-        "genes": genes.tolist(),
-        "measured": measured.tolist(),
-        "predicted": predictor.predict(genes[:_CHECKED]).mean.tolist(),
+        "genes": known.genes.tolist(),
+        "measured": known.values.tolist(),
+        "noise": None if known.noise is None else known.noise.tolist(),
+        "predicted": predictor.predict(_probe(space)).mean.tolist(),
     }
     return write_atomically(path, json.dumps(document))
 
 
-def load(path: Path, *, macs: Cost | None = None, params: Cost | None = None) -> Stored:
+def load(
+    path: Path,
+    *,
+    macs: Cost | None = None,
+    params: Cost | None = None,
+    references: Mapping[str, Predictor] | None = None,
+) -> Stored:
     """Read what `save` wrote, and learn from it again.
 
     Args:
         path: the file.
         macs: the cost the predictor was made with, if it was.
         params: the cost the predictor was made with, if it was.
+        references: the predictors of other devices it was made with, if it was.
 
     Raises:
         StateError: when the file is missing, damaged or of a newer version, or what is learned from it
@@ -84,9 +93,11 @@ def load(path: Path, *, macs: Cost | None = None, params: Cost | None = None) ->
     try:
         genes = np.array(document["genes"], dtype=np.int64)
         make, space = predictors[document["predictor"]], SearchSpace.from_json(document["space"])
-        predictor = make(space, macs=macs, params=params, **document["options"])
-        predictor.fit(genes, np.array(document["measured"]))
-        found = predictor.predict(genes[:_CHECKED]).mean
+        others = {"references": references} if references else {}
+        predictor = make(space, macs=macs, params=params, **others, **document["options"])
+        noise = document["noise"]
+        predictor.fit(genes, np.array(document["measured"]), None if noise is None else np.array(noise))
+        found = predictor.predict(_probe(space)).mean
         device = Device.from_json(document["device"])
     except (KeyError, TypeError) as error:
         raise StateError(
@@ -95,9 +106,15 @@ def load(path: Path, *, macs: Cost | None = None, params: Cost | None = None) ->
     if not np.allclose(found, document["predicted"], rtol=_CLOSE, atol=0):
         raise StateError(
             f"{path} holds a predictor that learned {document['predicted'][0]:.5g} where it now learns "
-            f"{found[0]:.5g}; give the costs (macs, params) it had, or fit it again from its profile"
+            f"{found[0]:.5g}; give the costs (macs, params) and references it had, or fit it again from its profile"
         )
     return Stored(predictor, device)
+
+
+def _probe(space: SearchSpace) -> Genes:
+    """A few architectures, always the same, that were hardly measured: what was is known to any predictor."""
+    last = [len(choice.values) for choice in space.choices]
+    return space.canonical(np.random.default_rng(0).integers(0, last, (_CHECKED, len(space))))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -3,36 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
 
-from predictors.estimate import Cost, Estimate, PredictorError, Values, predictors
-from predictors.intervals import width_factor
-from predictors.models import SIMPLE_FIRST, Models, Table
-from supernet.encoding import Encoding
-from supernet.space import Genes, SearchSpace
+from predictors.columns import Columns, Describe, Table
+from predictors.estimate import (
+    Archs,
+    Cost,
+    Estimate,
+    Measured,
+    Predictor,
+    PredictorError,
+    Values,
+    genes_of,
+    measured,
+    predictors,
+)
+from predictors.intervals import Calibration
+from predictors.models import ENOUGH_FOR_TREES, MODELS, Model, candidates
+from supernet.space import SearchSpace
+
+FEWEST = 4
+"""Measurements to learn from."""
+ONE_BY_ONE = 20
+"""Up to so many measurements are left out one by one; more of them in folds."""
+TINY = 1e-9
+"""A model of noiseless measurements may call itself quite sure."""
+CAUTION = 3.0
+"""How many measurements' worth of doubt there is that one model is better than another."""
 
 
 @predictors.register("tabular")
 class Tabular:
-    """Learns logarithms; which model is used, and how wide its intervals are, cross-validation decides.
+    """Learns logarithms with several models, and believes each as far as measurements that it has not seen allow.
 
-    A more complex model is taken only when it is better than a simpler one by more than its error's
-    standard error. Intervals are those of a Gaussian process, widened until they cover the measurements
-    that were left out.
+    Every model predicts the measurements that were left out of its learning; the estimate is the mean of the models
+    whose error on those is least (weights above zero by least squares, drawn towards equal ones while there are few
+    measurements). So are the intervals found, see `predictors.intervals.Calibration`. With predictors of other
+    devices, what they say becomes the most trusted column: ten measurements of a new device then go as far as a
+    hundred without.
 
     Args:
         space: of the architectures.
-        macs: exact multiply-adds; their logarithm is the line that everything else is built on.
+        macs: exact multiply-adds; their logarithm is the line that everything else is held against.
         params: exact parameters; their logarithm becomes a column.
+        features: columns that describe an architecture, where `Encoding.ordinal` is not enough.
+        references: predictors of other devices, by name.
         unit: of what is measured.
         level: share of measurements that an interval should cover.
-        folds: of the cross-validation that chooses the model and widens the intervals.
-        seed: of the folds and the forest.
+        seed: of the folds.
 
     Attributes:
-        chosen: the model that is used; one of `predictors.models.SIMPLE_FIRST`.
+        weights: how far each model of `predictors.models.MODELS` is believed; the sum is one.
         errors: mean absolute error of every model's logarithm on what it had not seen.
     """
 
@@ -42,108 +68,139 @@ class Tabular:
         *,
         macs: Cost | None = None,
         params: Cost | None = None,
+        features: Describe | None = None,
+        references: Mapping[str, Predictor] | None = None,
         unit: str = "ms",
         level: float = 0.9,
-        folds: int = 10,
         seed: int = 0,
     ) -> None:
-        if not 0 < level < 1 or folds < 2:
-            raise PredictorError(
-                f"level {level} and {folds} folds: a level lies between 0 and 1, folds are 2 or more"
-            )
-        self.space, self.unit, self.level, self.folds, self.seed = space, unit, level, folds, seed
-        self._costs = {name: cost for name, cost in (("macs", macs), ("params", params)) if cost is not None}
-        self.chosen, self.errors = "", dict[str, float]()
-        self._encoding = Encoding(space)
-        self._models: Models | None = None
-        self._measured: tuple[Genes, Values] | None = None
+        if not 0 < level < 1:
+            raise PredictorError(f"an interval of level {level} was asked for; a level lies between 0 and 1")
+        self.space, self.unit, self.level, self.seed = space, unit, level, seed
+        self.weights, self.errors = dict[str, float](), dict[str, float]()
+        self._columns = Columns(space, macs=macs, params=params, features=features, references=references)
+        self._models: dict[str, Model] = {}
+        self._measured: Measured | None = None
 
-    def fit(self, genes: Genes, measured: Values) -> None:
-        """Learn from measured architectures.
-
-        Args:
-            genes: ``(architectures, choices)``.
-            measured: positive numbers ``(architectures,)``.
+    def fit(self, archs: Archs, values: Values, noise: Values | None = None) -> None:
+        """Learn from measured architectures; see `Predictor.fit`.
 
         Raises:
+            ArchitectureError: for architectures of another space.
             PredictorError: for fewer than four architectures, or a measurement that is not positive.
         """
-        genes, measured = self.space.canonical(np.asarray(genes)), np.asarray(measured, dtype=np.float64)
-        if len(genes) < 4 or len(genes) != len(measured):
-            raise PredictorError(
-                f"{len(genes)} architectures with {len(measured)} measurements are too few to learn from; "
-                f"measure at least 4"
-            )
-        if not (np.isfinite(measured) & (measured > 0)).all():
-            raise PredictorError(
-                f"a measurement of {measured.min()} {self.unit} is not positive; measure again"
-            )
-        table, logs = self._table(genes), np.log(measured)
-        self._models = Models(table, logs, self.seed)
-        residuals, unsure = self._left_out(table, logs)
-        self.errors = {name: float(np.abs(residuals[name]).mean()) for name in SIMPLE_FIRST}
-        self.chosen = _simplest(residuals)
-        self._factor = width_factor(residuals[self.chosen], unsure + self._least, self.level)
-        self._measured = genes, measured
+        known = measured(
+            self.space, archs, values, noise, fewest=FEWEST, unit=self.unit, positive=True
+        )  # fmt: skip
+        spread = np.zeros(len(known.values)) if known.noise is None else known.noise
+        facts = _Facts(self._columns.table(known.genes), np.log(known.values), spread / known.values)
+        self._models = facts.models()
+        errors, sds = facts.left_out(self._models, self.seed)
+        believed = weigh(errors)
+        self.weights = dict(zip(self._models, believed.tolist()))
+        self.errors = dict(zip(self._models, np.abs(errors).mean(0).tolist()))
+        unsure = np.sqrt(_variance(errors, sds, believed)) + TINY
+        self._calibration = Calibration.of(errors @ believed, unsure, self.level)
+        self._measured = known
 
-    def predict(self, genes: Genes) -> Estimate:
+    def predict(self, archs: Archs) -> Estimate:
         """One estimate for each architecture.
 
         Raises:
+            ArchitectureError: for architectures of another space.
             PredictorError: before `fit`.
         """
-        if self._models is None:
-            raise PredictorError("nothing was learned yet; call fit(genes, measured) first")
-        found, unsure = self._models.predict(self._table(self.space.canonical(np.asarray(genes))))
-        mean, reach = found[self.chosen], self._factor * (unsure + self._least)
-        low, high = np.exp(mean - reach), np.exp(mean + reach)
-        return Estimate(np.exp(mean), low, high, self.unit, self.level)
+        self.learned_from  # noqa: B018 - refuses before `fit`
+        table = self._columns.table(genes_of(self.space, archs))
+        found = [model.predict(table) for model in self._models.values()]
+        means, sds = (np.stack(part, axis=1) for part in zip(*found))
+        believed = np.array(list(self.weights.values()))
+        log = means @ believed
+        unsure = np.sqrt(_variance(means, sds, believed)) + TINY
+        reach, mean = self._calibration.reach(unsure), np.exp(log)
+        sd = mean * self._calibration.sd(unsure)
+        return Estimate(mean, np.exp(log - reach), np.exp(log + reach), sd, self.unit, self.level)
 
     @property
     def options(self) -> dict[str, Any]:
-        """The keywords that make an equal predictor, apart from the costs."""
-        return {"unit": self.unit, "level": self.level, "folds": self.folds, "seed": self.seed}
+        """The keywords that make an equal predictor, apart from costs, features and references."""
+        return {"unit": self.unit, "level": self.level, "seed": self.seed}
 
     @property
-    def learned_from(self) -> tuple[Genes, Values]:
-        """Genes and measurements of the last `fit`.
+    def learned_from(self) -> Measured:
+        """The measurements of the last `fit`.
 
         Raises:
             PredictorError: before `fit`.
         """
         if self._measured is None:
-            raise PredictorError("nothing was learned yet; call fit(genes, measured) first")
+            raise PredictorError("nothing was learned yet; call fit(archs, values) first")
         return self._measured
 
-    def _table(self, genes: Genes) -> Table:
-        logs = {name: np.log(np.asarray(cost(genes), dtype=np.float64)) for name, cost in self._costs.items()}
-        columns = self._encoding.ordinal(genes, logs)
-        line = next(iter(logs.values())) if logs else columns.mean(1)
-        return Table(line, columns)
-
     @property
-    def _least(self) -> float:
-        """Nothing is surer than the usual error: a process may call its noise none at all."""
-        return self.errors[self.chosen] + 1e-9
-
-    def _left_out(self, table: Table, logs: Values) -> tuple[dict[str, Values], Values]:
-        """For every measurement, by models that have not seen it: how far off each was, how unsure."""
-        residuals, unsure = {name: np.zeros(len(logs)) for name in SIMPLE_FIRST}, np.zeros(len(logs))
-        order = np.random.default_rng(self.seed).permutation(len(logs))
-        for fold in np.array_split(order, min(self.folds, len(logs))):
-            rest = np.setdiff1d(order, fold)
-            models = Models(table.rows(rest), logs[rest], self.seed, like=self._models)
-            found, unsure[fold] = models.predict(table.rows(fold))
-            for name in SIMPLE_FIRST:
-                residuals[name][fold] = logs[fold] - found[name]
-        return residuals, unsure
+    def model(self) -> str:
+        """The models believed, and how far."""
+        shares = sorted(self.weights.items(), key=lambda item: -item[1])
+        words = ", ".join(f"{name} {share:.0%}" for name, share in shares if share > 0.005)
+        others = ", ".join(self._columns.references)
+        return f"{words}; references: {others}" if others else words
 
 
-def _simplest(residuals: Mapping[str, Values]) -> str:
-    """The simplest model whose error no other beats by more than chance would, and by a thousandth."""
-    errors = {name: np.abs(values) for name, values in residuals.items()}
-    for i, name in enumerate(SIMPLE_FIRST):
-        gains = [errors[name] - errors[other] for other in SIMPLE_FIRST[i + 1 :]]
-        if all(gain.mean() <= max(gain.std() / np.sqrt(len(gain)), 1e-3) for gain in gains):
-            return name
-    return SIMPLE_FIRST[-1]
+@dataclass(frozen=True)
+class _Facts:
+    """What models learn from: a table, the logarithms measured, and the noise of each."""
+
+    table: Table
+    logs: Values
+    noise: Values
+
+    def models(self, like: Mapping[str, Model] | None = None) -> dict[str, Model]:
+        """All that so many measurements are enough for, or those that are told."""
+        names = like or candidates(self.table)
+        return {
+            name: MODELS[name](self.table, self.logs, self.noise, like[name] if like else None)
+            for name in names
+        }
+
+    def rows(self, which: NDArray[np.int64]) -> _Facts:
+        """Some of the measurements."""
+        return _Facts(self.table.rows(which), self.logs[which], self.noise[which])
+
+    def left_out(self, like: Mapping[str, Model], seed: int) -> tuple[Values, Values]:
+        """For every measurement ``(measurements, models)``: how far off each was without it, and how unsure."""
+        count = len(self.logs)
+        errors, sds = np.zeros((count, len(like))), np.zeros((count, len(like)))
+        order = np.random.default_rng(seed).permutation(count)
+        for fold in np.array_split(
+            order, count if count <= ONE_BY_ONE else 10 if count < ENOUGH_FOR_TREES else 5
+        ):
+            models = self.rows(np.setdiff1d(order, fold)).models(like)
+            table = self.table.rows(fold)
+            for column, model in enumerate(models.values()):
+                mean, sds[fold, column] = model.predict(table)
+                errors[fold, column] = self.logs[fold] - mean
+        return errors, sds
+
+
+def weigh(errors: Values) -> Values:
+    """Weights of several models, zero or more and of sum one, whose mean is least off ``(models,)``.
+
+    Errors that go together count once: of two models that fail alike, the better gets the weight of both (Bates and
+    Granger's combination of forecasts, 1969, with weights kept above zero). `CAUTION` draws towards equal weights.
+
+    Args:
+        errors: on measurements they have not seen ``(measurements, models)``.
+    """
+    count, models = errors.shape
+    scale = float((errors**2).mean() ** 0.5) + 1e-12
+    doubt = (CAUTION / count) ** 0.5
+    rows = [errors / scale / count**0.5, doubt * np.eye(models), 1e3 * np.ones((1, models))]
+    found: Values = nnls(np.vstack(rows), np.concatenate([np.zeros(count + models), [1e3]]))[0]
+    return found / found.sum()
+
+
+def _variance(means: Values, sds: Values, weights: Values) -> Values:
+    """Of the mixture of several models' predictions ``(architectures,)``."""
+    middle = (means @ weights)[:, None]
+    mixed: Values = (sds**2 + (means - middle) ** 2) @ weights
+    return mixed

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import spearmanr
+from numpy.typing import NDArray
+from scipy.stats import kendalltau, spearmanr
 
-from predictors.estimate import Estimate, Predictor, PredictorError, Values
+from predictors.estimate import Archs, Estimate, Predictor, PredictorError, Values
 from predictors.options import FOLDS
-from supernet.space import Genes
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class Validation:
         mape: mean of the absolute error, as a share of what was measured.
         median_ape: its median.
         spearman: rank correlation of predicted and measured; nan when all are equal.
+        kendall: the other one: how many pairs more are in the right order than in the wrong one, as a share.
+        within_5: share that was off by at most a twentieth.
         within_10: share that was off by at most a tenth.
         coverage: share of the measurements inside their interval.
         level: the share that was promised.
@@ -32,6 +34,8 @@ class Validation:
     mape: float
     median_ape: float
     spearman: float
+    kendall: float
+    within_5: float
     within_10: float
     coverage: float
     level: float
@@ -49,8 +53,9 @@ class Validation:
 
 def held_out(
     fresh: Callable[[], Predictor],
-    genes: Genes,
+    archs: Archs,
     measured: Values,
+    noise: Values | None = None,
     *,
     level: float | None = None,
     folds: int = FOLDS,
@@ -63,8 +68,9 @@ def held_out(
 
     Args:
         fresh: makes the predictor, anew for every fold.
-        genes: the architectures measured ``(architectures, choices)``.
+        archs: the architectures measured.
         measured: what was measured ``(architectures,)``.
+        noise: standard deviation of each measurement, where it is known.
         level: the level the intervals must have; whatever the predictor gives when None.
         folds: how many.
         seed: of the split.
@@ -75,54 +81,60 @@ def held_out(
     Raises:
         PredictorError: for too few measurements to split, or intervals of another level than asked.
     """
-    if len(genes) < 2 * folds:
+    if len(archs) < 2 * folds:
         raise PredictorError(
-            f"{len(genes)} measurements cannot be split into {folds} folds; measure {2 * folds}"
+            f"{len(archs)} measurements cannot be split into {folds} folds; measure {2 * folds}"
         )
-    order = np.random.default_rng(seed).permutation(len(genes))
-    mean, low, high = (np.zeros(len(genes)) for _ in range(3))
+    order = np.random.default_rng(seed).permutation(len(archs))
+    mean, low, high, sd = (np.zeros(len(archs)) for _ in range(4))
     for fold in np.array_split(order, folds):
         rest = np.setdiff1d(order, fold)
         predictor = fresh()
-        predictor.fit(genes[rest], measured[rest])
-        found = predictor.predict(genes[fold])
+        predictor.fit(_some(archs, rest), measured[rest], None if noise is None else noise[rest])
+        found = predictor.predict(_some(archs, fold))
         if level is not None and abs(found.level - level) > 1e-9:
             raise PredictorError(
                 f"intervals of level {level} were asked for; the predictor gives {found.level}"
             )
         level = found.level
-        mean[fold], low[fold], high[fold] = found.mean, found.low, found.high
-    return Estimate(mean, low, high, found.unit, found.level)
+        mean[fold], low[fold], high[fold], sd[fold] = found.mean, found.low, found.high, found.sd
+    return Estimate(mean, low, high, sd, found.unit, found.level)
+
+
+def _some(archs: Archs, which: NDArray[np.int64]) -> Archs:
+    return archs[which] if isinstance(archs, np.ndarray) else [archs[i] for i in which]
 
 
 def validate(
     fresh: Callable[[], Predictor],
-    genes: Genes,
+    archs: Archs,
     measured: Values,
+    noise: Values | None = None,
     *,
     level: float | None = None,
     folds: int = FOLDS,
     seed: int = 0,
 ) -> Validation:
     """The figures of `held_out`, whose arguments and errors these are."""
-    found = held_out(fresh, genes, measured, level=level, folds=folds, seed=seed)
-    return compare(found.mean, found.low, found.high, measured, level=found.level, folds=folds)
+    found = held_out(fresh, archs, measured, noise, level=level, folds=folds, seed=seed)
+    return compare(found, measured, folds=folds)
 
 
-def compare(
-    mean: Values, low: Values, high: Values, measured: Values, *, level: float, folds: int = 1
-) -> Validation:
+def compare(found: Estimate, measured: Values, *, folds: int = 1) -> Validation:
     """The same figures for predictions that were made before, e.g. for the front that was re-measured."""
+    mean = found.mean
     off = np.abs(mean / measured - 1)
-    rank = spearmanr(mean, measured).statistic if len(set(mean)) > 1 and len(set(measured)) > 1 else np.nan
+    ranked = len(set(mean)) > 1 and len(set(measured)) > 1
     return Validation(
         mape=float(off.mean()),
         median_ape=float(np.median(off)),
-        spearman=float(rank),
+        spearman=float(spearmanr(mean, measured).statistic) if ranked else np.nan,
+        kendall=float(kendalltau(mean, measured).statistic) if ranked else np.nan,
+        within_5=float((off <= 0.05).mean()),
         within_10=float((off <= 0.1).mean()),
-        coverage=float(((measured >= low) & (measured <= high)).mean()),
-        level=level,
-        reach=float(np.median((high - low) / 2 / mean)),
+        coverage=float(((measured >= found.low) & (measured <= found.high)).mean()),
+        level=found.level,
+        reach=float(np.median((found.high - found.low) / 2 / mean)),
         count=len(measured),
         folds=folds,
     )

@@ -42,6 +42,7 @@ Learning and judging:
 - `ordering`: important units first, before the first step
 - `heads`: a pretrained network becomes acquainted with other data, for a moment
 - `stepping`: from losses to moved weights
+- `ranks`: the processes that train together
 - `recipe`: optimiser, schedule and device
 - `probing`: what a subnet is worth on a batch, without anything moving
 - `guard`: a training that blows up goes back

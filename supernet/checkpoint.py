@@ -7,6 +7,7 @@ both. Nothing is pickled.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
@@ -169,22 +170,49 @@ def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The tensors an optimiser keeps, as ``parameter name:what``; parameters it never moved have none."""
+    """What an optimiser keeps for each parameter it has moved, and what its groups count.
+
+    Returns:
+        Tensors as ``owner:what`` and numbers as ``owner=what``; the owner is the name of a parameter or the index of
+        a group.
+    """
     names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
-    return {
-        f"{names[parameter]}:{what}": value
-        for parameter, kept in optimizer.state.items()
-        for what, value in kept.items()
-        if isinstance(value, Tensor)
+    owners: dict[str, Mapping[str, Any]] = {
+        names[parameter]: kept for parameter, kept in optimizer.state.items()
     }
+    for i, group in enumerate(optimizer.param_groups):
+        owners[str(i)] = {
+            what: group[what] for what in group.keys() - optimizer.defaults.keys() - _NOT_COUNTED
+        }
+    found: dict[str, Tensor] = {}
+    for owner, kept in owners.items():
+        for what, value in kept.items():
+            if isinstance(value, Tensor):
+                found[f"{owner}:{what}"] = value
+            elif isinstance(value, int | float):
+                dtype = torch.float64 if isinstance(value, float) else torch.int64
+                found[f"{owner}={what}"] = torch.tensor(value, dtype=dtype)
+    return found
+
+
+_NOT_COUNTED = {"params", "initial_lr", "lr_scale"}
 
 
 def restore_optimizer(
     model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]
 ) -> None:
-    """Give an optimiser back what `optimizer_tensors` took."""
+    """Give an optimiser back what `optimizer_tensors` took; it forgets everything else."""
+    optimizer.state.clear()
+    for group in optimizer.param_groups:
+        for what in group.keys() - optimizer.defaults.keys() - _NOT_COUNTED:
+            del group[what]
     parameters = dict(model.named_parameters())
     for key, value in tensors.items():
-        name, what = key.rsplit(":", 1)
-        parameter = parameters[name]
-        optimizer.state[parameter][what] = value.to(parameter.device, memory_format=torch.preserve_format)
+        owner, sign, what = re.split("([:=])", key)
+        if owner.isdigit():
+            kept, like = optimizer.param_groups[int(owner)], optimizer.param_groups[int(owner)]["params"][0]
+        else:
+            kept, like = optimizer.state[parameters[owner]], parameters[owner]
+        # in the layout of the parameter: in another one a norm adds up in another order
+        there = torch.empty_like(like, dtype=value.dtype).copy_(value) if value.shape == like.shape else value
+        kept[what] = value.item() if sign == "=" else there.to(like.device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from math import isfinite
+from math import inf, isfinite
 from statistics import median
 from typing import Any
 
@@ -62,15 +62,18 @@ class Guard:
     A loss has blown up when it is no number or ten times that of knowing nothing. So has one that is, five steps in
     a row, far above its running median (ten times the median absolute deviation) and above the loss of knowing
     nothing; three times that for all but the largest, because a new phase may deal out networks that never learnt.
+    Where the first loss of a role is above that of knowing nothing, it stands in its place.
 
     Args:
         knowing_nothing: the loss of answers that are all zero; None until one was seen, 0 where there is none.
+        first: the first loss of each role.
         losses: the last ones of each role.
         too_high: how many steps in a row those of a role were too high.
         rollbacks: how often the training went back.
     """
 
     knowing_nothing: float | None = None
+    first: dict[str, float] = field(default_factory=dict)
     losses: dict[str, list[float]] = field(default_factory=dict)
     too_high: dict[str, int] = field(default_factory=dict)
     rollbacks: list[Rollback] = field(default_factory=list)
@@ -95,6 +98,7 @@ class Guard:
         """
         for role, loss in means.items():
             self.look_once(step, role, loss)
+            self.first.setdefault(role, loss)
             before = self.losses.setdefault(role, [])
             self.too_high[role] = self.too_high.get(role, 0) + 1 if self._is_too_high(role, loss) else 0
             if self.too_high[role] == IN_A_ROW:
@@ -111,17 +115,21 @@ class Guard:
         Raises:
             BlownUp: when it is one that no batch explains.
         """
-        if not isfinite(loss) or (self.knowing_nothing and loss > AT_ONCE * self.knowing_nothing):
+        if not isfinite(loss) or loss > AT_ONCE * self._ignorant(role, loss):
             raise BlownUp(f"the loss of the {role} subnet is {loss:.4g} at step {step}")
 
     def _is_too_high(self, role: str, loss: float) -> bool:
         before = self.losses[role]
-        if not self.knowing_nothing or len(before) < FEWEST:
+        if len(before) < FEWEST:
             return False
         middle = median(before)
         usual = median(abs(each - middle) for each in before)
-        allowed = ALLOWED.get(role, OTHERWISE) * self.knowing_nothing
+        allowed = ALLOWED.get(role, OTHERWISE) * self._ignorant(role, loss)
         return loss > max(middle + DEVIATIONS * usual, allowed)
+
+    def _ignorant(self, role: str, loss: float) -> float:
+        """What a subnet of a role loses before it has learnt anything; infinite where nobody knows."""
+        return max(self.first.get(role, loss), self.knowing_nothing) if self.knowing_nothing else inf
 
     def go_back(self, step: int, to: int, reason: str) -> Rollback:
         """Note that the training goes back."""

@@ -7,13 +7,14 @@ down here and nowhere else.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import isfinite
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-from supernet.errors import ConfigError
+from supernet.errors import ConfigError, did_you_mean
 
 Plain = bool | int | float | str | list[int | float | str]
 """What an option of a registered thing can be in a configuration file."""
@@ -25,6 +26,10 @@ Crop = Literal["centre", "squash"]
 """What of an image that is no square is shown: a square around its centre, or all of it, out of proportion."""
 Order = Literal["auto", "taylor", "l1", "l2", "none"]
 """By what the units of a network are sorted before it learns."""
+Precision = Literal["none", "bf16", "fp16"]
+"""Of autocast; none computes in that of the weights."""
+Regularise = Literal["all", "largest"]
+"""Which lessons have dropout and stochastic depth."""
 TEACHERS = ("largest", "none", "finetuned")
 """Teachers that need no path."""
 
@@ -184,13 +189,26 @@ class TrainOptions:
         restarts: epochs after which the schedule starts anew, with a warm-up of its own (arXiv:1608.03983). A
             training that has come to its end is trained on like this: the rate was zero, and only a second
             schedule goes further (``supernet train --until``).
-        batch_size: images per step; every lesson of the step sees all of them.
+        batch_size: images per step, over all processes; every lesson of the step sees all of them.
+        accumulate: parts that the batch of a step is dealt out in, one after the other, to save memory. Where nothing
+            looks at a batch as a whole (batch norm does), the gradients are those of the whole.
+        amp: autocast while networks learn: ``bf16``, or ``fp16`` with a loss scale that adapts; evaluation and what
+            is exported stay in single precision.
+        clip_norm: largest norm of the gradient of a step, all lessons together; 0 does not clip.
+        clip_value: largest entry of it; 0 does not clip.
+        ema: decay of a moving average of weights and running statistics, e.g. 0.999; evaluation, and the supernet that
+            is there in the end, have the average. It warms up: the decay is at most (1 + steps) / (10 + steps). 0
+            keeps none.
+        execution: how lessons run: ``eager``, or ``compiled`` by torch.compile in graphs that all widths share.
+        regularise: ``largest`` leaves dropout and stochastic depth to the lessons of the largest, where the strategy
+            does not say so itself.
         optimizer: by timm's name; ``sgd`` is with Nesterov momentum.
         schedule: of the learning rate after the warm-up: ``cosine``, ``tanh``, ``poly`` or ``constant``.
         lr: learning rate at the end of the warm-up.
         warmup: share of the steps of a schedule spent warming up.
         momentum: of optimisers that have one.
         weight_decay: not applied to norms and biases.
+        layer_decay: learning rate of each layer over that of the layer after it, in timm's layers; 1 has one for all.
         label_smoothing: share of the label mass spread over all classes.
         strategy: which registered strategy deals out the lessons.
         strategy_options: the fields of that strategy.
@@ -227,12 +245,20 @@ class TrainOptions:
     epochs: int = 20
     restarts: tuple[int, ...] = ()
     batch_size: int = 64
+    accumulate: int = 1
+    amp: Precision = "none"
+    clip_norm: float = 0.0
+    clip_value: float = 0.0
+    ema: float = 0.0
+    execution: str = "eager"
+    regularise: Regularise = "all"
     optimizer: str = "sgd"
     schedule: str = "cosine"
     lr: float = 0.1
     warmup: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
+    layer_decay: float = 1.0
     label_smoothing: float = 0.1
     strategy: str = "sandwich"
     strategy_options: dict[str, Plain] = field(default_factory=dict)
@@ -256,6 +282,7 @@ class TrainOptions:
         for name in (
             "epochs",
             "batch_size",
+            "accumulate",
             "evaluate_every",
             "evaluate_examples",
             "calibration_examples",
@@ -271,6 +298,8 @@ class TrainOptions:
         for name in (
             "lr",
             "weight_decay",
+            "clip_norm",
+            "clip_value",
             "checkpoint_seconds",
             "seed",
             "teacher_epochs",
@@ -278,6 +307,10 @@ class TrainOptions:
             "watched",
         ):
             within(name, getattr(self, name), 0)
+        within("layer_decay", self.layer_decay, 0.01, 1.0)
+        within("ema", self.ema, 0.0, 0.999999)
+        among("amp", self.amp, get_args(Precision))
+        among("regularise", self.regularise, get_args(Regularise))
         within("block_distil_weight", self.block_distil_weight, 0)
         if self.block_distil_weight and self.teacher not in ("largest", "finetuned"):
             raise ConfigError(
@@ -319,3 +352,13 @@ def within(name: str, value: float, low: float, high: float | None = None) -> No
     if not (isfinite(value) and value >= low and (high is None or value <= high)):
         bounds = f"at least {low:g}" if high is None else f"{low:g} to {high:g}"
         raise ConfigError(f"{name} is {value:g}; it can be {bounds}")
+
+
+def among(name: str, value: str, known: Sequence[str]) -> None:
+    """Check a word of an options class.
+
+    Raises:
+        ConfigError: naming the option, its value, the nearest word and all of them.
+    """
+    if value not in known:
+        raise ConfigError(f"{name} is {value!r}{did_you_mean(value, known)}")

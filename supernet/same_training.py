@@ -6,33 +6,42 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from supernet.config import to_plain
 from supernet.errors import StateError
 from supernet.options import TrainOptions
 from supernet.wording import counted
 
-_LENGTH = ("epochs", "restarts")
+FREE = frozenset({"checkpoint_seconds", "device", "threads", "rollbacks", "watched"})
+"""Options that a run may change when it goes on."""
+_LENGTH = frozenset({"epochs", "restarts"})
 
 
-def check_same(path: Path, earlier: Mapping[str, Any], now: Mapping[str, Any], options: TrainOptions) -> None:
+def check_same(
+    path: Path, earlier: Mapping[str, Any], now: Mapping[str, Any], options: TrainOptions, *, ended: bool
+) -> None:
     """Refuse the checkpoint of another training; the same one may have become longer.
 
     Args:
         path: of the checkpoint, for messages.
-        earlier: what it belongs to, as plain JSON values.
+        earlier: what it belongs to, as plain JSON values. An option that was not there yet was at its default.
         now: what is asked for, likewise.
         options: the recipe that is asked for.
+        ended: whether nothing is left to train; any number of processes may look at that.
 
     Raises:
-        StateError: naming what differs.
+        StateError: naming what differs, both values, and what can be done.
     """
     _check_stretches(path, earlier, options)
-    for key, ours in now.items():
-        theirs = earlier.get(key)
-        if theirs != ours and key not in _LENGTH:
-            raise StateError(
-                f"{path} is of another training: its {key} is {theirs!r}, now {ours!r} is asked; "
-                f"choose another folder, or remove the file to start anew"
-            )
+    before = {**to_plain(TrainOptions()), "processes": 1, **earlier}
+    for key in dict.fromkeys([*now, *before]):
+        theirs, ours = before.get(key), now.get(key)
+        if theirs == ours or key in _LENGTH | FREE or (key == "processes" and ended):
+            continue
+        hint = f"start {theirs} (torchrun --nproc-per-node {theirs}), " if key == "processes" else ""
+        raise StateError(
+            f"{path} is of another training: its {key} is {theirs!r}, now {ours!r} is asked; "
+            f"{hint}choose another folder, or remove the file to start anew"
+        )
 
 
 def _check_stretches(path: Path, earlier: Mapping[str, Any], options: TrainOptions) -> None:

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import isfinite
 
 from supernet.elastic.supernet import Supernet
 from supernet.errors import SpaceError
 from supernet.evaluate import Evaluator
 from supernet.space import Architecture
 
-DEAR, CHEAP = 3.0, 0.05
-"""How many times the price of the cheapest kind one may cost, and the least that counts as a price."""
+MILD, SMALL = 0.75, 0.5
+"""Shares of the multiply-adds: what a mild cut leaves, and what the smallest network of a family may have at most."""
 OFFERED = {"present": "depth", "head_dim": "heads", "squeeze": "hidden"}
 """Kinds of dims that are asked for under another name, see ``supernet.options.dims``."""
 
@@ -96,24 +97,31 @@ def sensitivity(
 
 
 def prices(cuts: list[Cut]) -> dict[str, float]:
-    """What a kind's middle size costs for each share of the multiply-adds it saves, the cheapest kind first."""
+    """What a mild cut of each kind costs for each share of the multiply-adds it saves, the cheapest kind first.
+
+    Mild is the cut that leaves about `MILD` of them: of a deep one a network knows nothing any more, whatever was cut.
+    """
     by_kind: dict[str, list[Cut]] = {}
     for cut in cuts:
         if cut.kind and not cut.choice:
             by_kind.setdefault(cut.kind, []).append(cut)
-    found = {kind: rows[len(rows) // 2].price for kind, rows in by_kind.items()}
+    found = {kind: min(rows, key=lambda cut: abs(cut.macs - MILD)).price for kind, rows in by_kind.items()}
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
 def worthwhile(cuts: list[Cut]) -> list[str]:
-    """The kinds that are worth offering, the cheapest first: their price is at most `DEAR` times the cheapest's.
+    """The kinds that are worth offering: the cheapest, and of the others as few as make networks small enough.
 
-    Who offers them all pays for it: the supernet of an EfficientNet-Lite2 whose depth alone is elastic was better at
-    every size than one whose widths are elastic as well (docs/benchmarks.md, pretrained).
+    Each kind that is offered takes its part of the training: EfficientNet-Lite2, trained on 5,000 images for three
+    epochs, was better at every size with depth alone elastic than with widths as well (docs/benchmarks.md, pretrained).
     """
-    found = prices(cuts)
-    most = DEAR * max(min(found.values(), default=0.0), CHEAP)
-    return [kind for kind, price in found.items() if price <= most]
+    found: list[str] = []
+    left = 1.0
+    for kind, price in prices(cuts).items():
+        if left > SMALL and isfinite(price):
+            found.append(kind)
+            left *= min(cut.macs for cut in cuts if cut.kind == kind and not cut.choice)
+    return found
 
 
 def kinds_of(net: Supernet) -> dict[str, list[str]]:

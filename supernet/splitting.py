@@ -98,9 +98,8 @@ def split(
         )
     device = next(supernet.parameters()).device
     (batch, *_) = dataset.calibration_batches(examples, examples, seed)
-    probe = Probe(
-        supernet, dataset.task, moved(batch, device), _answer_of(supernet, dataset), derive(seed, "split")
-    )
+    pieces = [(moved(batch, device), 1.0)]
+    probe = Probe(supernet, dataset.task, pieces, _answer_of(supernet, dataset), derive(seed, "split"))
     mode = supernet.training
     supernet.train()
     found = []
@@ -135,6 +134,7 @@ def restricted(space: SearchSpace, choice: str, values: Sequence[Value]) -> Sear
     """A space with some of the values of a choice; what mattered only with others never matters."""
 
     def kept(one: Choice) -> Choice:
+        """A choice of the part."""
         if one.name == choice:
             return replace(one, values=tuple(values))
         if one.needs is None or one.needs[0] != choice:
@@ -181,6 +181,7 @@ def _variants(space: SearchSpace, choice: Choice, paths: int, chance: Random) ->
 
 def _answer_of(supernet: Supernet, dataset: Dataset) -> Callable[[Architecture, Batch], object]:
     def answer(arch: Architecture, batch: Batch) -> object:
+        """What one architecture says to a batch."""
         return dataset.task.inputs(batch, supernet.input_values(arch)).call(supernet.subnet(arch))
 
     return answer

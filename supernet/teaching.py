@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from supernet.calibrate import calibrate
 from supernet.elastic.storage import WEIGHTS
@@ -67,29 +66,31 @@ class Teacher:
 
 @dataclass
 class Teaching:
-    """What the lessons of one step can learn from.
+    """What the lessons of one step can learn from, on one piece of the batch.
 
     Args:
         weight: of a teacher's answers against the targets.
-        given: what a teacher that was trained before answers to the whole batch; None where there is none.
+        ask: what a teacher that was trained before answers to some examples; None where there is none.
         answers: of the lessons so far, without gradients.
     """
 
     weight: float
-    given: Answer | None = None
+    ask: Callable[[Batch], Answer] | None = None
     answers: list[Answer] = field(default_factory=list)
+    _asked: dict[tuple[int, int], Answer] = field(default_factory=dict)
 
-    def of(self, lesson: Lesson) -> Answer | None:
-        """The answer that one lesson learns from: the given one, else that of the lesson that it names."""
-        if self.given is not None:
-            return Answer(*part_of(self.given, lesson))
-        return None if lesson.teacher is None else self.answers[lesson.teacher]
+    def of(self, lesson: Lesson, own: Batch) -> Answer | None:
+        """The answer that one lesson learns from: the given one, else that of the lesson that it names.
 
-
-def part_of(batch: Any, lesson: Lesson) -> Any:
-    """What a lesson sees of a batch, or of the answers to it."""
-    i, parts = lesson.part
-    return tree_map(lambda leaf: leaf[i::parts], batch) if parts > 1 else batch
+        Args:
+            lesson: who learns.
+            own: the examples that it sees; a teacher of before answers once to those of lessons that see the same.
+        """
+        if self.ask is None:
+            return None if lesson.teacher is None else self.answers[lesson.teacher]
+        if lesson.part not in self._asked:
+            self._asked[lesson.part] = self.ask(own)
+        return self._asked[lesson.part]
 
 
 def heard(options: TrainOptions, done: int, steps: int) -> float:

@@ -26,6 +26,7 @@ from supernet.ahead import Ahead
 from supernet.checkpoint import CHECKPOINT as CHECKPOINT, Checkpoints, State, below, write_checkpoint
 from supernet.config import decode, to_plain
 from supernet.elastic.costs import Costs
+from supernet.elastic.subnet import executions
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ConfigError, StateError
 from supernet.evaluate import Evaluator, Result
@@ -36,15 +37,16 @@ from supernet.lock import is_removed, locked
 from supernet.options import TrainOptions
 from supernet.ordering import began_with, note_order, order_units, sort_anew
 from supernet.probing import Probe, fixed_buffers, without_dropout
+from supernet.ranks import joined
 from supernet.recipe import device_of
 from supernet.record import Epoch, Record
-from supernet.same_training import check_same
+from supernet.same_training import FREE, check_same
 from supernet.seeds import derive, rng
 from supernet.sight import Look, gradient_norm, is_due, memory_mib, watched
 from supernet.space import Architecture
 from supernet.stepping import Stepper
 from supernet.strategies import Context, Lesson, Observer, Sorter, Strategy, strategies
-from supernet.tasks.task import Batch, Dataset, moved
+from supernet.tasks.task import Batch, Dataset, moved, piece_of
 from supernet.teaching import (
     FILE,
     TEACHER,
@@ -54,7 +56,6 @@ from supernet.teaching import (
     alone,
     heard,
     lesson_loss,
-    part_of,
     taught_by,
     teacher_from,
     teacher_of,
@@ -64,8 +65,6 @@ log = logging.getLogger(__name__)
 
 LOCK = ".lock"
 _MODEL = "model/"
-_FREE = frozenset({"checkpoint_seconds", "device", "threads", "rollbacks", "watched"})
-"""Options that a run may change when it goes on."""
 
 Progress = Callable[[int, int, str], None]
 """Called with the steps done, the steps in all and a few words on how it goes."""
@@ -84,8 +83,8 @@ class Trainer:
 
     Raises:
         SupernetError: for a strategy that is not registered.
-        ConfigError: for an option that this strategy does not have, an unknown optimiser or schedule, or a
-            device that is not there.
+        ConfigError: for an option that this strategy does not have, an unknown optimiser or schedule, a
+            device that is not there, or a batch that processes and micro-batches cannot share evenly.
         StateError: when the folder holds the checkpoint of another run, or a damaged one.
     """
 
@@ -100,7 +99,9 @@ class Trainer:
     ) -> None:
         self.options = options = options or TrainOptions()
         self.layout = _layout(supernet)
-        self.supernet = supernet.to(device_of(options), memory_format=self.layout)  # type: ignore[call-overload]
+        self.ranks = joined()
+        self.device = self.ranks.device(device_of(options))
+        self.supernet = supernet.to(self.device, memory_format=self.layout)  # type: ignore[call-overload]
         self.dataset, self.task = dataset, dataset.task
         self.folder = folder
         self.strategy = strategy or decode(
@@ -110,11 +111,13 @@ class Trainer:
         self.steps = options.epochs * self.epoch_steps
         batch = partial(dataset.batch, batch_size=options.batch_size, seed=options.seed)
         self.batches: Ahead[Batch] = Ahead(batch, self.steps, dataset.workers)
-        self.stepper = Stepper(supernet, options, self.epoch_steps)
+        self.stepper = Stepper(supernet, options, self.epoch_steps, self.ranks)
+        self._pieces = self.ranks.pieces(options.batch_size, options.accumulate, dataset.count("train"))
+        executions[options.execution]
         self.step = 0
         self.state: dict[str, Any] = {}
         self.reordered: dict[str, Any] | None = None
-        self.record = Record(folder)
+        self.record = Record(folder if self.ranks.leads else None)
         self.guard = Guard()
         self.checkpoints = Checkpoints(folder)
         self.teacher: Teacher | None = None
@@ -146,9 +149,16 @@ class Trainer:
         Raises:
             SupernetError: when a loss or a metric is no longer a number.
             StateError: when the folder can not be written to, is trained in by another process, or is removed
-                meanwhile.
+                meanwhile; and, naming it, when another rank ended.
         """
-        if self.folder is None or self.step == self.steps:
+        try:
+            return self._run_locked(progress)
+        except BaseException:
+            self.ranks.leave()
+            raise
+
+    def _run_locked(self, progress: Progress | None) -> list[Epoch]:
+        if self.folder is None or self.step == self.steps or not self.ranks.leads:
             return self._run(progress)
         busy = f"{self.folder} is trained in by another process; wait for it, or choose another folder"
         with locked(self.folder / LOCK, busy=busy) as self._lock:
@@ -162,6 +172,8 @@ class Trainer:
         if self.reordered is None:
             self.reordered = order_units(self.supernet, self.dataset, self.options)
         if self.step < self.steps:
+            self.ranks.agree({**self._belongs_to(), "step": self.step})
+            self.ranks.spread(list(self.supernet.state_dict().values()))
             self.teacher = self._teacher(progress)
             self.record.open(self.step)
         if self.step == 0 and self.options.rollbacks:
@@ -183,6 +195,8 @@ class Trainer:
         self.batches.close()
         log.info("waited for data %.1f %% of the time", 100 * self.batches.waiting)
         self.record.close()
+        self.ranks.spread(list(self.supernet.buffers()))
+        self.stepper.settle()
         self.supernet.eval().to(memory_format=torch.contiguous_format)
         return self.history
 
@@ -206,7 +220,9 @@ class Trainer:
         network = training.supernet.extract(self.supernet.space.largest())
         if self.folder:
             tensors = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-            write_checkpoint(self.folder / FILE, tensors, {"run": training._belongs_to()})
+            if self.ranks.leads:
+                write_checkpoint(self.folder / FILE, tensors, {"run": training._belongs_to()})
+            self.ranks.wait()
             self.taught_by = taught_by(self.options, self.folder)
         teacher = teacher_of(self.supernet, network, self.task, self.layout)
         self.record.spend("teacher", 3 * training.steps * (teacher.macs or 0))
@@ -215,21 +231,23 @@ class Trainer:
     def _learn(self) -> None:
         """One optimiser step."""
         options, step = self.options, self.step
-        batch = moved(self.batches(step), options.device)
+        batch = moved(self.batches(step), self.device)
         self.supernet.train()
         context = self._context(batch)
         if isinstance(self.strategy, Sorter) and (sort := self.strategy.sorts(context)):
             sort_anew(self.supernet, self.dataset, options, sort, self.stepper.beside())
         lessons = self.strategy.lessons(context)
         self.stepper.begin(step, self.guard.rate)
-        teaching = self._teaching(batch)
-        losses: list[float] = []
+        losses = [0.0] * len(lessons)
         with torch.random.fork_rng():
-            torch.manual_seed(derive(options.seed, "layers", step))
-            for lesson in lessons:
-                answer, loss = self._teach(lesson, batch, teaching)
-                teaching.answers.append(answer)
-                losses.append(loss)
+            torch.manual_seed(derive(options.seed, "layers", step) + self.ranks.rank)
+            for piece in self._pieces:
+                teaching = self._teaching(step)
+                for number, lesson in enumerate(lessons):
+                    answer, loss = self._teach(lesson, batch, piece, teaching)
+                    teaching.answers.append(answer)
+                    losses[number] += loss
+        losses = self.ranks.totals(losses)
         self.stepper.step()
         self.step += 1
         self._note(lessons, losses)
@@ -264,7 +282,9 @@ class Trainer:
         """What the strategy sees of this step."""
         options, step, net = self.options, self.step, self.supernet
         _, done, steps = self.stepper.schedule.at(step)
-        probe = Probe(net, self.task, batch, self._answer, derive(options.seed, "probes", step))
+        pieces = [piece_of(batch, *piece) for piece in self._pieces]
+        seed = derive(options.seed, "probes", step)
+        probe = Probe(net, self.task, pieces, self._answer, seed, self.ranks)
         return Context(
             net.space,
             done,
@@ -285,46 +305,66 @@ class Trainer:
         found: Costs = net.costs(None if net.example is not None else self.task.example_inputs())
         return found
 
-    def _teaching(self, batch: Batch) -> Teaching:
-        """What the lessons of this step can learn from; a teacher of before answers once."""
-        _, done, steps = self.stepper.schedule.at(self.step)
+    def _teaching(self, step: int) -> Teaching:
+        """What the lessons of a step can learn from."""
+        _, done, steps = self.stepper.schedule.at(step)
         weight = heard(self.options, done, steps)
         if self.teacher is None or not (weight or self.healed):
             return Teaching(weight)
-        self.record.spend("teacher", self.teacher.macs or 0)
-        return Teaching(weight, self.teacher.answer(self.task, batch, self.healed))
+        return Teaching(weight, partial(self.teacher.answer, self.task, stages=self.healed))
 
-    def _teach(self, lesson: Lesson, batch: Batch, teaching: Teaching) -> tuple[Answer, float]:
-        """Add the gradients of one lesson; its answer and its loss, without that of its stages."""
-        options, (_, parts) = self.options, lesson.part
-        if parts > options.batch_size:
+    def _teach(
+        self, lesson: Lesson, batch: Batch, piece: tuple[int, int], teaching: Teaching
+    ) -> tuple[Answer, float]:
+        """Add the gradients of one lesson on a piece of its part of the batch.
+
+        A part is cut into pieces, and not a piece into parts: the lesson then learns from the same examples however
+        many processes and micro-batches there are.
+
+        Returns:
+            Its answer, and its share of the loss, without that of its stages.
+        """
+        options, parts = self.options, lesson.part[1]
+        if parts * piece[1] > options.batch_size:
             raise ConfigError(
                 f"a batch of {options.batch_size} cannot be dealt out among {parts} lessons; "
                 f"raise train.batch_size, or ask the strategy for fewer"
             )
-        own = part_of(batch, lesson)
+        own, share = piece_of(piece_of(batch, *lesson.part)[0], *piece)
         with ExitStack() as stack:
             if not lesson.moves_statistics:
                 stack.enter_context(fixed_buffers(self.supernet))
-            if not lesson.regularised:
+            if not self._is_regularised(lesson):
                 stack.enter_context(without_dropout(self.supernet))
             features = stack.enter_context(caught(self.supernet.largest, self.healed))
             outputs = self._answer(lesson.arch, own)
-        self.guard.meet(self.task, outputs, own)
-        teacher = teaching.of(lesson)
-        loss = told = lesson_loss(
-            self.task,
-            outputs,
-            own,
-            teacher and teacher.outputs,
-            teaching.weight,
-            options.label_smoothing,
-            lesson.distance,
-        )
-        if teacher and self.healed:
-            loss = loss + options.block_distil_weight * stage_loss(features, teacher.features)
-        self.stepper.backward(loss * lesson.weight)
-        return Answer(*_detached((outputs, features))), told.item()
+        self._meet(outputs, own)
+        with self.stepper.autocast():
+            teacher = teaching.of(lesson, own)
+            loss = told = lesson_loss(
+                self.task,
+                outputs,
+                own,
+                teacher and teacher.outputs,
+                teaching.weight,
+                options.label_smoothing,
+                lesson.distance,
+            )
+            if teacher and self.healed:
+                loss = loss + options.block_distil_weight * stage_loss(features, teacher.features)
+        self.stepper.backward(loss * lesson.weight * share)
+        return Answer(*_detached((outputs, features))), told.item() * share
+
+    def _meet(self, outputs: Any, batch: Batch) -> None:
+        """Show the guard the first answers of a training; all ranks then know the same."""
+        if self.guard.knowing_nothing is None:
+            self.guard.meet(self.task, outputs, batch)
+            (told,) = self.ranks.totals([self.guard.knowing_nothing or 0.0])
+            self.guard.knowing_nothing = told / self.ranks.count
+
+    def _is_regularised(self, lesson: Lesson) -> bool:
+        only_largest = self.options.regularise == "largest"
+        return lesson.regularised and not (only_largest and self._role(lesson.arch) != "largest")
 
     def _note(self, lessons: Sequence[Lesson], losses: Sequence[float]) -> None:
         """Record the mean loss of every role."""
@@ -333,6 +373,8 @@ class Trainer:
             macs = self._costs.macs(self.supernet.space.matrix(lesson.arch for lesson in lessons))
             shares = [3 / lesson.part[1] for lesson in lessons]
             self.record.spend("lessons", round(float(macs @ shares)))
+            if self._teaching(self.step - 1).ask:
+                self.record.spend("teacher", self.teacher.macs)
         for lesson, loss in zip(lessons, losses):
             by_role[self._role(lesson.arch)].append(loss)
         means = {role: sum(values) / len(values) for role, values in by_role.items()}
@@ -342,7 +384,11 @@ class Trainer:
 
     def _answer(self, arch: Architecture, batch: Batch) -> Any:
         inputs = self.task.inputs(batch, self.supernet.input_values(arch)).to(memory_format=self.layout)
-        return self.supernet(*inputs.args, arch, **inputs.kwargs)
+        execution = self.options.execution
+        run = self.supernet if execution == "eager" else self.supernet.subnet(arch, execution=execution)
+        args = (*inputs.args, arch) if execution == "eager" else inputs.args
+        with self.stepper.autocast():
+            return run(*args, **inputs.kwargs)
 
     def _role(self, arch: Architecture) -> str:
         return self._roles.get(arch, "between")
@@ -351,19 +397,27 @@ class Trainer:
         epoch, options = self.step // self.epoch_steps, self.options
         seen: dict[str, Result] = {}
         self.record.pace(self.step, options.batch_size, memory_mib(next(self.supernet.parameters()).device))
-        if epoch % options.evaluate_every == 0 or self.stepper.schedule.ends(self.step):
-            evaluate = Evaluator(
-                self.supernet,
-                self.dataset,
-                examples=options.evaluate_examples,
-                calibration_examples=options.calibration_examples,
-            )
-            ends = {arch: evaluate(arch) for arch in self._roles}
-            seen = {role: ends[arch] for arch, role in self._roles.items()}
-            if self.record.is_open and is_due(self.record.looks, epoch, options.epochs):
-                self._look(epoch, lambda arch: ends.get(arch) or evaluate(arch))
+        looks = epoch % options.evaluate_every == 0 or self.stepper.schedule.ends(self.step)
+        if looks and self.ranks.leads:
+            with self.stepper.averaged():
+                seen = self._seen(epoch)
+        self.ranks.wait()
         self.record.epoch(epoch, self.step, self.stepper.lr, seen)
         log.info("epoch %d of %d: %s", epoch, options.epochs, self.words())
+
+    def _seen(self, epoch: int) -> dict[str, Result]:
+        """What the smallest and the largest subnet are worth on the search split; watched ones are noted, when due."""
+        options = self.options
+        evaluate = Evaluator(
+            self.supernet,
+            self.dataset,
+            examples=options.evaluate_examples,
+            calibration_examples=options.calibration_examples,
+        )
+        ends = {arch: evaluate(arch) for arch in self._roles}
+        if self.record.is_open and is_due(self.record.looks, epoch, options.epochs):
+            self._look(epoch, lambda arch: ends.get(arch) or evaluate(arch))
+        return {role: ends[arch] for arch, role in self._roles.items()}
 
     @cached_property
     def _watched(self) -> dict[Architecture, int]:
@@ -394,7 +448,7 @@ class Trainer:
 
     def _belongs_to(self) -> dict[str, Any]:
         """What has to be equal for a checkpoint to be continued."""
-        options = {key: value for key, value in to_plain(self.options).items() if key not in _FREE}
+        options = {key: value for key, value in to_plain(self.options).items() if key not in FREE}
         return {
             **options,
             "space": self.supernet.space.fingerprint,
@@ -402,10 +456,11 @@ class Trainer:
             "data": self.dataset.identity(),
             "weights": began_with(self.supernet),
             "teacher": self.taught_by,
+            "processes": self.ranks.count,
         }
 
     def _save(self, *, good: bool) -> None:
-        if self.folder is None:
+        if self.folder is None or not self.ranks.leads:
             if good and self.options.rollbacks:
                 self.checkpoints.hold(*self._state())
             return
@@ -441,8 +496,11 @@ class Trainer:
         path = self.checkpoints.last_path
         if path is None or (last := self.checkpoints.last()) is None:
             return
-        check_same(path, last[1]["run"], self._belongs_to(), self.options)
+        ended = last[1]["step"] == self.steps
+        check_same(path, last[1]["run"], self._belongs_to(), self.options, ended=ended)
         self._restore(last)
+        if not self.ranks.leads:  # before the first one replaces the file
+            self.checkpoints.hold(*self.checkpoints.good())
         log.info("going on after step %d of %d", self.step, self.steps)
 
     def _restore(self, state: State) -> None:

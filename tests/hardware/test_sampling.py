@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hardware.sampling import spread
+from hardware.sampling import d_optimal, spread
 from supernet.space import Choice, SearchSpace
 from tests.tiny import tiny_supernet
 
@@ -36,3 +36,28 @@ def test_the_cost_is_covered_evenly_where_uniform_genes_would_not(space: SearchS
 def test_a_small_space_gives_all_it_has() -> None:
     space = SearchSpace((Choice("a", (1, 2)), Choice("b", (1, 2))))
     assert len(spread(space, 10)) == 4
+
+
+def test_the_choice_leaves_a_linear_model_less_to_guess_than_any_random_one() -> None:
+    rng = np.random.default_rng(0)
+    columns = rng.normal(size=(300, 5)) ** 3
+    columns = (columns - columns.mean(0)) / columns.std(0)
+
+    def known(rows: np.ndarray) -> float:
+        return float(np.linalg.slogdet(np.eye(5) * 0.1 + columns[rows].T @ columns[rows])[1])
+
+    chosen = d_optimal(columns, 12)
+    assert len(set(chosen.tolist())) == 12
+    assert known(chosen) > max(known(rng.choice(300, 12, replace=False)) for _ in range(200))
+
+
+def test_a_column_of_noise_decides_little() -> None:
+    rng = np.random.default_rng(0)
+    true = rng.normal(size=(200, 1))
+    columns = true + 1e-3 * rng.normal(size=(200, 6))
+    chosen = d_optimal(columns, 6)
+    assert np.sort(true[chosen, 0])[[0, -1]] == pytest.approx([true.min(), true.max()], abs=0.2)
+
+
+def test_all_are_chosen_where_there_are_no_more() -> None:
+    assert sorted(d_optimal(np.eye(3), 10).tolist()) == [0, 1, 2]

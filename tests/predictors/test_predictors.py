@@ -11,7 +11,7 @@ from hardware.device import local_device
 from predictors.estimate import Predictor, PredictorError, predictors
 from predictors.storage import load, save
 from predictors.tabular import Tabular
-from supernet.errors import StateError, SupernetError
+from supernet.errors import ArchitectureError, StateError, SupernetError
 from tests.predictors.latencies import SPACE, latency_ms, macs, sampled
 
 assert predictors["tabular"] is Tabular
@@ -31,6 +31,7 @@ def test_an_interval_holds_its_mean(learned: tuple[str, Predictor]) -> None:
     assert found.mean.shape == found.low.shape == found.high.shape == (100,)
     assert (found.low <= found.mean).all()
     assert (found.mean <= found.high).all()
+    assert (found.sd > 0).all()
     assert found.unit == "ms"
     assert 0 < found.level < 1
 
@@ -39,6 +40,34 @@ def test_what_was_not_measured_is_ranked(learned: tuple[str, Predictor]) -> None
     genes = sampled(300, seed=1)
     found, true = learned[1].predict(genes).mean, latency_ms(genes)
     assert np.corrcoef(found, true)[0, 1] > 0.9
+
+
+def test_architectures_are_as_good_as_their_genes(learned: tuple[str, Predictor]) -> None:
+    genes = sampled(5, seed=3)
+    archs = [SPACE.architecture(row) for row in genes.tolist()]
+    np.testing.assert_array_equal(learned[1].predict(archs).mean, learned[1].predict(genes).mean)
+    again = predictors[learned[0]](SPACE, macs=macs, params=None)
+    again.fit(archs, latency_ms(genes))
+    np.testing.assert_array_equal(again.learned_from.genes, genes)
+
+
+@pytest.mark.parametrize("genes", [sampled(3)[:, 1:], sampled(3) + 5, sampled(3).astype(float)])
+def test_genes_of_another_space_are_refused(learned: tuple[str, Predictor], genes: np.ndarray) -> None:
+    with pytest.raises(ArchitectureError, match="gene"):
+        learned[1].predict(genes)
+
+
+def test_a_measurement_known_to_be_noisy_counts_for_less(learned: tuple[str, Predictor]) -> None:
+    genes, spoilt = sampled(24), latency_ms(sampled(24))
+    spoilt[::6] *= 2
+    noise = np.where(np.arange(24) % 6 == 0, spoilt, 0.001 * spoilt)
+    fresh = sampled(200, seed=1)
+    errors = []
+    for known in (None, noise):
+        predictor = predictors[learned[0]](SPACE, macs=macs, params=None)
+        predictor.fit(genes, spoilt, known)
+        errors.append(float(np.abs(predictor.predict(fresh).mean / latency_ms(fresh) - 1).mean()))
+    assert errors[1] < 0.5 * errors[0]
 
 
 def test_equal_networks_have_equal_estimates(learned: tuple[str, Predictor]) -> None:
@@ -51,7 +80,8 @@ def test_equal_networks_have_equal_estimates(learned: tuple[str, Predictor]) -> 
 def test_learning_again_gives_the_same(learned: tuple[str, Predictor]) -> None:
     name, predictor = learned
     again = predictors[name](SPACE, macs=macs, params=None, **predictor.options)
-    again.fit(*predictor.learned_from)
+    known = predictor.learned_from
+    again.fit(known.genes, known.values, known.noise)
     genes = sampled(50, seed=2)
     np.testing.assert_array_equal(again.predict(genes).high, predictor.predict(genes).high)
 
@@ -72,7 +102,7 @@ def test_a_file_read_with_another_cost_is_refused(learned: tuple[str, Predictor]
         load(tmp_path / "latency.json")
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"format": 2}', '{"format": 1}'])
+@pytest.mark.parametrize("content", ["", "{", '{"format": 9}', '{"format": 2}'])
 def test_a_damaged_file_ends_in_one_clear_error(content: str, tmp_path: Path) -> None:
     (tmp_path / "latency.json").write_text(content)
     with pytest.raises(StateError, match="predictor"):

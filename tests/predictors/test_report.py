@@ -16,7 +16,7 @@ MEASURED = np.array([1.0, 2.0, 4.0, 8.0])
 
 def marks(mean: NDArray[np.float64], path: Path) -> dict[str, NDArray[np.intp]]:
     """Where the axes show each colour: pixels from the left and from the top ``(2, pixels)``."""
-    estimate = Estimate(mean, mean * 0.8, mean * 1.25, "ms", 0.9)
+    estimate = Estimate(mean, mean * 0.8, mean * 1.25, mean * 0.1, "ms", 0.9)
     place = draw_predictions(MEASURED, estimate, path / "p.png", title="t", provenance="p", of="latency (ms)")
     with Image.open(place) as image:
         assert image.size == (1500, 840)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from predictors.estimate import Estimate, PredictorError
+from predictors.estimate import Estimate, Measured, PredictorError
 from predictors.options import FEWEST
 from predictors.tabular import Tabular
 from predictors.validate import compare, validate
@@ -18,15 +18,17 @@ class _Rote:
 
     options: dict[str, object] = {}  # noqa: RUF012
 
-    def fit(self, genes: Genes, measured: np.ndarray) -> None:
+    model = "by rote"
+
+    def fit(self, genes: Genes, measured: np.ndarray, noise: np.ndarray | None = None) -> None:
         self.known = {tuple(row): value for row, value in zip(genes.tolist(), measured)}
 
     def predict(self, genes: Genes) -> Estimate:
         mean = np.array([self.known.get(tuple(row), 1.0) for row in genes.tolist()])
-        return Estimate(mean, mean - 0.1, mean + 0.1, "ms", 0.9)
+        return Estimate(mean, mean - 0.1, mean + 0.1, 0 * mean, "ms", 0.9)
 
     @property
-    def learned_from(self) -> tuple[Genes, np.ndarray]:
+    def learned_from(self) -> Measured:
         raise NotImplementedError
 
 
@@ -48,9 +50,10 @@ def test_a_good_predictor_validates_well_and_says_so_in_words() -> None:
 
 def test_the_figures_are_those_counted_by_hand() -> None:
     mean, measured = np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 2.5, 3.0, 2.0])
-    found = compare(mean, mean - 0.6, mean + 0.6, measured, level=0.9)
+    found = compare(Estimate(mean, mean - 0.6, mean + 0.6, 0 * mean, "ms", 0.9), measured)
     assert found.mape == pytest.approx((0 + 0.2 + 0 + 1.0) / 4)
-    assert found.within_10 == 0.5
+    assert found.within_10 == found.within_5 == 0.5
+    assert found.kendall == pytest.approx(1 / 3)
     assert found.coverage == 0.75
     assert found.spearman == pytest.approx(0.4)
 

@@ -80,6 +80,14 @@ def test_an_image_is_changed_anew_at_every_step_and_apart_from_the_others() -> N
     assert torch.equal(augmentation.repainted(one[None], seeds[4:5])[0], many[4])
 
 
+def test_the_next_epoch_changes_the_same_images_in_another_way() -> None:
+    plain = digits(1)
+    painted = augmentation_of(DataOptions(colour_jitter=0.8), plain.shown_as, flip=False)
+    few = replace(plain, train=plain.train.take(torch.arange(4)), augmentation=painted)
+    epochs = [{image.numpy().tobytes() for image in few.batch(step, 4, seed=0)[0]} for step in range(3)]
+    assert len(set.union(*epochs)) == 12
+
+
 def test_what_nobody_asks_for_is_not_there() -> None:
     assert load(DataOptions(resolution=8)).augmentation is None
 

@@ -203,6 +203,11 @@ def test_what_no_batch_explains_is_seen_at_once() -> None:
     assert _watched(0.5, 22.0, 0.5) is None
 
 
+def test_a_network_that_begins_worse_than_knowing_nothing_may_learn() -> None:
+    assert _watched(90.0, 80.0, 95.0, *[20.0] * 30, *[5.0] * 30) is None
+    assert _watched(90.0, 901.0) == 1
+
+
 def test_a_few_strange_batches_are_none_of_its_business_and_more_in_a_row_are() -> None:
     assert _watched(*CALM, *[9.0] * (IN_A_ROW - 1), 0.5, *[9.0] * (IN_A_ROW - 1)) is None
     assert _watched(*CALM, *[9.0] * IN_A_ROW) == len(CALM) + IN_A_ROW - 1
@@ -218,6 +223,8 @@ def test_the_largest_that_knows_nothing_again_is_lost_and_a_subnet_of_a_new_phas
 
 
 def test_a_guard_is_read_back_equal() -> None:
-    guard = Guard(2.3, {"largest": [0.1, 0.2]}, {"largest": 1}, [Rollback(7, 4, 0.5, "why")])
+    guard = Guard(
+        2.3, {"largest": 2.5}, {"largest": [0.1, 0.2]}, {"largest": 1}, [Rollback(7, 4, 0.5, "why")]
+    )
     assert Guard.from_json(guard.to_json()) == guard
     assert Guard.from_json({}) == Guard()

@@ -13,7 +13,7 @@ from supernet.build import build
 from supernet.heads import acquainted, warm_head
 from supernet.offering import is_undecided, offer
 from supernet.options import DataOptions, SupernetOptions, TrainOptions
-from supernet.sensitivity import DEAR, Cut, prices, worthwhile
+from supernet.sensitivity import Cut, prices, worthwhile
 from supernet.sources import load_data
 from supernet.tasks.task import Dataset
 
@@ -25,20 +25,19 @@ def cut(kind: str, worse: float, macs: float = 0.5) -> Cut:
     return replace(WHOLE, kind=kind, share=0.0, macs=macs, worse=worse)
 
 
-def test_what_is_dear_beside_the_cheapest_is_not_offered() -> None:
-    cuts = [
-        WHOLE,
-        cut("residual", 0.1 * DEAR + 0.01),
-        cut("hidden", 0.1 * DEAR - 0.01),
-        cut("depth", 0.1),
-        cut("kernel", 0.0, 1.0),
-    ]
-    assert worthwhile(cuts) == ["depth", "hidden"]
-    assert list(prices(cuts)) == ["depth", "hidden", "residual", "kernel"]
+def test_the_cheapest_kind_is_offered_and_others_only_where_it_leaves_networks_large() -> None:
+    depth, hidden, kernel = cut("depth", 0.1), cut("hidden", 0.2), cut("kernel", 0.0, 1.0)
+    assert worthwhile([WHOLE, hidden, depth, kernel]) == ["depth"]
+    large = replace(depth, macs=0.7, worse=0.01)
+    assert worthwhile([WHOLE, hidden, large, kernel]) == ["depth", "hidden"]
+    assert worthwhile([WHOLE, kernel]) == []
 
 
-def test_a_cut_that_costs_nothing_does_not_rule_out_all_others() -> None:
-    assert worthwhile([WHOLE, cut("depth", -0.01), cut("hidden", 0.01)]) == ["depth", "hidden"]
+def test_a_kind_is_priced_by_a_mild_cut() -> None:
+    mild, deep = cut("depth", 0.05, 0.75), cut("depth", 9.0, 0.2)
+    assert prices([WHOLE, mild, deep, cut("hidden", 0.3, 0.7)]) == pytest.approx(
+        {"depth": 0.2, "hidden": 1.0}
+    )
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,7 @@ def profiled(run: Run, known: Profiled, figure: Path) -> Document:
     return {
         "run": run.folder,
         **known.profile.to_json(),
+        "model": known.predictor.model,
         "held_out": known.held_out,
         "validation": known.validation,
         "figure": figure,

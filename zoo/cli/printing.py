@@ -12,7 +12,7 @@ from supernet.elastic.sizes import DIMS
 from supernet.elastic.supernet import Supernet
 from supernet.options import title
 from supernet.presets import presets
-from supernet.sensitivity import DEAR, prices
+from supernet.sensitivity import prices
 from supernet.settings import Setting
 from supernet.space import Architecture
 from supernet.stages import Stage, stages
@@ -73,8 +73,8 @@ def print_offer(run: Run, narrator: Narrator) -> None:
         return
     costs = [f"{kind} {price:.2g}" for kind, price in prices(list(found.cuts)).items()]
     narrator.say(
-        f"Elastic: {', '.join(found.dims)}. Cutting the pretrained network costs, in loss for all of its MACs: "
-        f"{', '.join(costs)}; what is more than {DEAR:g} times as dear as the cheapest stays whole "
+        f"Elastic: {', '.join(found.dims)}. Mild cuts of the pretrained network cost, in loss for all of its MACs: "
+        f"{', '.join(costs)}; as few kinds as make networks of half its size are offered, the cheapest first "
         f"(supernet.offer=all offers everything, supernet.options.dims what it names)."
     )
 
@@ -152,7 +152,7 @@ def print_profile(known: Profiled, narrator: Narrator) -> None:
         f"{found.repeat.mean:.1%}; {found.drifts} of {counted(found.windows, 'window')} "
         f"were measured again because the machine drifted."
     )
-    narrator.say(f"The predictor, on subnets it has not seen: {off}.")
+    narrator.say(f"The predictor ({known.predictor.model}), on subnets it has not seen: {off}.")
 
 
 def print_limits(options: SearchOptions, narrator: Narrator) -> None:

@@ -32,9 +32,12 @@ class PredictOptions:
 
     Args:
         predictor: a registered predictor.
+        references: a folder with the profiles of other devices, ``*.json``; with them ten to twenty subnets
+            (``profile.subnets``) are enough, and those that tell most are measured.
     """
 
     predictor: str = "tabular"
+    references: str | None = None
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from hardware.device import Device, local_device
 from hardware.measurement import Profile
 from hardware.profiler import profile
-from hardware.sampling import spread
 from predictors import Estimate, Predictor, predictors
 from predictors.options import FEWEST, FOLDS
+from predictors.references import most_telling, read_references
 from predictors.validate import Validation, compare, held_out
 from search.archive import Archive, Evaluation
 from search.engine import SearchResult, random_search, search
@@ -32,6 +34,7 @@ from supernet.elastic.storage import WEIGHTS
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ConfigError, SpaceError, StateError, did_you_mean
 from supernet.evaluate import Evaluator
+from supernet.ranks import launched
 from supernet.recipe import device_of
 from supernet.sources import load_data
 from supernet.space import Architecture
@@ -147,7 +150,7 @@ def read(run: Run, progress: Progress = silent) -> Dataset:
 
 
 def train(run: Run, progress: Progress = silent, dataset: Dataset | None = None) -> Trainer:
-    """Train the run's supernet, or load it when that is done.
+    """Train the run's supernet, or load it when that is done; with the other processes that torchrun started.
 
     Args:
         dataset: that of the run, where it was read already.
@@ -158,16 +161,19 @@ def train(run: Run, progress: Progress = silent, dataset: Dataset | None = None)
     Raises:
         ConfigError: see `read`.
         DataError: when the data are missing or damaged.
-        StateError: when the folder holds the checkpoint of another training.
+        StateError: when the folder holds the checkpoint of another training, or another process ended.
     """
     torch.set_num_threads(run.options.train.threads)
     dataset = dataset or read(run, progress)
     net = build(offered(run, dataset, progress), dataset.task, seed=run.options.train.seed)
-    trainer = Trainer(net, dataset, run.options.train, run.training)
-    run.keep()
-    trainer.run(partial(progress, "training"))
-    progress("training", trainer.steps, trainer.steps)
-    net.save(run.supernet)
+    with launched(run.options.train.device):
+        trainer = Trainer(net, dataset, run.options.train, run.training)
+        if trainer.ranks.leads:
+            run.keep()
+        trainer.run(partial(progress, "training"))
+        progress("training", trainer.steps, trainer.steps)
+        if trainer.ranks.leads:
+            net.save(run.supernet)
     return trainer
 
 
@@ -211,7 +217,13 @@ def profile_device(workspace: Workspace, progress: Progress = silent) -> Profile
         StateError: when the folder holds another profile.
     """
     options, task = workspace.run.options, workspace.read(progress).task
-    archs = spread(workspace.net.space, options.profile.subnets, options.profile.seed, workspace.costs.macs)
+    archs = most_telling(
+        workspace.net.space,
+        options.profile.subnets,
+        references(workspace, local_device(options.device)),
+        options.profile.seed,
+        workspace.costs.macs,
+    )
     if len(archs) < FEWEST:
         raise SpaceError(
             f"the space holds {counted(workspace.net.space.size, 'network')}, and a predictor needs {FEWEST} "
@@ -231,22 +243,36 @@ def profile_device(workspace: Workspace, progress: Progress = silent) -> Profile
     return learn(workspace, measured)
 
 
+def references(workspace: Workspace, device: Device) -> dict[str, Predictor]:
+    """Predictors of the other devices whose profiles the options name; none where they name none.
+
+    Raises:
+        StateError: when the folder they are in is missing.
+    """
+    folder = workspace.run.options.predict.references
+    if folder is None:
+        return {}
+    macs, params = workspace.costs.macs, workspace.costs.params
+    return read_references(
+        Path(folder), workspace.net.space, macs=macs, params=params, other_than=device.id
+    )  # fmt: skip
+
+
 def learn(workspace: Workspace, measured: Profile) -> Profiled:
     """Fit the run's predictor on a profile, and hold it against subnets it has not seen."""
-    options = workspace.run.options.predict
+    options, others = workspace.run.options.predict, references(workspace, measured.device)
+    more = {"references": others} if others else {}
 
     def fresh() -> Predictor:
         """One that has learned nothing yet."""
         return predictors[options.predictor](
-            workspace.net.space, macs=workspace.costs.macs, params=workspace.costs.params
+            workspace.net.space, macs=workspace.costs.macs, params=workspace.costs.params, **more
         )
 
     predictor = fresh()
-    predictor.fit(measured.genes, measured.median_ms)
-    unseen = held_out(fresh, measured.genes, measured.median_ms)
-    figures = compare(
-        unseen.mean, unseen.low, unseen.high, measured.median_ms, level=unseen.level, folds=FOLDS
-    )
+    predictor.fit(measured.genes, measured.median_ms, measured.noise_ms)
+    unseen = held_out(fresh, measured.genes, measured.median_ms, measured.noise_ms)
+    figures = compare(unseen, measured.median_ms, folds=FOLDS)
     return Profiled(measured, predictor, unseen, figures)
 
 

@@ -1,4 +1,4 @@
-"""A predictor: the one of the house, with half as many folds."""
+"""A predictor: the one of the house, with wider intervals."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 from predictors.tabular import Tabular
 
 
-class Fewer(Tabular):
-    """Five folds."""
+class Wider(Tabular):
+    """Ninety-five of a hundred."""
 
-    def __init__(self, space: Any, *, folds: int = 5, **options: Any) -> None:
-        super().__init__(space, folds=folds, **options)
+    def __init__(self, space: Any, *, level: float = 0.95, **options: Any) -> None:
+        super().__init__(space, level=level, **options)

@@ -1,0 +1,135 @@
+"""Predict an accuracy, or any other number, by one Gaussian process: half a second from five hundred measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from predictors.columns import Columns, Describe
+from predictors.estimate import (
+    Archs,
+    Cost,
+    Estimate,
+    Measured,
+    Predictor,
+    PredictorError,
+    Values,
+    genes_of,
+    measured,
+    predictors,
+)
+from predictors.gaussian_process import GaussianProcess
+from predictors.intervals import Calibration
+from predictors.models import ENOUGH_FOR_COVARIANCE
+from supernet.space import SearchSpace
+
+
+@predictors.register("process")
+class Process:
+    """A Gaussian process on the columns of an architecture and the logarithms of its exact costs.
+
+    Intervals are the process's own, widened or narrowed until they cover every measurement as predicted by all the
+    others, which a Gaussian process tells without learning again.
+
+    Args:
+        space: of the architectures.
+        macs: exact multiply-adds, where they are known.
+        params: exact parameters, where they are known.
+        features: columns that describe an architecture, where `Encoding.ordinal` is not enough.
+        references: predictors of other devices, by name; what they say becomes a column.
+        unit: of what is measured.
+        level: share of measurements that an interval should cover.
+        positive: whether it is a positive number whose logarithm is to be learned, such as a latency.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        macs: Cost | None = None,
+        params: Cost | None = None,
+        features: Describe | None = None,
+        references: Mapping[str, Predictor] | None = None,
+        unit: str = "ms",
+        level: float = 0.9,
+        positive: bool = True,
+    ) -> None:
+        if not 0 < level < 1:
+            raise PredictorError(f"an interval of level {level} was asked for; a level lies between 0 and 1")
+        self.space, self.unit, self.level, self.positive = space, unit, level, positive
+        self._columns = Columns(space, macs=macs, params=params, features=features, references=references)
+        self._process: GaussianProcess | None = None
+
+    def fit(self, archs: Archs, values: Values, noise: Values | None = None) -> None:
+        """Learn from measured architectures; see `Predictor.fit`.
+
+        Raises:
+            ArchitectureError: for architectures of another space.
+            PredictorError: for fewer than four architectures, or a measurement that is impossible.
+        """
+        known = measured(
+            self.space, archs, values, noise, fewest=4, unit=self.unit, positive=self.positive
+        )  # fmt: skip
+        target = np.log(known.values) if self.positive else known.values
+        spread = known.noise / known.values if self.positive and known.noise is not None else known.noise
+        columns = self._columns.table(known.genes).everything
+        self._process = _fitted(columns, target, spread)
+        mean, sd = self._process.left_out()
+        self._calibration = Calibration.of(target - mean, sd, self.level)
+        self._measured = known
+
+    def predict(self, archs: Archs) -> Estimate:
+        """One estimate for each architecture.
+
+        Raises:
+            ArchitectureError: for architectures of another space.
+            PredictorError: before `fit`.
+        """
+        process = self._fit
+        columns = self._columns.table(genes_of(self.space, archs)).everything
+        mean, sd = process.predict_with_sd(columns)
+        unsure = np.hypot(sd, process.noise_sd)
+        reach, sd = self._calibration.reach(unsure), self._calibration.sd(unsure)
+        low, high = mean - reach, mean + reach
+        if self.positive:
+            mean, low, high = np.exp(mean), np.exp(low), np.exp(high)
+            sd = mean * sd
+        return Estimate(mean, low, high, sd, self.unit, self.level)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keywords that make an equal predictor, apart from costs and features."""
+        return {"unit": self.unit, "level": self.level, "positive": self.positive}
+
+    @property
+    def learned_from(self) -> Measured:
+        """The measurements of the last `fit`.
+
+        Raises:
+            PredictorError: before `fit`.
+        """
+        self._fit  # noqa: B018 - refuses before `fit`
+        return self._measured
+
+    @property
+    def model(self) -> str:
+        """What it is."""
+        return "Gaussian process"
+
+    @property
+    def _fit(self) -> GaussianProcess:
+        if self._process is None:
+            raise PredictorError("nothing was learned yet; call fit(archs, values) first")
+        return self._process
+
+
+def _fitted(columns: Values, target: Values, noise: Values | None) -> GaussianProcess:
+    """A process of all measurements, whose covariance is that of some of them where there are many."""
+    start = None
+    if len(target) > ENOUGH_FOR_COVARIANCE:
+        some = np.random.default_rng(0).permutation(len(target))[:ENOUGH_FOR_COVARIANCE]
+        found = None if noise is None else noise[some]
+        start = GaussianProcess(columns[some], target[some], noise_sd=found).covariance
+    return GaussianProcess(columns, target, noise_sd=noise, start=start, steps=30 if start is None else 0)
