@@ -39,7 +39,7 @@ from supernet.trainer import Trainer
 from zoo.cli.narrator import Narrator
 from zoo.cli.quickstart import quickstart
 from zoo.pipeline.run import open_run
-from zoo.pipeline.steps import ARCHIVE, RANDOM, Profiled, Workspace, objectives, subject
+from zoo.pipeline.steps import ARCHIVE, RANDOM, Profiled, Workspace, objectives
 
 
 def main() -> None:
@@ -98,8 +98,7 @@ def covered(workspace: Workspace, known: Profiled, seeds: int) -> list[tuple[flo
                 workspace.net.space,
                 goals,
                 replace(run.options.search, seed=seed),
-                run.search / name,
-                subject=subject(workspace),
+                run.search / (f"{seed}-{name}" if seed else name),
             ).evaluations
             for walk, name in ((search, ARCHIVE), (random_search, RANDOM))
         )

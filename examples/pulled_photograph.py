@@ -24,11 +24,18 @@ def look(folder: Path, photograph: Path) -> tuple[str, float]:
     image = ImageOps.exif_transpose(Image.open(photograph)).convert(
         {"grey": "L", "RGB": "RGB"}[shown["colours"]]
     )
-    image = ImageOps.fit(image, sides, Image.Resampling[shown["interpolation"].upper()])
+    filters, border = Image.Resampling[shown["interpolation"].upper()], (1 - shown["crop_share"]) / 2
+    width, height = image.size
+    if shown["crop"] == "centre":
+        image = ImageOps.fit(image, sides, filters, bleed=border)
+    else:
+        kept = (border * width, border * height, (1 - border) * width, (1 - border) * height)
+        image = image.resize(sides, filters, box=kept)
     x = np.asarray(image, np.float32).reshape(*sides, -1) / 255 * (high - low) + low
     x = ((x - shown["mean"]) / shown["std"]).astype(np.float32).transpose(2, 0, 1)
     side = (shown["input_resolution"],) * 2
-    x = np.stack([np.asarray(Image.fromarray(plane).resize(side, Image.Resampling.BILINEAR)) for plane in x])
+    last = Image.Resampling.BICUBIC if shown["interpolation"] == "bicubic" else Image.Resampling.BILINEAR
+    x = np.stack([np.asarray(Image.fromarray(plane).resize(side, last)) for plane in x])
     scores = np.exp(session.run(None, {"input": x[None]})[0][0].astype(np.float64))
     return classes[scores.argmax()], scores.max() / scores.sum()
 

@@ -167,6 +167,7 @@ class _Facts:
     """Variance of each measurement that is known beforehand."""
 
     def matrix(self, by: Covariance) -> Values:
+        """Covariance of the measurements, noise included, ``(measurements, measurements)``."""
         found: Values = by.linear * self.product + by.smooth * np.exp(self.distance * (-0.5 / by.length**2))
         found[np.diag_indices_from(found)] += by.noise + self.extra
         return found

@@ -10,10 +10,12 @@ In the order one would read them:
 - `options`: how far and how to search
 - `engine`: `search`: budget, archive, limits, resuming
 - `searcher`: what a searcher is, and the registry
-- `nsga2`: NSGA-II, by pymoo
+- `guided`: models of what is expensive, searched in its place: the default
+- `gain`: the batch that adds most hypervolume
+- `evolution`: NSGA-II over whole matrices of genes
+- `nsga2`: NSGA-II on what is expensive itself
 - `uniform`: random networks: the baseline
 - `operators`: how genomes are drawn, mixed and changed
-- `problem`: a search as pymoo sees it
 - `feasible`: whether the limits can be met at all
 - `evaluate`: scoring networks in the order of their price
 - `archive`: every evaluation, on disk

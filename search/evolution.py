@@ -7,14 +7,15 @@ evaluations. Non-dominated sorting is moocore's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import moocore
 import numpy as np
 from numpy.typing import NDArray
 
-from search.objective import Values
+from search.archive import stored
+from search.objective import Objective, Values, excesses, losses
 from search.operators import mix, reset, sample_genes
 from supernet.space import Genes, SearchSpace
 
@@ -42,16 +43,30 @@ class Scored:
         """Some of them."""
         return Scored(self.genes[which], self.losses[which], self.excess[which])
 
+    def of(self, columns: Sequence[int] | None) -> Scored:
+        """The same with some of the objectives only; all of them when None."""
+        return self if columns is None else Scored(self.genes, self.losses[:, list(columns)], self.excess)
+
     def joined(self, other: Scored) -> Scored:
         """Both, one below the other."""
-        return Scored(
-            np.concatenate([self.genes, other.genes]),
-            np.concatenate([self.losses, other.losses]),
-            np.concatenate([self.excess, other.excess]),
-        )
+        return joined([self, other])
+
+
+def joined(parts: Sequence[Scored]) -> Scored:
+    """Several, one below the other."""
+    return Scored(
+        np.concatenate([part.genes for part in parts]),
+        np.concatenate([part.losses for part in parts]),
+        np.concatenate([part.excess for part in parts]),
+    )
 
 
 Judge = Callable[[Genes], Scored]
+
+
+def scored(objectives: Sequence[Objective], genes: Genes, values: Values) -> Scored:
+    """Networks with complete values ``(networks, objectives)`` in natural units."""
+    return Scored(genes, losses(objectives, values), excesses(objectives, genes, values))
 
 
 def ranks(found: Scored) -> tuple[NDArray[np.int64], Values]:
@@ -59,6 +74,11 @@ def ranks(found: Scored) -> tuple[NDArray[np.int64], Values]:
 
     Networks beyond a limit come after all others, in the order of their excess.
     """
+    rank = _levels(found)
+    return rank, _crowding(found.losses, rank)
+
+
+def _levels(found: Scored) -> NDArray[np.int64]:
     rank = np.asarray(moocore.pareto_rank(found.losses), dtype=np.int64)
     beyond = found.excess > 0
     if beyond.any():
@@ -66,29 +86,42 @@ def ranks(found: Scored) -> tuple[NDArray[np.int64], Values]:
         within = np.flatnonzero(~beyond)
         if len(within):
             rank[within] = moocore.pareto_rank(found.losses[within])
-    return rank, _crowding(found.losses, rank)
+    return rank
 
 
-def best_first(found: Scored) -> Order:
-    """All rows, the better front first and of one front the lonelier ones ``(networks,)``."""
-    rank, room = ranks(found)
-    return np.lexsort((-room, rank))
+def best_first(found: Scored, count: int | None = None) -> Order:
+    """Rows, the better front first and of one front the lonelier ones ``(networks, or count of them)``."""
+    rank = _levels(found)
+    rows = np.arange(len(rank))
+    if count is not None and count < len(rank):  # crowding is only asked for where it decides
+        rows = np.flatnonzero(rank <= np.partition(rank, count - 1)[count - 1])
+    room = _crowding(found.losses[rows], rank[rows])
+    return np.asarray(rows[np.lexsort((-room, rank[rows]))][:count], dtype=np.intp)
 
 
-def children(space: SearchSpace, parents: Scored, count: int, rng: np.random.Generator, rate: float) -> Genes:
+def children(
+    space: SearchSpace,
+    parents: Scored,
+    count: int,
+    rng: np.random.Generator,
+    *,
+    mutation: float,
+    crossover: float = 1.0,
+) -> Genes:
     """Canonical offspring ``(count or one more, choices)`` of the winners of tournaments of two.
 
     Args:
-        rate: probability that a gene is drawn anew.
+        mutation: probability that a gene is drawn anew.
+        crossover: probability that two parents are mixed at all.
     """
-    rank, room = ranks(parents)
     place = np.empty(len(parents), dtype=np.int64)
-    place[np.lexsort((-room, rank))] = np.arange(len(parents))
+    place[best_first(parents)] = np.arange(len(parents))
     pairs = (count + 1) // 2
     drawn = rng.integers(0, len(parents), size=(2, 2 * pairs))
     winners = np.where(place[drawn[0]] <= place[drawn[1]], drawn[0], drawn[1])
-    mixed = mix(parents.genes[winners].reshape(2, pairs, -1), rng).reshape(2 * pairs, -1)
-    return space.canonical(reset(space, mixed, rate, rng))
+    couples = parents.genes[winners].reshape(2, pairs, -1)
+    mixed = np.where(rng.random((pairs, 1)) < crossover, mix(couples, rng), couples)
+    return space.canonical(reset(space, mixed.reshape(2 * pairs, -1), mutation, rng))
 
 
 def evolve(
@@ -99,42 +132,40 @@ def evolve(
     *,
     population: int = 200,
     generations: int = 60,
-    rate: float | None = None,
+    mutation: float | None = None,
+    columns: Sequence[int] | None = None,
 ) -> Scored:
     """Everything that NSGA-II looks at on its way from ``start``; no network twice.
 
     Args:
         start: canonical genomes to begin with; filled up with random ones.
-        rate: probability that a gene is drawn anew; None for 1.5 genes per network on average.
+        mutation: probability that a gene is drawn anew; None for 1.5 genes per network on average.
+        columns: of the losses that count; all of them when None.
     """
-    rate = rate or min(0.5, 1.5 / len(space))
+    mutation = mutation or min(0.5, 1.5 / len(space))
     known: set[bytes] = set()
     fill = sample_genes(space, max(population - len(start), 0), rng)
-    living = seen = judge(fresh(np.concatenate([start, fill]), known))
+    living = judge(unmet(np.concatenate([start, fill]), known))
+    seen = [living]
     for _ in range(generations):
-        living = living.rows(best_first(living)[:population])
-        genes = fresh(children(space, living, population, rng, rate), known)
+        living = living.rows(best_first(living.of(columns), population))
+        genes = unmet(children(space, living.of(columns), population, rng, mutation=mutation), known)
         if not len(genes):
             continue
         born = judge(genes)
-        living, seen = living.joined(born), seen.joined(born)
-    return seen
+        living = living.joined(born)
+        seen.append(born)
+    return joined(seen)
 
 
-def fresh(genes: Genes, known: set[bytes]) -> Genes:
+def unmet(genes: Genes, known: set[bytes]) -> Genes:
     """The rows that are not among ``known``, of equal ones the first; ``known`` learns them."""
     kept = []
-    for row, key in enumerate(keys(genes)):
+    for row, key in enumerate(stored(genes)):
         if key not in known:
             known.add(key)
             kept.append(row)
     return genes[kept]
-
-
-def keys(genes: Genes) -> list[bytes]:
-    """A value for each row by which equal rows are found: eight times faster than tuples of integers."""
-    plain = np.ascontiguousarray(genes, dtype=np.uint16)
-    return plain.view(f"V{plain.shape[1] * plain.itemsize}").ravel().tolist()
 
 
 def _crowding(losses: Values, rank: NDArray[np.int64]) -> Values:

@@ -91,7 +91,7 @@ def _reachable(objective: Objective, value: float) -> str:
 
 
 def _values(limits: Sequence[Objective], genes: Genes) -> Values:
-    return np.stack([objective(genes) for objective in limits], axis=1)
+    return np.stack([objective.cautious(genes) for objective in limits], axis=1)
 
 
 def _children(space: SearchSpace, parents: Genes, rng: np.random.Generator) -> Genes:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import moocore
 import numpy as np
-from numpy.typing import NDArray
-from pymoo.indicators.hv import HV
-from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from search.archive import Evaluation
+from search.gain import volume
 from search.objective import InfeasibleError, Objective, Values, feasible, losses
 from supernet.errors import ConfigError, did_you_mean
 
@@ -21,17 +20,38 @@ def matrix(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]) -
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(objectives))
 
 
+def held(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]) -> Values:
+    """What limits are held by ``(evaluations, objectives)``: values, and bounds where a value is predicted."""
+    rows = [[e.bounds.get(o.name, e.values[o.name]) for o in objectives] for e in evaluations]
+    return np.array(rows, dtype=np.float64).reshape(len(rows), len(objectives))
+
+
+def standing(evaluation: Evaluation, objectives: Sequence[Objective]) -> dict[str, str]:
+    """Of every limit, by the name of its objective, whether and by what it is held.
+
+    Returns:
+        ``"not"`` where it is not held, else ``"measured"``, ``"exact"`` or ``"predicted"``.
+    """
+    limited = [o for o in objectives if o.limit is not None]
+    within = held([evaluation], limited)[0]
+    words = {"evaluated": "measured"}
+    return {
+        o.name: words.get(o.source, o.source) if o.excess(within[i : i + 1])[0] <= 0 else "not"
+        for i, o in enumerate(limited)
+    }
+
+
 def front(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]) -> list[Evaluation]:
     """Those within every limit that no other beats in all optimised objectives.
 
     Sorted by the objectives that are to be small, then the others, then genes: the same in every process.
     """
     values = matrix(evaluations, objectives)
-    within = np.flatnonzero(feasible(objectives, values))
+    within = np.flatnonzero(feasible(objectives, held(evaluations, objectives)))
     if not len(within):
         return []
     loss = losses(objectives, values[within])
-    best: NDArray[np.intp] = NonDominatedSorting().do(loss, only_non_dominated_front=True)
+    best = np.flatnonzero(moocore.is_nondominated(loss, keep_weakly=True))
     order = sorted(range(len(objectives)), key=lambda i: objectives[i].sense != "min")
 
     def key(row: int) -> tuple[object, ...]:
@@ -62,7 +82,7 @@ def hypervolume(
     if not chosen:
         return 0.0
     point = np.array([objective.sign * value for objective, value in zip(optimised, reference)])
-    return float(HV(ref_point=point)(losses(objectives, matrix(chosen, objectives))))
+    return volume(losses(objectives, matrix(chosen, objectives)), point)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ the OFA benchmark, against .98.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import moocore
 import numpy as np
@@ -18,19 +20,79 @@ NOTHING = 1e-9
 """A share of the box below which a gain counts as none."""
 
 
-def greedy(front: Values, losses: Values, count: int, reference: Values) -> list[int]:
-    """Rows of ``losses`` that add most hypervolume, one after the other; fewer when no row adds any.
+@dataclass(frozen=True)
+class View:
+    """Candidates as one front sees them, with smaller better and volume counted up to the origin of a box of one.
 
     Args:
-        front: losses that are there already ``(points, objectives)``; smaller is better.
+        front: what is there already ``(points, objectives)``.
         losses: of the candidates ``(candidates, objectives)``.
-        reference: the point up to which volume counts ``(objectives,)``.
     """
-    scale = np.maximum(reference - np.minimum(front.min(axis=0), losses.min(axis=0)), 1e-300)
-    base, ahead = (reference - front) / scale, (reference - losses) / scale
-    if ahead.shape[1] == 2:
-        return _by_strips(-base, -ahead, count)
-    return _by_priority(-base, -ahead, count)
+
+    front: Values
+    losses: Values
+
+    @classmethod
+    def of(cls, front: Values, losses: Values, reference: Values) -> View:
+        """Losses in their own units, up to a reference point ``(objectives,)``."""
+        best = np.minimum(front.min(axis=0), losses.min(axis=0))
+        scale = np.maximum(reference - best, 1e-300)
+        return cls((front - reference) / scale, (losses - reference) / scale)
+
+    def gains(self, rows: NDArray[np.intp]) -> Values:
+        """What each candidate alone would add ``(rows,)``."""
+        if self.losses.shape[1] == 2:
+            return strips(self.front, self.losses[rows])
+        origin = np.zeros(self.losses.shape[1])
+        covered = volume(self.front, origin)
+        grown = [volume(np.concatenate([self.front, self.losses[row : row + 1]]), origin) for row in rows]
+        return np.array(grown) - covered
+
+    def with_row(self, row: int) -> View:
+        """The same once a candidate is on the front."""
+        return View(np.concatenate([self.front, self.losses[row : row + 1]]), self.losses)
+
+
+def greedy(views: Sequence[View], count: int) -> list[int]:
+    """Candidates that add most hypervolume, summed over views, one after the other; fewer when none adds any.
+
+    A gain only ever shrinks as others are chosen. So candidates that add nothing are not looked at again, and where a
+    gain is dear to know an old one serves as a bound on the new one.
+    """
+    if all(view.losses.shape[1] == 2 for view in views):
+        return _all_at_once(list(views), count)
+    return _by_priority(list(views), count)
+
+
+def _all_at_once(views: list[View], count: int) -> list[int]:
+    chosen: list[int] = []
+    open_ = np.arange(len(views[0].losses))
+    while len(chosen) < count and len(open_):
+        gain = np.sum([view.gains(open_) for view in views], axis=0)
+        best = int(np.argmax(gain))
+        if gain[best] <= NOTHING:
+            break
+        chosen.append(int(open_[best]))
+        views = [view.with_row(chosen[-1]) for view in views]
+        open_ = open_[gain > NOTHING]
+    return chosen
+
+
+def _by_priority(views: list[View], count: int) -> list[int]:
+    rows = np.arange(len(views[0].losses))
+    gain = np.sum([view.gains(rows) for view in views], axis=0)
+    queue = [(-float(gain[row]), int(row), 0) for row in rows]
+    heapq.heapify(queue)
+    chosen: list[int] = []
+    while queue and len(chosen) < count and -queue[0][0] > NOTHING:
+        _, row, age = heapq.heappop(queue)
+        if age == len(chosen):
+            chosen.append(row)
+            views = [view.with_row(row) for view in views]
+        else:
+            now = sum(float(view.gains(np.array([row]))[0]) for view in views)
+            heapq.heappush(queue, (-now, row, len(chosen)))
+    return chosen
 
 
 def strips(front: Values, losses: Values) -> Values:
@@ -48,43 +110,8 @@ def strips(front: Values, losses: Values) -> Values:
     return np.asarray((width * np.clip(top - losses[:, 1:], 0.0, None)).sum(axis=1), dtype=np.float64)
 
 
-def _by_strips(front: Values, losses: Values, count: int) -> list[int]:
-    chosen: list[int] = []
-    open_ = np.flatnonzero(strips(front, losses) > NOTHING)
-    while len(chosen) < count and len(open_):
-        gain = strips(front, losses[open_])
-        if gain.max() <= NOTHING:
-            break
-        chosen.append(int(open_[np.argmax(gain)]))
-        front = np.concatenate([front, losses[chosen[-1:]]])
-        open_ = open_[gain > NOTHING]  # a gain only ever shrinks
-    return chosen
-
-
-def _by_priority(front: Values, losses: Values, count: int) -> list[int]:
-    """For one objective, and for three and more: gains only shrink, so an old one is a bound on the new one."""
-    origin = np.zeros(losses.shape[1])
-    volume = _volume(front, origin)
-    queue: list[tuple[float, int, int]] = []
-    for row in range(len(losses)):
-        queue.append((-(_volume(np.concatenate([front, losses[row : row + 1]]), origin) - volume), row, 0))
-    heapq.heapify(queue)
-    chosen: list[int] = []
-    while queue and len(chosen) < count:
-        gain, row, age = heapq.heappop(queue)
-        if -gain <= NOTHING:
-            break
-        if age == len(chosen):
-            chosen.append(row)
-            front = np.concatenate([front, losses[row : row + 1]])
-            volume = _volume(front, origin)
-        else:
-            gain = volume - _volume(np.concatenate([front, losses[row : row + 1]]), origin)
-            heapq.heappush(queue, (gain, row, len(chosen)))
-    return chosen
-
-
-def _volume(points: Values, reference: Values) -> float:
+def volume(points: Values, reference: Values) -> float:
+    """What losses ``(points, objectives)`` dominate up to a reference point."""
     inside: NDArray[np.float64] = points[(points < reference).all(axis=1)]
     if not len(inside):
         return 0.0

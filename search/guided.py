@@ -12,16 +12,17 @@ differs from LINAS is the model, exact costs, the warm start, and the batch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import moocore
 import numpy as np
 
 from predictors.gaussian_process import GaussianProcess
-from search.evolution import Scored, best_first, evolve
-from search.gain import greedy
-from search.objective import Objective, Values, losses, violation
-from search.operators import ends, sample_genes
-from search.searcher import Terrain, searchers
-from search.uniform import strangers
+from search.evolution import Scored, best_first, evolve, joined, scored
+from search.gain import View, greedy
+from search.objective import Objective, Values
+from search.searcher import Known, Terrain, searchers
+from search.uniform import spread, strangers
 from supernet.encoding import Encoding, Features
 from supernet.space import Genes, SearchSpace
 
@@ -38,47 +39,49 @@ MARGIN = 0.1
 
 
 @searchers.register("guided")
-class GuidedSearcher:
-    """Asks its models first; see the module."""
+def propose_guided(terrain: Terrain, known: Known, count: int | None, rng: np.random.Generator) -> Genes:
+    """A spread of networks first, then the batch that promises most; none when the space is used up."""
+    first = min(FIRST, terrain.options.population)
+    missing = first - len(known.genes) - len(known.pending)
+    if missing > 0 or len(known.genes) < 2:
+        wanted = max(missing, 2)
+        return spread(terrain, known, min(count or wanted, wanted), rng)
+    wanted = count or batch_size(len(known.genes))
+    found = promising(terrain, known, wanted, rng)
+    return found if len(found) else strangers(terrain, known, wanted, rng)
 
-    def __init__(self, terrain: Terrain) -> None:
-        self._terrain, self._models = terrain, Models(terrain.space, terrain.objectives)
-        self._rng = np.random.default_rng([terrain.options.seed, 4])
-        self._genes = np.zeros((0, len(terrain.space)), dtype=np.int64)
-        self._values = np.zeros((0, len(terrain.objectives)))
 
-    def ask(self) -> Genes:
-        """A spread of networks first, then the batch that promises most; none when the space is used up."""
-        complete = ~np.isnan(self._values).any(axis=1)
-        if complete.sum() >= min(FIRST, self._terrain.options.population):
-            asked = self._promising(self._genes[complete], self._values[complete])
-        else:
-            asked = self._spread()
-        return asked if len(asked) else strangers(self._terrain, self._rng)
-
-    def tell(self, genes: Genes, values: Values) -> None:
-        """Remember; the models are fitted when they are asked."""
-        self._genes = np.concatenate([self._genes, genes])
-        self._values = np.concatenate([self._values, values])
-
-    def _spread(self) -> Genes:
-        """The smallest, the largest and networks of all sizes between, or those within the limits."""
-        space, wanted = self._terrain.space, min(FIRST, self._terrain.options.population)
-        begin = [ends(space), self._terrain.start] if not len(self._genes) else []
-        genes = np.concatenate([*begin, sample_genes(space, 4 * wanted, self._rng)])
-        return genes[self._terrain.unseen(genes)][:wanted]
-
-    def _promising(self, genes: Genes, values: Values) -> Genes:
-        space, count = self._terrain.space, batch_size(len(genes))
-        self._models.fit(genes, values)
-        known = scored(self._terrain.objectives, genes, values)
-        begin = known.genes[best_first(known)[: POPULATION // 2]]
+def promising(terrain: Terrain, known: Known, count: int, rng: np.random.Generator) -> Genes:
+    """The networks that together promise most hypervolume ``(at most count, choices)``."""
+    space, models = terrain.space, Models(terrain.space, terrain.objectives)
+    models.fit(known.genes, known.values)
+    there = scored(terrain.objectives, known.genes, known.values)
+    if len(known.pending):
+        there = there.joined(models.judge(known.pending))
+    views, parts = fronts(terrain.objectives), []
+    for columns in views:
+        begin = there.genes[best_first(there.of(columns), POPULATION // 2)]
         found = evolve(
-            space, self._models.judge, begin, self._rng, population=POPULATION, generations=GENERATIONS
+            space,
+            models.judge,
+            begin,
+            rng,
+            population=POPULATION,
+            generations=max(GENERATIONS // len(views), GENERATIONS // 2),
+            columns=columns,
         )
-        found = found.rows(best_first(found)[:SHORTLIST])
-        found = found.rows(self._terrain.unseen(found.genes))
-        return found.genes[batch(known, found, count)]
+        parts.append(found.rows(best_first(found.of(columns), SHORTLIST // len(views))))
+    found = joined(parts)
+    found = found.rows(known.fresh(found.genes))
+    found = found.rows(terrain.within(found.genes))
+    return found.genes[batch(there, found, count, views)]
+
+
+def fronts(objectives: tuple[Objective, ...]) -> list[list[int]]:
+    """The columns of the losses that each front is made of: one front, or one for each label."""
+    labels = [objective.front for objective in objectives if objective.optimise]
+    named = list(dict.fromkeys(label for label in labels if label)) or [""]
+    return [[i for i, label in enumerate(labels) if label in ("", name)] for name in named]
 
 
 class Models:
@@ -119,31 +122,29 @@ def learned(columns: Features, values: Values) -> GaussianProcess:
     return some if every == 1 else GaussianProcess(columns, values, start=some.covariance, steps=0)
 
 
-def scored(objectives: tuple[Objective, ...], genes: Genes, values: Values) -> Scored:
-    """Networks with complete values ``(networks, objectives)`` in natural units."""
-    return Scored(genes, losses(objectives, values), violation(objectives, values).sum(axis=1))
-
-
-def batch(known: Scored, found: Scored, count: int) -> list[int]:
+def batch(known: Scored, found: Scored, count: int, views: Sequence[Sequence[int]]) -> list[int]:
     """Rows of ``found``: those that together add most hypervolume to what is known, then the best of the rest."""
+    if not len(found):
+        return []
     rows = np.flatnonzero(found.excess <= 0)
+    within = known.rows(known.excess <= 0)
+    there = within if len(within) else found.rows(rows)
     chosen: list[int] = []
-    if len(rows) and found.losses.shape[1] > 1:
-        within = known.rows(known.excess <= 0)
-        front = (within if len(within) else found.rows(rows)).losses
-        front = front[moocore.is_nondominated(front)]
-        picked = greedy(front, found.losses[rows], count, reference(front, found.losses))
+    if len(rows) and max(map(len, views)) > 1:
+        picked = greedy([view(there.of(c).losses, found.rows(rows).of(c).losses) for c in views], count)
         chosen = rows[picked].tolist()
     taken = set(chosen)
-    rest = [row for row in best_first(found).tolist() if row not in taken]
+    rest = [row for row in best_first(found.of(views[0])).tolist() if row not in taken]
     return [*chosen, *rest[: count - len(chosen)]]
 
 
-def reference(front: Values, losses: Values) -> Values:
-    """The point up to which hypervolume counts: beyond the worst of the front by a share of its range."""
+def view(there: Values, losses: Values) -> View:
+    """Candidates beside a front, up to a point beyond its worst by a share of its range."""
+    front = there[moocore.is_nondominated(there)]
     span = np.ptp(front, axis=0)
     span = np.where(span > 0, span, np.ptp(losses, axis=0))
-    return np.asarray(front.max(axis=0) + MARGIN * np.where(span > 0, span, 1.0), dtype=np.float64)
+    reference = front.max(axis=0) + MARGIN * np.where(span > 0, span, 1.0)
+    return View.of(front, losses, reference)
 
 
 def batch_size(known: int) -> int:

@@ -1,54 +1,45 @@
-"""NSGA-II (Deb et al. 2002) over genes, by pymoo."""
+"""NSGA-II (Deb et al. 2002) on what is expensive itself."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from pymoo.algorithms.moo.nsga2 import NSGA2
-from pymoo.core.population import Population
-from pymoo.core.termination import NoTermination
 
-from search.objective import Values
-from search.operators import Canonical, RandomReset, StartWith, UniformMix, Unseen, ends
-from search.problem import SubnetProblem
-from search.searcher import Terrain, searchers
-from search.uniform import strangers
+from search.evolution import Scored, best_first, children, scored
+from search.searcher import Known, Terrain, offered, searchers
+from search.uniform import spread, strangers
 from supernet.space import Genes
+
+TRIES = 4
+"""Rounds of offspring before strangers take the places of those that are known already."""
 
 
 @searchers.register("nsga2")
-class Nsga2Searcher:
-    """A population of networks, mixed and mutated; the non-dominated and least crowded half survives."""
+def propose_nsga2(terrain: Terrain, known: Known, count: int | None, rng: np.random.Generator) -> Genes:
+    """Children of the least dominated and least crowded networks that are known.
 
-    def __init__(self, terrain: Terrain) -> None:
-        space, options = terrain.space, terrain.options
-        self._terrain = terrain
-        self._problem = SubnetProblem(space, terrain.objectives)
-        self._algorithm = NSGA2(
-            pop_size=options.population,
-            sampling=StartWith(space, np.concatenate([ends(space), terrain.start])),
-            crossover=UniformMix(options.crossover),
-            mutation=RandomReset(space, options.mutation or min(0.5, 1 / len(space))),
-            repair=Canonical(space),
-            eliminate_duplicates=Unseen(terrain.unseen),
+    Survivors are taken from all that was ever evaluated and not from the last two generations, so the answer depends
+    on what is known and not on how it came to be known.
+    """
+    wanted = count or terrain.options.population
+    missing = terrain.options.population - len(known.genes) - len(known.pending)
+    if missing > 0 or len(known.genes) < 2:
+        return spread(terrain, known, min(wanted, max(missing, 2)), rng)
+    parents = scored(terrain.objectives, known.genes, known.values)
+    parents = parents.rows(best_first(parents, terrain.options.population))
+    found = offspring(terrain, known, parents, wanted, rng)
+    return found if len(found) else strangers(terrain, known, wanted, rng)
+
+
+def offspring(terrain: Terrain, known: Known, parents: Scored, count: int, rng: np.random.Generator) -> Genes:
+    """Children that may be proposed ``(at most count, choices)``."""
+    space, options = terrain.space, terrain.options
+    mutation = options.mutation or min(0.5, 1 / len(space))
+    born = np.zeros((0, len(space)), dtype=np.int64)
+    for _ in range(TRIES):
+        more = children(
+            space, parents, count - len(born), rng, mutation=mutation, crossover=options.crossover
         )
-        self._algorithm.setup(self._problem, termination=NoTermination(), seed=options.seed)
-        self._rng = np.random.default_rng([options.seed, 2])
-        self._asked: Any = None
-
-    def ask(self) -> Genes:
-        """The children of the population; strangers where all of them are known already."""
-        self._asked = self._algorithm.ask()
-        if self._asked is None:
-            # pymoo takes a population without new children for the end of the run
-            self._algorithm.termination.force_termination = False
-            self._asked = Population.new("X", strangers(self._terrain, self._rng))
-        genes: Genes = np.array(self._asked.get("X"), dtype=np.int64).reshape(-1, len(self._terrain.space))
-        return genes
-
-    def tell(self, genes: Genes, values: Values) -> None:
-        """Select among parents and children."""
-        rows = {tuple(row): i for i, row in enumerate(self._asked.get("X").astype(np.int64).tolist())}
-        kept = self._asked[[rows[tuple(row)] for row in genes.tolist()]]
-        self._algorithm.tell(infills=self._problem.answer(kept, values))
+        born = offered(terrain, known, np.concatenate([born, more]), count)
+        if len(born) == count:
+            break
+    return born

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,15 @@ Score = Callable[[Genes], Values]
 """From canonical genes ``(architectures, choices)`` to one number for each ``(architectures,)``."""
 
 
+Source = Literal["evaluated", "predicted", "exact"]
+
+
 class InfeasibleError(SupernetError):
     """Limits that no network meets; the message names the tight one and the nearest value."""
+
+
+class ShapeError(SupernetError):
+    """A score that answers with another number of values than it was asked for."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +40,17 @@ class Objective:
             What an architecture gets may depend on nothing else, neither on its batch nor on the hour: a resumed
             search asks for others.
         limit: the worst value that is acceptable, None when all are.
-        cheap: whether it is computed or predicted rather than run. Cheap ones are scored first, and a
-            network beyond a cheap limit is never handed to the others.
+        source: ``"evaluated"`` where every number has to be paid for and is kept in the archive; ``"predicted"`` or
+            ``"exact"`` where it costs nothing. A network beyond the limit of a free one is never paid for.
+        bound: of a predicted one: what the truth is not worse than, with a stated probability, e.g. the upper ends of
+            intervals. Where it is given, a limit is held by it and not by the prediction itself.
+        depends: what an evaluated value depends on besides the architecture, e.g. ``{"weights": sha256}``.
+        front: a label; objectives with one label make a front with all that have none. Several devices at once are
+            latencies that each have a label of their own.
         optimise: False for one that is only recorded and limited.
 
     Raises:
-        ConfigError: for an unknown sense.
+        ConfigError: for an unknown sense or source.
     """
 
     name: str
@@ -46,12 +58,24 @@ class Objective:
     sense: Literal["min", "max"]
     score: Score
     limit: float | None = None
-    cheap: bool = False
+    source: Source = "evaluated"
+    bound: Score | None = None
+    depends: Mapping[str, str] = field(default_factory=dict)
+    front: str = ""
     optimise: bool = True
 
     def __post_init__(self) -> None:
         if self.sense not in ("min", "max"):
             raise ConfigError(f"objective {self.name!r} has sense {self.sense!r}; it can be 'min' or 'max'")
+        if self.source not in get_args(Source):
+            raise ConfigError(
+                f"objective {self.name!r} has source {self.source!r}; it can be one of {get_args(Source)}"
+            )
+
+    @property
+    def cheap(self) -> bool:
+        """Whether its values cost nothing."""
+        return self.source != "evaluated"
 
     @property
     def sign(self) -> float:
@@ -81,12 +105,32 @@ class Objective:
         Raises:
             SupernetError: when the score answers with another number of values, or one that is not finite.
         """
-        values = np.asarray(self.score(genes), dtype=np.float64)
+        return self._finite(genes, self.raw(genes))
+
+    def raw(self, genes: Genes) -> Values:
+        """What the score answers, be it finite or not ``(architectures,)``.
+
+        Raises:
+            ShapeError: when it answers with another number of values.
+        """
+        return self._shaped(genes, self.score(genes))
+
+    def cautious(self, genes: Genes) -> Values:
+        """What its limit is held by: the bound of a prediction where there is one, else the value."""
+        if self.bound is None:
+            return self(genes)
+        return self._finite(genes, self._shaped(genes, self.bound(genes)))
+
+    def _shaped(self, genes: Genes, answer: Values) -> Values:
+        values = np.asarray(answer, dtype=np.float64)
         if values.shape != (len(genes),):
-            raise SupernetError(
+            raise ShapeError(
                 f"objective {self.name!r} was asked for {len(genes)} architectures and answered with shape "
                 f"{values.shape}; its score must return one number per architecture"
             )
+        return values
+
+    def _finite(self, genes: Genes, values: Values) -> Values:
         for row in np.flatnonzero(~np.isfinite(values))[:1]:
             named = "-".join(map(str, genes[row].tolist()))
             raise SupernetError(
@@ -150,6 +194,16 @@ def violation(objectives: Sequence[Objective], values: Values) -> Values:
     if not columns:
         return np.zeros((len(values), 0))
     return np.maximum(np.nan_to_num(np.stack(columns, axis=1), nan=0.0), 0.0)
+
+
+def excesses(objectives: Sequence[Objective], genes: Genes, values: Values) -> Values:
+    """How far networks are beyond all limits together ``(architectures,)``, predictions taken at their bounds."""
+    held = values
+    for i, objective in enumerate(objectives):
+        if objective.limit is not None and objective.bound is not None:
+            held = held.copy() if held is values else held
+            held[:, i] = objective.cautious(genes)
+    return np.asarray(violation(objectives, held).sum(axis=1), dtype=np.float64)
 
 
 def feasible(objectives: Sequence[Objective], values: Values) -> NDArray[np.bool_]:

@@ -17,25 +17,29 @@ class SearchOptions:
     """How far and how to search.
 
     Args:
-        searcher: a registered searcher: ``nsga2`` or ``random``.
-        evaluations: networks whose expensive objectives are paid for, at most; recorded ones count.
-        population: networks of one generation; 20 to 40 were best for budgets up to 1,000 evaluations.
+        searcher: a registered searcher, e.g. ``guided``, ``nsga2`` or ``random``.
+        evaluations: networks evaluated for these objectives and limits, at most; those that an earlier call has
+            evaluated count, whatever its seed and searcher.
+        population: networks of one generation of ``nsga2``; 20 to 40 were best for budgets up to 1,000 evaluations.
+            ``guided`` begins with as many, 20 at most.
         seed: of everything random; two searches with one seed see the same networks in the same order.
         crossover: probability that two parents are mixed at all.
         mutation: probability that a gene is drawn anew; None for one gene per network on average.
-        batch: networks handed to an expensive score at once; what a crash can lose.
+        batch: networks handed to an expensive score at once; what a kill can lose.
         examples: of the search split that networks are judged on, at most; chosen once, the same for all.
         metric: of the task, by which networks are ranked, e.g. ``accuracy``; None for the task's own, which moves
             with every example (to classify: ``log loss``).
-        patience: generations in a row without a network worth paying for, after which the search ends.
-        max_latency_ms: limit on the predicted latency, None for no limit.
+        patience: populations drawn at random without one new network within the limits, after which the space counts
+            as used up.
+        baseline: networks evaluated in a random search beside this one, for comparison; 0 for none.
+        max_latency_ms: limit on the upper end of the predicted latency, None for no limit.
         max_params: limit on the exact number of parameters, None for no limit.
 
     Raises:
         ConfigError: for a number outside its range.
     """
 
-    searcher: str = "nsga2"
+    searcher: str = "guided"
     evaluations: int = 400
     population: int = 30
     seed: int = 0
@@ -45,6 +49,7 @@ class SearchOptions:
     examples: int = 2000
     metric: str | None = None
     patience: int = 20
+    baseline: int = 0
     max_latency_ms: float | None = None
     max_params: float | None = None
 
@@ -53,7 +58,8 @@ class SearchOptions:
             within(name, getattr(self, name), 1)
         within("population", self.population, 4)
         within("seed", self.seed, 0)
-        within("crossover", self.crossover, 0.5, 1.0)  # pymoo accepts a half or more only
+        within("baseline", self.baseline, 0)
+        within("crossover", self.crossover, 0.5, 1.0)
         if self.mutation is not None and not 0 < self.mutation <= 1:
             raise ConfigError(f"mutation is {self.mutation}; give a probability above 0, at most 1")
         for name in LIMITS:

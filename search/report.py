@@ -42,7 +42,7 @@ class FrontFigure:
         measured: networks whose cost was measured, with its spread.
         chosen: points under their own label in the legend, at their measured cost where there is one.
         largest: the largest network.
-        baseline: the front of a random search that evaluated as many networks.
+        baseline: the front of a random search.
         seen: everything else that was evaluated; what lies far below the rest is cut off.
         spread: what the bars of measured points are.
         sense: whether more or less gain is better; better is always drawn higher.
@@ -107,9 +107,7 @@ def _background(axes: Axes, figure: FrontFigure) -> None:
     if figure.baseline:
         x, y = _columns(_stairs(figure.baseline, figure.sign))
         axes.step(x, y, where="post", color=BASELINE, linewidth=1.2, linestyle=(0, (4, 2)), zorder=3)
-        axes.plot(
-            x, y, "s", ms=4, color=BASELINE, label="front of a random search\nof as many networks", zorder=3
-        )
+        axes.plot(x, y, "s", ms=4, color=BASELINE, label="front of a random search", zorder=3)
 
 
 def _foreground(axes: Axes, figure: FrontFigure) -> None:

@@ -1,14 +1,14 @@
-"""What a searcher is: it proposes networks and is told their values; the registry of them."""
+"""What a searcher is: a function of what is known, that proposes networks; the registry of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from search.archive import stored
 from search.objective import Objective, Values
 from search.options import SearchOptions
 from supernet.registry import Registry
@@ -17,46 +17,72 @@ from supernet.space import Genes, SearchSpace
 
 @dataclass(frozen=True)
 class Terrain:
-    """What a searcher is made from.
+    """What is searched.
 
     Args:
-        space: what is searched.
+        space: where the networks come from.
         objectives: what is optimised, and the limits.
-        options: how far and how; its seed is the only source of chance.
-        start: genomes within all cheap limits to begin with ``(at most a population, choices)``; none
+        options: how far and how.
+        start: genomes within all free limits to begin with ``(at most a population, choices)``; none
             when there is no such limit.
-        unseen: which rows of canonical genomes this search has not evaluated yet; of equal rows the first.
     """
 
     space: SearchSpace
     objectives: tuple[Objective, ...]
     options: SearchOptions
     start: Genes
-    unseen: Callable[[Genes], NDArray[np.bool_]]
+
+    def within(self, genes: Genes) -> NDArray[np.bool_]:
+        """Which rows of canonical genes are within every limit that is known for nothing."""
+        held = np.ones(len(genes), dtype=np.bool_)
+        for objective in self.objectives:
+            if objective.cheap and objective.limit is not None and len(genes):
+                held &= objective.excess(objective.cautious(genes)) <= 0
+        return held
 
 
-class Searcher(Protocol):
-    """Proposes what to evaluate next. Budget, archive, limits and resuming are none of its business.
+@dataclass(frozen=True)
+class Known:
+    """What has come of a search so far.
 
-    It is determined by its `Terrain` and by what it is told: a search that was killed is walked again from
-    the beginning, answered from the archive.
+    Args:
+        genes: networks whose values are known ``(networks, choices)``, in the order in which they were learned.
+        values: theirs, in natural units ``(networks, objectives)``.
+        pending: networks that were asked for and are not evaluated yet.
+        taken: how every network ever asked for is stored: evaluated, failed or pending.
     """
 
-    def ask(self) -> Genes:
-        """The next genomes ``(networks, choices)``: canonical, unseen, no two equal; none ends the search."""
-        ...
+    genes: Genes
+    values: Values
+    pending: Genes
+    taken: Set[bytes]
 
-    def tell(self, genes: Genes, values: Values) -> None:
-        """What became of those that were asked for; fewer when the budget ended.
+    def fresh(self, genes: Genes) -> NDArray[np.bool_]:
+        """Which rows of canonical genes nobody has asked for; of equal rows the first."""
+        here: set[bytes] = set()
+        fresh = np.zeros(len(genes), dtype=np.bool_)
+        for i, key in enumerate(stored(genes)):
+            fresh[i] = key not in self.taken and key not in here
+            here.add(key)
+        return fresh
 
-        Args:
-            genes: ``(evaluated, choices)``, in the order asked.
-            values: ``(evaluated, objectives)`` in natural units, NaN where a cheap limit ruled one out.
-        """
-        ...
+
+Searcher = Callable[[Terrain, Known, "int | None", np.random.Generator], Genes]
+"""From what is searched, what is known, how many networks are wanted (None for as many as it likes to be told of at
+once) and a generator to the next networks ``(networks, choices)``: canonical, fresh, within the free limits, no two
+equal, the best first. None at all ends the search. The answer depends on nothing else: budget, archive and resuming
+are none of its business."""
 
 
-searchers: Registry[Callable[[Terrain], Searcher]] = Registry(
-    "searcher", modules=("search.guided", "search.nsga2", "search.uniform"), group="supernet.searchers"
+def offered(terrain: Terrain, known: Known, genes: Genes, count: int | None = None) -> Genes:
+    """The first of ``genes`` that may be proposed, as they are."""
+    genes = genes[known.fresh(genes)]
+    return genes[terrain.within(genes)][:count]
+
+
+searchers: Registry[Searcher] = Registry(
+    "searcher",
+    modules=("search.guided", "search.nsga2", "search.uniform", "search.local", "search.engines"),
+    group="supernet.searchers",
 )
-"""Searchers by name; each is made from a `Terrain`."""
+"""Searchers by name."""

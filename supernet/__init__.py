@@ -25,21 +25,35 @@ Learning and judging:
 - `tasks`: what goes in, what is learnt, how good an answer is; a task and its data are one file
 - `sources`: where data come from
 - `data`: images to train, to search and to test on: three splits that share no image
+- `image_sources`: images that other libraries bring
 - `image_folder`: images in class folders
-- `images`: images in files
+- `images`: images in files, decoded when they are needed
+- `torch_dataset`: any dataset of PyTorch's kind
+- `augmentation`: what happens to training images, as a function of seed, step and image
+- `ahead`: batches made before they are needed
 - `preprocessing`: how an image becomes an input, as one value for training and for whoever pulls a network
 - `strategies`: which subnets learn what in a step
-- `losses`: what a lesson learns from
+- `losses`: how far answers are from targets, or a teacher's
+- `teaching`: what a lesson learns from beside the targets
 - `trainer`: data, lessons, loss, step
+- `splitting`: a supernet in parts, with weights of their own for values that disagree
+- `features`: what a network computes on its way to an answer
+- `healing`: block by block, what was cut learns to do what the whole one does
 - `ordering`: important units first, before the first step
-- `heads`: a head that was made anew learns for a moment, alone
+- `heads`: a pretrained network becomes acquainted with other data, for a moment
+- `stepping`: from losses to moved weights
+- `ranks`: the processes that train together
 - `recipe`: optimiser, schedule and device
 - `probing`: what a subnet is worth on a batch, without anything moving
+- `guard`: a training that blows up goes back
 - `record`: what a training saw
+- `sight`: speed, memory, gradients, and what a few subnets become through a training
 - `checkpoint`: the state of a training in one file
+- `same_training`: whether a checkpoint is of the training that is to go on
 - `calibrate`: batch-norm statistics of one subnet, as data
 - `evaluate`: how good a subnet's answers are
 - `sensitivity`: what each kind of cut costs
+- `offering`: what of a pretrained network is worth making elastic
 
 What everything leans on:
 
@@ -77,6 +91,7 @@ if TYPE_CHECKING:
     )
     from supernet.sources import load_data as load_data
     from supernet.space import Architecture as Architecture, Choice as Choice, SearchSpace as SearchSpace
+    from supernet.torch_dataset import from_dataset as from_dataset
     from supernet.trainer import Trainer as Trainer
 
 _MODULES = {
@@ -86,6 +101,7 @@ _MODULES = {
     "Choice": "supernet.space",
     "Architecture": "supernet.space",
     "load_data": "supernet.sources",
+    "from_dataset": "supernet.torch_dataset",
     "Trainer": "supernet.trainer",
     "Evaluator": "supernet.evaluate",
     "DataOptions": "supernet.options",

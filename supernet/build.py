@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import logging
-from dataclasses import fields
+from dataclasses import fields, replace
 from math import ceil
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,11 @@ from supernet.elastic.elasticise import elasticise
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ConfigError, SupernetError, did_you_mean
 from supernet.networks import made, networks
-from supernet.options import SupernetOptions
+from supernet.options import Crop, DataOptions, SupernetOptions
 from supernet.presets import Preset, presets
 from supernet.seeds import derive
 from supernet.tasks.task import Task
-from supernet.weights import load_weights
+from supernet.weights import clear, head_of, load_weights
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +57,61 @@ def build(options: SupernetOptions, task: Task, *, seed: int = 0) -> Supernet:
     return supernet
 
 
+def data_for(data: DataOptions, supernet: SupernetOptions) -> DataOptions:
+    """The options of the data, with what they leave open of how images are shown taken from the model.
+
+    A timm model that begins with weights expects the mean, deviation, filter and crop it was trained with. The
+    answer is for `load_data`.
+
+    Raises:
+        ConfigError: when the model is asked for by ``preprocess`` and timm does not know how it was trained.
+    """
+    begins = supernet.weights is not None or bool(supernet.options.get("pretrained"))
+    if data.preprocess == "data" or (data.preprocess == "auto" and not begins):
+        return data
+    trained = _trained_with(supernet.model)
+    if trained is None:
+        if data.preprocess == "auto":
+            return data
+        raise ConfigError(
+            f"data.preprocess is 'model', and timm does not say how {supernet.model!r} was trained; "
+            f"choose 'data', or set data.mean, data.std, data.interpolation and data.crop_share"
+        )
+    if data.crop is None and trained["crop"] not in get_args(Crop):
+        raise ConfigError(
+            f"{supernet.model!r} was trained with the crop {trained['crop']!r}; "
+            f"set data.crop to one of {', '.join(get_args(Crop))}"
+        )
+    left = {name: value for name, value in trained.items() if getattr(data, name) is None}
+    return replace(data, preprocess="data", **left)
+
+
+def _trained_with(model: str) -> dict[str, Any] | None:
+    """How timm says the images of a model are shown, by our options; None where it says nothing."""
+    if model in presets or model in networks:
+        return None
+    import timm
+
+    try:
+        known = timm.get_pretrained_cfg(model)
+    except RuntimeError:  # a tag that timm does not have; building the model will say so
+        return None
+    if known is None:
+        return None
+    return {
+        "mean": tuple(known.mean),
+        "std": tuple(known.std),
+        "interpolation": known.interpolation,
+        "crop": {"center": "centre"}.get(known.crop_mode, known.crop_mode),
+        "crop_share": known.crop_pct,
+    }
+
+
 def _begin_with(supernet: Supernet, options: SupernetOptions, task: Task) -> None:
     """Load the weights that were asked for, and note which they are."""
-    began: dict[str, Any] = {"timm": options.model} if options.options.get("pretrained") else {}
+    began: dict[str, Any] = {}
+    if options.options.get("pretrained"):
+        began = {"timm": options.model, "fresh": _made_anew(supernet.largest)}
     if options.weights is not None:
         fitted = load_weights(
             supernet.largest,
@@ -72,7 +124,14 @@ def _begin_with(supernet: Supernet, options: SupernetOptions, task: Task) -> Non
         log.info("began with %s", fitted)
         began = to_plain(fitted)
     if began:
+        clear(supernet.largest, began["fresh"])
         supernet.origin = {**(supernet.origin or {}), "weights": began}
+
+
+def _made_anew(network: nn.Module) -> list[str]:
+    """Tensors of the head of a pretrained timm model, when it was pretrained on another number of classes."""
+    theirs = getattr(network, "pretrained_cfg", {}).get("num_classes")
+    return [] if theirs == getattr(network, "num_classes", theirs) else sorted(head_of(network))
 
 
 def _preset(options: SupernetOptions, task: Task, seed: int) -> Supernet:

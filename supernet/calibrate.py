@@ -25,7 +25,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.skeleton import bind
-from supernet.elastic.slicing import Slices
+from supernet.elastic.slicing import Slices, is_present
 from supernet.elastic.subnet import Subnet
 from supernet.elastic.supernet import Supernet
 from supernet.errors import DataError
@@ -66,7 +66,7 @@ def calibrate(subnet: Subnet, batches: Iterable[Tensor | Inputs], *, unbiased: b
         for name, module in supernet.largest.named_modules()
         if isinstance(module, _BatchNorm)
         and module.running_mean is not None
-        and supernet.plan.present(name, slices.absent)
+        and is_present(name, slices.absent)
     }
     if not norms:
         return {}

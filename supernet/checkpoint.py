@@ -7,8 +7,10 @@ both. Nothing is pickled.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,93 @@ from torch import Tensor, nn
 
 from supernet.errors import StateError
 from supernet.files import write_atomically
+
+CHECKPOINT, GOOD, _NEXT = "training.safetensors", "good.safetensors", ".next.safetensors"
+State = tuple[dict[str, Tensor], dict[str, Any]]
+"""Tensors, and the document that says what they belong to."""
+
+
+class Checkpoints:
+    """The last state of a training and, where that is another, the last one that is known to be good.
+
+    What is good is decided by steps and not by the clock, so that a training that was killed goes back to what it
+    would have gone back to.
+
+    Args:
+        folder: where they are; None keeps the last good one in memory.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self._held: State | None = None
+        self._good: Path | None = None
+        self._step: int | None = None
+
+    def hold(self, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
+        """Keep a good state in memory."""
+        copies = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+        self._held = copies, deepcopy(dict(document))
+
+    def write(self, tensors: Mapping[str, Tensor], document: Mapping[str, Any], *, good: bool) -> None:
+        """Replace the last state; one that is good replaces the last good one too.
+
+        A good state that is in memory only, or would be replaced by one that is not, is kept beside.
+
+        Raises:
+            StateError: when the folder cannot be written to; both states are then what they were.
+        """
+        try:
+            self._write(tensors, document, good)
+        except StateError as error:
+            if self._step is None:
+                raise
+            kept = f"the state after step {self._step} is kept, and the training goes on from there when run again"
+            raise StateError(f"{error}; {kept}") from error
+        self._step = document.get("step")
+
+    def _write(self, tensors: Mapping[str, Tensor], document: Mapping[str, Any], good: bool) -> None:
+        assert self.folder is not None
+        last, beside = self.folder / CHECKPOINT, self.folder / GOOD
+        if self._held is not None and not good:
+            self._good, self._held = write_checkpoint(beside, *self._held), None
+        written = write_checkpoint(self.folder / _NEXT, tensors, {**document, "good": good})
+        if self._good == last and not good:
+            self._good = last.replace(beside)
+        written.replace(last)
+        if good:
+            self._good, self._held = last, None
+            beside.unlink(missing_ok=True)
+
+    def last(self) -> State | None:
+        """The last state; None when there is none.
+
+        Raises:
+            StateError: when its file is damaged or no checkpoint.
+        """
+        if (path := self.last_path) is None:
+            return None
+        tensors, document = read_checkpoint(path)
+        self._good = path if document.get("good", True) else path.with_name(GOOD)
+        self._step = document.get("step")
+        return tensors, document
+
+    @property
+    def last_path(self) -> Path | None:
+        """Where the last state is."""
+        paths = [self.folder / name for name in (CHECKPOINT, GOOD)] if self.folder else []
+        return next((path for path in paths if path.exists()), None)
+
+    def good(self) -> State:
+        """The last good state.
+
+        Raises:
+            StateError: when its file is damaged or no checkpoint.
+        """
+        if self._held is not None:
+            tensors, document = self._held
+            return {name: tensor.clone() for name, tensor in tensors.items()}, deepcopy(document)
+        assert self._good is not None
+        return read_checkpoint(self._good)
 
 
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> Path:
@@ -75,23 +164,55 @@ def _document(path: Path, file: Any) -> dict[str, Any]:
     return found
 
 
+def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those whose names begin like that, by the rest of their names."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The tensors an optimiser keeps, as ``parameter name:what``; parameters it never moved have none."""
+    """What an optimiser keeps for each parameter it has moved, and what its groups count.
+
+    Returns:
+        Tensors as ``owner:what`` and numbers as ``owner=what``; the owner is the name of a parameter or the index of
+        a group.
+    """
     names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
-    return {
-        f"{names[parameter]}:{what}": value
-        for parameter, kept in optimizer.state.items()
-        for what, value in kept.items()
-        if isinstance(value, Tensor)
+    owners: dict[str, Mapping[str, Any]] = {
+        names[parameter]: kept for parameter, kept in optimizer.state.items()
     }
+    for i, group in enumerate(optimizer.param_groups):
+        owners[str(i)] = {
+            what: group[what] for what in group.keys() - optimizer.defaults.keys() - _NOT_COUNTED
+        }
+    found: dict[str, Tensor] = {}
+    for owner, kept in owners.items():
+        for what, value in kept.items():
+            if isinstance(value, Tensor):
+                found[f"{owner}:{what}"] = value
+            elif isinstance(value, int | float):
+                dtype = torch.float64 if isinstance(value, float) else torch.int64
+                found[f"{owner}={what}"] = torch.tensor(value, dtype=dtype)
+    return found
+
+
+_NOT_COUNTED = {"params", "initial_lr", "lr_scale"}
 
 
 def restore_optimizer(
     model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]
 ) -> None:
-    """Give an optimiser back what `optimizer_tensors` took."""
+    """Give an optimiser back what `optimizer_tensors` took; it forgets everything else."""
+    optimizer.state.clear()
+    for group in optimizer.param_groups:
+        for what in group.keys() - optimizer.defaults.keys() - _NOT_COUNTED:
+            del group[what]
     parameters = dict(model.named_parameters())
     for key, value in tensors.items():
-        name, what = key.rsplit(":", 1)
-        parameter = parameters[name]
-        optimizer.state[parameter][what] = value.to(parameter.device, memory_format=torch.preserve_format)
+        owner, sign, what = re.split("([:=])", key)
+        if owner.isdigit():
+            kept, like = optimizer.param_groups[int(owner)], optimizer.param_groups[int(owner)]["params"][0]
+        else:
+            kept, like = optimizer.state[parameters[owner]], parameters[owner]
+        # in the layout of the parameter: in another one a norm adds up in another order
+        there = torch.empty_like(like, dtype=value.dtype).copy_(value) if value.shape == like.shape else value
+        kept[what] = value.item() if sign == "=" else there.to(like.device)

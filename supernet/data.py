@@ -1,28 +1,26 @@
 """Images to train on, to search on and to test on: three splits that share no image.
 
-Small data sets live in memory as one tensor of bytes.
+Small data sets live in memory as one tensor of bytes; of large ones every batch is decoded when it is its turn.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from supernet.errors import DataError, did_you_mean
-from supernet.images import ImageFiles
+from supernet.augmentation import Augmentation, augment, augmentation_of, drawing_from, picture_of
+from supernet.errors import ConfigError, DataError
+from supernet.images import LazyImages
 from supernet.options import DataOptions
 from supernet.preprocessing import ImagePreprocessing
-from supernet.seeds import generator
-from supernet.sources import Progress, silent, sources, tally
+from supernet.seeds import derive, generator
+from supernet.sources import Progress, silent, tally
 from supernet.space import Value
 from supernet.tasks.classification import ImageClassification
 from supernet.tasks.task import AS_TRAINED, SplitName
@@ -39,7 +37,7 @@ class Split:
         labels: class of each image, ``(images,)``.
     """
 
-    images: Tensor | ImageFiles
+    images: Tensor | LazyImages
     labels: Tensor
 
     def __len__(self) -> int:
@@ -47,8 +45,45 @@ class Split:
 
     def take(self, indices: Tensor) -> Split:
         """Some of the images."""
-        images = self.images.take(indices) if isinstance(self.images, ImageFiles) else self.images[indices]
+        images = self.images.take(indices) if isinstance(self.images, LazyImages) else self.images[indices]
         return Split(images, self.labels[indices])
+
+    def read(self, indices: Tensor, *, stand_ins: bool = False) -> tuple[Tensor, Tensor]:
+        """Some of the images and their labels; where those that can not be decoded are skipped, without them.
+
+        Args:
+            stand_ins: whether the next image takes the place of one that is skipped.
+
+        Returns:
+            Bytes ``(images, channels, height, width)`` and ``(images,)``.
+
+        Raises:
+            DataError: naming the image that can not be decoded, unless those are skipped.
+        """
+        if not isinstance(self.images, LazyImages):
+            return self.images[indices], self.labels[indices]
+        images, used = self.images.read(indices)
+        if not stand_ins and not torch.equal(used, indices):
+            images, used = images[used == indices], used[used == indices]
+        return images, self.labels[used]
+
+    def picture(self, index: int) -> tuple[Image.Image, int]:
+        """One whole image and its label, or the next one's where those that can not be decoded are skipped."""
+        if not isinstance(self.images, LazyImages):
+            return picture_of(self.images[index]), int(self.labels[index])
+        picture, used = self.images.decoded(index, self.images.preprocessing.upright)
+        return picture, int(self.labels[used])
+
+    def in_memory(self, most: int, done: Callable[[int], None]) -> Split:
+        """The images decoded, where that takes no more than so many bytes; else as they are.
+
+        Args:
+            done: told how many more are decoded.
+        """
+        if not isinstance(self.images, LazyImages) or self.images.shape.numel() > most:
+            return self
+        images, kept = self.images.in_memory(done)
+        return Split(images, self.labels[kept])
 
 
 @dataclass(frozen=True)
@@ -79,6 +114,9 @@ class ImageDataset:
         shift: largest random shift in training, in pixels.
         flip: whether training images are mirrored at random.
         notes: what a person should know of them.
+        augmentation: what else happens to training images; None for nothing.
+        class_weights: in the loss, by class; None weighs all alike.
+        workers: processes that make the batches of the next steps.
     """
 
     name: str
@@ -90,11 +128,16 @@ class ImageDataset:
     shift: int
     flip: bool
     notes: tuple[str, ...] = ()
+    augmentation: Augmentation | None = None
+    class_weights: tuple[float, ...] | None = None
+    workers: int = 0
 
     @cached_property
     def task(self) -> ImageClassification:
         """One label for every image."""
-        return ImageClassification(self.classes, self.channels, self.resolution)
+        return ImageClassification(
+            self.classes, self.channels, self.resolution, self.shown_as.interpolation, self.class_weights
+        )
 
     @property
     def channels(self) -> int:
@@ -117,7 +160,11 @@ class ImageDataset:
     def identity(self) -> list[Any]:
         """What has to be equal for a training to go on with it."""
         counts = {name: self.count(name) for name in SPLITS}
-        return [self.name, counts, self.preprocessing(), self.shift, self.flip]
+        known = [self.name, counts, self.preprocessing(), self.shift, self.flip]
+        more = self.augmentation.identity() if self.augmentation else {}
+        if self.class_weights:
+            more["class_weights"] = list(self.class_weights)
+        return [*known, more] if more else known
 
     def preprocessing(self, values: Mapping[str, Value] = AS_TRAINED) -> dict[str, Any]:
         """How an image becomes an input: an `ImagePreprocessing`."""
@@ -140,12 +187,38 @@ class ImageDataset:
             seed: of order and augmentation.
 
         Returns:
-            ``(batch, channels, height, width)`` and ``(batch,)``.
+            ``(batch, channels, height, width)`` and ``(batch,)``; where images are mixed, the share of every
+            class in each, ``(batch, classes)``.
         """
+        chosen = self.chosen(step, batch_size, seed)
+        seeds = [derive(seed, "augment", step, index) for index in chosen.tolist()]
+        crops = self.augmentation is not None and self.augmentation.crops
+        with drawing_from(derive(seed, "reading", step)):  # a dataset of somebody else may draw, too
+            images, labels = self._cropped(chosen, seeds) if crops else self._moved(chosen, step, seed)
+        if self.augmentation is None:
+            return self.normalise(images), labels
+        if not crops:
+            images = self.augmentation.repainted(images, seeds)
+        shown = self.augmentation.erased(self.normalise(images), seeds)
+        return self.augmentation.mixed(shown, labels, len(self.classes), derive(seed, "mixing", step))
+
+    def chosen(self, step: int, batch_size: int, seed: int) -> Tensor:
+        """Which training images are shown in a step, ``(batch,)``."""
         epoch, part = divmod(step, self.epoch_steps(batch_size))
-        chosen = _order(len(self.train), seed, epoch)[part * batch_size : (part + 1) * batch_size]
-        images = augment(self.train.images[chosen], self.shift, self.flip, generator(seed, "augment", step))
-        return self.normalise(images), self.train.labels[chosen]
+        return _order(len(self.train), seed, epoch)[part * batch_size : (part + 1) * batch_size]
+
+    def _moved(self, chosen: Tensor, step: int, seed: int) -> tuple[Tensor, Tensor]:
+        images, labels = self.train.read(chosen, stand_ins=True)
+        return augment(images, self.shift, self.flip, generator(seed, "augment", step)), labels
+
+    def _cropped(self, chosen: Tensor, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
+        assert self.augmentation is not None
+        images, labels = [], []
+        for index, seed in zip(chosen.tolist(), seeds):
+            whole, label = self.train.picture(index)
+            images.append(self.augmentation.picture(whole, seed))
+            labels.append(label)
+        return torch.stack(images), torch.tensor(labels)
 
     def batches(
         self, split: SplitName, batch_size: int, most: int | None = None
@@ -156,7 +229,9 @@ class ImageDataset:
         if most is not None and most < len(whole):
             order = torch.randperm(len(whole), generator=generator(0, "images", split))[:most].sort().values
         for chosen in torch.split(order, batch_size):
-            yield self.normalise(whole.images[chosen]), whole.labels[chosen]
+            images, labels = whole.read(chosen)
+            if len(labels):
+                yield self.normalise(images), labels
 
     def calibration_batches(
         self, examples: int = 512, batch_size: int = 128, seed: int = 0
@@ -170,10 +245,8 @@ class ImageDataset:
             Images ``(batch, channels, height, width)``, not augmented, with their labels.
         """
         order = torch.randperm(len(self.train), generator=generator(seed, "calibration"))[:examples]
-        return [
-            (self.normalise(self.train.images[chosen]), self.train.labels[chosen])
-            for chosen in torch.split(order, batch_size)
-        ]
+        read = (self.train.read(chosen, stand_ins=True) for chosen in torch.split(order, batch_size))
+        return [(self.normalise(images), labels) for images, labels in read]
 
 
 def image_dataset(found: ImageSplits, options: DataOptions, progress: Progress = silent) -> ImageDataset:
@@ -191,24 +264,69 @@ def image_dataset(found: ImageSplits, options: DataOptions, progress: Progress =
     if search is None:
         share = options.search_share / left
         train, search = split_off(train, share, options.split_seed, "search", found.classes)
-    _, channels, side, _ = train.images.shape
+    shown_as = _shown_as(train, options, progress)
+    flip = found.flips if options.flip is None else options.flip
     return ImageDataset(
         name=options.source,
         classes=found.classes,
         train=train,
         search=search,
         test=test,
-        shown_as=ImagePreprocessing.plain(side, channels).normalised_with(
-            *_statistics(train, options.split_seed, progress)
-        ),
-        shift=round(options.shift * side),
-        flip=found.flips if options.flip is None else options.flip,
+        shown_as=shown_as,
+        shift=round(options.shift * shown_as.resolution),
+        flip=flip,
         notes=(
             *found.notes,
             *missing_words(found.classes, search.labels, "the search split"),
             *missing_words(found.classes, test.labels, "the test split"),
         ),
+        augmentation=augmentation_of(options, shown_as, flip),
+        class_weights=class_weights_of(options, train.labels, found.classes),
+        workers=options.workers,
     )
+
+
+def _shown_as(train: Split, options: DataOptions, progress: Progress) -> ImagePreprocessing:
+    """How images are shown: as the options say and, so far as they do not, with the moments of the train split."""
+    if options.preprocess == "model":
+        raise ConfigError(
+            "preprocess is 'model', and no model is known here; give supernet.build.data_for(data, supernet) "
+            "to load_data, or set mean, std, interpolation and crop_share"
+        )
+    _, channels, side, _ = train.images.shape
+    asked = ImagePreprocessing.asked(options, side, channels)
+    if options.mean and options.std:
+        return asked
+    mean, std = _statistics(train, options.split_seed, progress)
+    measured = asked.normalised_with(mean, std)
+    return replace(
+        measured,
+        mean=asked.mean if options.mean else measured.mean,
+        std=asked.std if options.std else measured.std,
+    )
+
+
+def class_weights_of(
+    options: DataOptions, labels: Tensor, classes: Sequence[str]
+) -> tuple[float, ...] | None:
+    """The weight of every class in the loss; None when all weigh alike.
+
+    Raises:
+        ConfigError: for a list that does not fit the classes.
+    """
+    asked = options.class_weights
+    if asked == "none":
+        return None
+    if asked == "balanced":
+        counts = labels.bincount(minlength=len(classes)).clamp_min(1).double()
+        return tuple((len(labels) / (len(classes) * counts)).tolist())
+    weights = tuple(float(weight) for weight in asked)
+    if len(weights) != len(classes) or min(weights) <= 0:
+        raise ConfigError(
+            f"data.class_weights has {len(weights)} values from {min(weights, default=0):g}; give one for each of the "
+            f"{len(classes)} classes, in their order, above zero: {', '.join(classes[:5])}, ..."
+        )
+    return weights
 
 
 def need_two(classes: Sequence[str], where: str) -> None:
@@ -259,31 +377,14 @@ def split_off(
     return split.take(torch.cat(stay).sort().values), split.take(torch.cat(leave).sort().values)
 
 
-def augment(images: Tensor, shift: int, flip: bool, rng: torch.Generator) -> Tensor:
-    """Each image moved by up to ``shift`` pixels either way, its edge repeated, and perhaps mirrored.
-
-    Args:
-        images: bytes ``(images, channels, height, width)``, left as they are.
-    """
-    count, _, height, width = images.shape
-    down, right = torch.randint(-shift, shift + 1, (2, count, 1), generator=rng)
-    rows = (torch.arange(height) + down).clamp(0, height - 1)
-    columns = (torch.arange(width) + right).clamp(0, width - 1)
-    if flip:
-        mirrored = torch.rand(count, 1, generator=rng) < 0.5
-        columns = torch.where(mirrored, columns.flip(1), columns)
-    moved = images[torch.arange(count)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
-    return moved.permute(0, 3, 1, 2).contiguous()
-
-
 def _statistics(train: Split, seed: int, progress: Progress) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel over 4,096 training images, on a scale from 0 to 1."""
     sample = torch.randperm(len(train), generator=generator(seed, "statistics"))[:4096]
     moments = torch.zeros(2, train.images.shape[1], dtype=torch.float64)
-    told = progress if isinstance(train.images, ImageFiles) else silent
+    told = progress if isinstance(train.images, LazyImages) else silent
     done = tally(told, "taking mean and deviation", len(sample))
     for chosen in torch.split(sample, 256):
-        pixels = train.images[chosen].double() / 255
+        pixels = train.read(chosen, stand_ins=True)[0].double() / 255
         moments += torch.stack([pixels.sum((0, 2, 3)), pixels.square().sum((0, 2, 3))])
         done(len(chosen))
     mean, square = moments / (len(sample) * train.images.shape[2] * train.images.shape[3])
@@ -294,85 +395,3 @@ def _statistics(train: Split, seed: int, progress: Progress) -> tuple[Tensor, Te
 @lru_cache(maxsize=2)
 def _order(images: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(images, generator=generator(seed, "order", epoch))
-
-
-@sources.register("digits")
-def digits(rest: str, options: DataOptions, progress: Progress) -> ImageDataset:
-    """1,797 handwritten digits of 8 px, grey, from scikit-learn's wheel; enlarged to 24 px unless asked.
-
-    Enlarged, they leave a network some resolutions to halve, as photographs do.
-    """
-    from sklearn.datasets import load_digits
-
-    if rest:
-        raise DataError(f"digits takes nothing behind it, but {rest!r} was given; write --data digits")
-    bunch = load_digits()
-    images = torch.from_numpy(np.round(bunch.images * (255 / 16)).astype(np.uint8))[:, None]
-    options = replace(options, resolution=options.resolution or 24)
-    split = Split(fitted(images, options), torch.from_numpy(bunch.target).long())
-    return image_dataset(ImageSplits(tuple(map(str, range(10))), split, flips=False), options)
-
-
-_GLYPHS = frozenset({"MNIST", "KMNIST", "USPS"})
-
-
-@sources.register("torchvision")
-def torchvision(rest: str, options: DataOptions, progress: Progress) -> ImageDataset:
-    """A data set of torchvision that lies in a folder: its test split is the test split."""
-    from torchvision import datasets
-
-    name, _, root = rest.partition("@")
-    known = [entry for entry in datasets.__all__ if _has_train_switch(getattr(datasets, entry))]
-    if name not in known:
-        raise DataError(
-            f"torchvision has no data set {name!r} with a train and a test split{did_you_mean(name, known)}"
-        )
-    if not root:
-        raise DataError(f"no folder is given for {name}; write torchvision:{name}@ROOT")
-    train, test = (
-        _from_torchvision(getattr(datasets, name), Path(root).expanduser(), part, options)
-        for part in (True, False)
-    )
-    return image_dataset(ImageSplits(train[0], train[1], test=test[1], flips=name not in _GLYPHS), options)
-
-
-def _has_train_switch(kind: type[Any]) -> bool:
-    parameters = inspect.signature(kind).parameters
-    needed = {entry.name for entry in parameters.values() if entry.default is entry.empty} - {
-        "kwargs",
-        "root",
-    }
-    return "train" in parameters and not needed
-
-
-def _from_torchvision(
-    kind: type[Any], root: Path, train: bool, options: DataOptions
-) -> tuple[tuple[str, ...], Split]:
-    try:
-        found = kind(root, train=train, download=False)
-        images, labels = torch.as_tensor(found.data), torch.as_tensor(found.targets).long()
-    except (RuntimeError, OSError, AttributeError) as error:
-        where = root / getattr(kind, "base_folder", f"{kind.__name__}/raw")
-        raise DataError(
-            f"cannot read {kind.__name__} in {where}: {error}; put its files there, unpacked"
-        ) from error
-    images = images[:, None] if images.dim() == 3 else images.permute(0, 3, 1, 2)
-    classes = getattr(found, "classes", None) or range(int(labels.max()) + 1)
-    return tuple(map(str, classes)), Split(fitted(images, options), labels)
-
-
-def fitted(images: Tensor, options: DataOptions) -> Tensor:
-    """Bytes ``(images, channels, height, width)`` with the channels and the resolution that are asked for.
-
-    Each image goes the road that its file would go (`ImagePreprocessing.square`).
-    """
-    side = options.resolution or min(images.shape[2:])
-    shown = ImagePreprocessing.plain(side, options.channels or images.shape[1])
-    if images.shape[1:] == (shown.channels, side, side):
-        return images.contiguous()
-    return torch.from_numpy(np.stack([shown.square(_picture(image)) for image in images]))
-
-
-def _picture(image: Tensor) -> Image.Image:
-    """Bytes ``(channels, height, width)`` as Pillow holds them."""
-    return Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy())

@@ -59,15 +59,18 @@ class Encoding:
             ``(architectures, len(ordinal_names) + len(extra))``.
         """
         live = self.space.matters(genes)
-        values = np.zeros((len(genes), len(self._numeric) + len(self._pairs)))
-        for column, i in enumerate(self._numeric):
-            values[:, column] = self._scaled[i][genes[:, i]] * live[:, i]
-        place = {i: column for column, i in enumerate(self._numeric)}
-        for column, (left, right) in enumerate(self._pairs, start=len(self._numeric)):
-            values[:, column] = values[:, place[left]] * values[:, place[right]]
-        words = [self._one_hot(genes, live, i) for i in self._words]
-        more = [np.asarray(column, dtype=np.float64)[:, None] for column in (extra or {}).values()]
-        return np.hstack([values[:, : len(self._numeric)], values @ self._sums, *words, *more])
+        # A row of this is a column of the result: written one after the other, not every eightieth number.
+        values = np.zeros((len(self._numeric) + len(self._pairs), len(genes)))
+        across, alive = np.ascontiguousarray(genes.T), np.ascontiguousarray(live.T)
+        for row, i in enumerate(self._numeric):
+            values[row] = self._scaled[i][across[i]] * alive[i]
+        place = {i: row for row, i in enumerate(self._numeric)}
+        for row, (left, right) in enumerate(self._pairs, start=len(self._numeric)):
+            values[row] = values[place[left]] * values[place[right]]
+        words = [self._one_hot(genes, live, i).T for i in self._words]
+        more = [np.asarray(column, dtype=np.float64)[None] for column in (extra or {}).values()]
+        columns = [values[: len(self._numeric)], self._sums.T @ values, *words, *more]
+        return np.concatenate(columns).T
 
     def one_hot(self, genes: Genes, extra: Mapping[str, NDArray[np.float64]] | None = None) -> Features:
         """A column for every value of every choice.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
 
 from supernet.errors import StateError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_atomically(path: Path, content: bytes | str) -> Path:
@@ -30,9 +33,8 @@ def write_atomically(path: Path, content: bytes | str) -> Path:
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        raise StateError(
-            f"cannot write {path}: {error.strerror}; choose a folder that can be written to"
-        ) from error
+        advice = "free some space" if error.errno in _FULL else "choose a folder that can be written to"
+        raise StateError(f"cannot write {path}: {error.strerror}; {advice}") from error
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)

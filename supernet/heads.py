@@ -1,10 +1,17 @@
-"""A head that was made anew learns for a moment, alone, so that what stands before it can be judged."""
+"""A pretrained network becomes acquainted with other data, for a moment, so that what it is made of can be judged.
+
+Its batch norms take the statistics of these data, and a head that was made anew learns on the features, alone.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
+from supernet.calibrate import calibrate
 from supernet.elastic.supernet import Supernet
 from supernet.options import TrainOptions
 from supernet.tasks.task import Batch, Dataset, Task, moved
@@ -23,11 +30,9 @@ def warm_head(supernet: Supernet, dataset: Dataset, options: TrainOptions) -> bo
     Returns:
         Whether there was one fresh head, of one layer, to train.
     """
-    fresh = (supernet.origin or {}).get("weights", {}).get("fresh", [])
-    owners = {name.rpartition(".")[0] for name in fresh}
-    if len(owners) != 1:
+    owner = _fresh_head(supernet)
+    if owner is None:
         return False
-    (owner,) = owners
     head, task = supernet.largest.get_submodule(owner), dataset.task
     device = next(supernet.parameters()).device
     batches = dataset.calibration_batches(options.calibration_examples, options.batch_size, options.seed)
@@ -39,6 +44,45 @@ def warm_head(supernet: Supernet, dataset: Dataset, options: TrainOptions) -> bo
         task.loss(head(features), batch, smoothing=options.label_smoothing).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return True
+
+
+def take_statistics(supernet: Supernet, dataset: Dataset, options: TrainOptions) -> None:
+    """The batch norms of the largest network take the statistics of the calibration examples, in place."""
+    largest, device = supernet.space.largest(), next(supernet.parameters()).device
+    batches = dataset.calibration_batches(options.calibration_examples, options.batch_size, options.seed)
+    values = supernet.input_values(largest)
+    inputs = [dataset.task.inputs(moved(batch, device), values) for batch in batches]
+    buffers = dict(supernet.largest.named_buffers())
+    for name, value in calibrate(supernet.subnet(largest), inputs).items():
+        buffers[name].copy_(value)
+
+
+@contextmanager
+def acquainted(supernet: Supernet, dataset: Dataset, options: TrainOptions) -> Iterator[None]:
+    """The largest network knows these data for as long as this lasts: `take_statistics`, `warm_head`.
+
+    Afterwards statistics and head are as they were; no unit may change its place meanwhile.
+    """
+    owner = _fresh_head(supernet)
+    head = None if owner is None else supernet.largest.get_submodule(owner)
+    kept = {} if head is None else {name: value.clone() for name, value in head.state_dict().items()}
+    buffers = {name: value.clone() for name, value in supernet.largest.named_buffers()}
+    try:
+        take_statistics(supernet, dataset, options)
+        warm_head(supernet, dataset, options)
+        yield
+    finally:
+        if head is not None:
+            head.load_state_dict(kept)
+        for name, value in supernet.largest.named_buffers():
+            value.copy_(buffers[name])
+
+
+def _fresh_head(supernet: Supernet) -> str | None:
+    """Path of the only layer whose weights were made anew beside pretrained ones."""
+    fresh = (supernet.origin or {}).get("weights", {}).get("fresh", [])
+    owners = {name.rpartition(".")[0] for name in fresh}
+    return owners.pop() if len(owners) == 1 else None
 
 
 def _features(supernet: Supernet, owner: str, batch: Batch, task: Task) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 
 from supernet.data import ImageDataset, ImageSplits, Split, image_dataset, need_two
 from supernet.errors import DataError, did_you_mean
-from supernet.images import SUFFIXES, ImageFiles, read_headers, readable, skipped_words
+from supernet.images import SUFFIXES, Headers, LazyImages, PictureFiles, read_headers, readable, skipped_words
 from supernet.options import SMALLEST_SIDE, DataOptions
 from supernet.preprocessing import ImagePreprocessing
 from supernet.sources import Progress, sources, tally
@@ -112,7 +112,7 @@ def folder(rest: str, options: DataOptions, progress: Progress) -> ImageDataset:
     skipped = [file for part in parts.values() for file in part.skipped]
     notes += [skipped_words(skipped)] if skipped else []
     done = tally(progress, "decoding images", sum(len(part.files) for part in parts.values()))
-    splits = {name: _split(part, shown, done) for name, part in parts.items()}
+    splits = {name: _split(part, shown, options, done) for name, part in parts.items()}
     found = ImageSplits(
         parts["train"].classes, splits["train"], splits.get("val"), splits.get("test"), notes=tuple(notes)
     )
@@ -127,9 +127,15 @@ def _decided(
     What the options leave open, the whole folder decides: colour wins, and the median of the sides.
     """
     if options.resolution and options.channels:
-        return ImagePreprocessing.plain(options.resolution, options.channels), []
+        return ImagePreprocessing.asked(options, options.resolution, options.channels), []
     paths = [path for part in parts.values() for path in part.files]
-    found = read_headers(paths, tally(progress, "reading headers", len(paths)))
+    return decided(
+        read_headers(paths, tally(progress, "reading headers", len(paths)), options.corrupt), options
+    )
+
+
+def decided(found: Headers, options: DataOptions) -> tuple[ImagePreprocessing, list[str]]:
+    """How images of such headers are shown, and what of that was not asked for."""
     notes = []
     channels = options.channels or (1 if found.grey == found.images else 3)
     if options.channels is None and 0 < found.grey < found.images:
@@ -142,10 +148,13 @@ def _decided(
             f"the shorter sides of the images are {low} to {high} px; all are shown at {side} px "
             "(data.resolution sets another)"
         )
-    return ImagePreprocessing.plain(side, channels), notes
+    return ImagePreprocessing.asked(options, side, channels), notes
 
 
-def _split(part: LabelledFiles, shown: ImagePreprocessing, done: Callable[[int], None]) -> Split:
-    images = ImageFiles(part.files, shown)
-    in_memory = images.shape.numel() <= MEMORY_BYTES
-    return Split(images.in_memory(done) if in_memory else images, torch.tensor(part.labels))
+def _split(
+    part: LabelledFiles, shown: ImagePreprocessing, options: DataOptions, done: Callable[[int], None]
+) -> Split:
+    """In memory where that is small; images of which random parts are shown are decoded anew every time."""
+    files = LazyImages(PictureFiles(part.files), torch.arange(len(part.files)), shown, options.corrupt)
+    split = Split(files, torch.tensor(part.labels))
+    return split if options.random_crop else split.in_memory(MEMORY_BYTES, done)

@@ -1,15 +1,17 @@
-"""Images in files: which can be read here, what their headers say, and image sets too large for memory."""
+"""Images in files: which can be read here, what their headers say, and image sets that memory need not hold."""
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from statistics import median
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +22,9 @@ from supernet.errors import DataError
 from supernet.preprocessing import UNREADABLE, ImagePreprocessing
 from supernet.wording import counted
 
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 HELPED: Mapping[str, str] = {
     ".avif": "Pillow 11.3 or newer",
@@ -28,7 +33,7 @@ HELPED: Mapping[str, str] = {
 }
 """Endings of images that not every Pillow reads, and what to install for them."""
 
-_GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "F"})
+GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "F"})
 _AT_ONCE = 64
 
 
@@ -43,20 +48,70 @@ def readable() -> frozenset[str]:
     return SUFFIXES | {ending for ending in HELPED if known.get(ending) in Image.OPEN}
 
 
+class Pictures(Protocol):
+    """Images that are opened one at a time, wherever they come from."""
+
+    @property
+    def parallel(self) -> bool:
+        """Whether several may be opened at once, in threads."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def name(self, place: int) -> str:
+        """What a person calls the one at a place."""
+        ...
+
+    def open(self, place: int) -> AbstractContextManager[Image.Image]:
+        """The one at a place, as it is stored.
+
+        Raises:
+            DataError: for what is no image.
+        """
+        ...
+
+
 @dataclass(frozen=True)
-class ImageFiles:
-    """Images that stay on disk and are decoded when they are asked for; indexed like a tensor.
+class PictureFiles:
+    """Image files.
 
     Args:
-        paths: one file per image.
-        preprocessing: how a file becomes a square of bytes.
+        paths: one per image.
     """
 
     paths: tuple[Path, ...]
-    preprocessing: ImagePreprocessing
+    parallel = True
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def name(self, place: int) -> str:
+        """The path."""
+        return str(self.paths[place])
+
+    def open(self, place: int) -> AbstractContextManager[Image.Image]:
+        """The file, whose pixels are read when they are needed."""
+        return Image.open(self.paths[place])
+
+
+@dataclass(frozen=True)
+class LazyImages:
+    """Images that are decoded when they are asked for; indexed like a tensor.
+
+    Args:
+        pictures: where they come from.
+        places: which of those, in order.
+        preprocessing: how one becomes a square of bytes.
+        corrupt: what becomes of one that can not be decoded: an error, or the next one takes its place.
+    """
+
+    pictures: Pictures
+    places: Tensor
+    preprocessing: ImagePreprocessing
+    corrupt: Literal["fail", "skip"] = "fail"
+
+    def __len__(self) -> int:
+        return len(self.places)
 
     @property
     def shape(self) -> torch.Size:
@@ -64,34 +119,92 @@ class ImageFiles:
         side = self.preprocessing.resolution
         return torch.Size((len(self), self.preprocessing.channels, side, side))
 
-    def take(self, indices: Tensor) -> ImageFiles:
-        """Some of the images, still on disk."""
-        return ImageFiles(tuple(self.paths[i] for i in indices.tolist()), self.preprocessing)
+    def take(self, indices: Tensor) -> LazyImages:
+        """Some of the images, not decoded."""
+        return replace(self, places=self.places[indices])
 
     def __getitem__(self, indices: Tensor) -> Tensor:
-        """The images at these places, bytes ``(indices, channels, height, width)``.
+        """The images at these indices, bytes ``(indices, channels, height, width)``.
 
         Raises:
-            DataError: naming the file that can not be decoded.
+            DataError: naming the one that can not be decoded.
         """
-        paths = [self.paths[i] for i in indices.tolist()]
-        with ThreadPoolExecutor() as pool:
-            return torch.from_numpy(np.stack(list(pool.map(self.preprocessing.decode, paths))))
+        return self.read(indices)[0]
 
-    def in_memory(self, decoded: Callable[[int], None]) -> Tensor:
-        """All images at once, ``(images, channels, height, width)``.
+    def read(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """The images at these indices, and which they really are where some can not be decoded.
+
+        Returns:
+            Bytes ``(indices, channels, height, width)`` and ``(indices,)``.
+
+        Raises:
+            DataError: naming the one that can not be decoded, unless those are skipped.
+        """
+        found = self._mapped(lambda index: self.decoded(index, self.preprocessing.square), indices.tolist())
+        squares, used = zip(*found)
+        return torch.from_numpy(np.stack(squares)), torch.tensor(used)
+
+    def _mapped(self, make: Callable[[int], T], indices: Sequence[int]) -> list[T]:
+        if not self.pictures.parallel:
+            return [make(index) for index in indices]
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(make, indices))
+
+    def decoded(self, index: int, make: Callable[[Image.Image], T]) -> tuple[T, int]:
+        """What is made of one image, and which it really is.
 
         Args:
-            decoded: told how many more are there.
+            make: given the image as it is stored, decodes it.
 
         Raises:
-            DataError: naming the file that can not be decoded.
+            DataError: naming the image that can not be decoded, unless those are skipped; when none is left.
+        """
+        for stand_in in range(index, index + len(self)):
+            place = int(self.places[stand_in % len(self)])
+            try:
+                with self.pictures.open(place) as image:
+                    return make(image), stand_in % len(self)
+            except DataError:
+                raise
+            except UNREADABLE as error:
+                refuse_or_tell(self.pictures.name(place), str(error), self.corrupt)
+        raise DataError(f"none of {len(self):,} images can be decoded; replace or remove them")
+
+    def in_memory(self, done: Callable[[int], None]) -> tuple[Tensor, Tensor]:
+        """All images at once, ``(images, channels, height, width)``, and which they are: without those skipped.
+
+        Args:
+            done: told how many more are there.
+
+        Raises:
+            DataError: naming the one that can not be decoded, unless those are skipped.
         """
         images = torch.empty(self.shape, dtype=torch.uint8)
-        for part in torch.split(torch.arange(len(self)), _AT_ONCE):
-            images[part] = self[part]
-            decoded(len(part))
-        return images
+        used = torch.empty(len(self), dtype=torch.long)
+        every = torch.arange(len(self))
+        for part in torch.split(every, _AT_ONCE):
+            images[part], used[part] = self.read(part)
+            done(len(part))
+        kept = (used == every).nonzero().flatten()
+        return (images, kept) if len(kept) == len(self) else (images[kept], kept)
+
+
+def refuse_or_tell(name: str, reason: str, corrupt: Literal["fail", "skip"]) -> None:
+    """Note an image that can not be decoded.
+
+    Raises:
+        DataError: naming it, unless such images are skipped.
+    """
+    if corrupt == "fail":
+        raise DataError(
+            f"cannot decode {name}: {reason}; replace or remove the file, or go on without it: data.corrupt=skip"
+        )
+    _tell_once(name, reason)
+
+
+@cache
+def _tell_once(name: str, reason: str) -> None:
+    log.warning("skipped %s, which can not be decoded: %s", name, reason)
 
 
 @dataclass(frozen=True)
@@ -111,31 +224,37 @@ class Headers:
     sides: tuple[int, int]
 
 
-def read_headers(paths: Sequence[Path], looked: Callable[[int], None]) -> Headers:
+def read_headers(
+    paths: Sequence[Path], looked: Callable[[int], None], corrupt: Literal["fail", "skip"] = "fail"
+) -> Headers:
     """Sizes and colours of image files, which are not decoded.
 
     Args:
         looked: told how many more were looked at.
+        corrupt: what becomes of a file that is no image.
 
     Raises:
-        DataError: naming the file that is no image.
+        DataError: naming the file that is no image, unless those are skipped; when none is left.
     """
     found: list[tuple[int, bool]] = []
     with ThreadPoolExecutor() as pool:
-        for header in pool.map(_header, paths):
-            found.append(header)
+        for header in pool.map(lambda path: _header(path, corrupt), paths):
+            found += [header] if header else []
             looked(1)
+    if not found:
+        raise DataError(f"none of {len(paths):,} images can be read; replace or remove them")
     sides, grey = zip(*found)
     return Headers(len(found), sum(grey), round(median(sides)), (min(sides), max(sides)))
 
 
-def _header(path: Path) -> tuple[int, bool]:
-    """The shorter side in pixels, and whether the image is grey."""
+def _header(path: Path, corrupt: Literal["fail", "skip"]) -> tuple[int, bool] | None:
+    """The shorter side in pixels, and whether the image is grey; None for a file that is skipped."""
     try:
         with Image.open(path) as image:
-            return min(image.size), image.mode in _GREY_MODES
+            return min(image.size), image.mode in GREY_MODES
     except UNREADABLE as error:
-        raise DataError(f"cannot decode {path}: {error}; replace or remove the file") from error
+        refuse_or_tell(str(path), str(error), corrupt)
+        return None
 
 
 def skipped_words(files: Iterable[Path]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,15 +13,26 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 """How far logits ``(batch, classes, ...)`` are from a teacher's, as a scalar; no gradient reaches the teacher."""
 
 
-def label_loss(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+def label_loss(
+    logits: Tensor, labels: Tensor, smoothing: float = 0.0, class_weights: Sequence[float] | None = None
+) -> Tensor:
     """Cross-entropy with the labels, averaged over everything that is labelled.
 
     Args:
         logits: ``(batch, classes, ...)``.
-        labels: ``(batch, ...)``.
+        labels: ``(batch, ...)``, or the share of every class, of the shape of the logits.
         smoothing: share of the label mass spread over all classes.
+        class_weights: by class; the average is then weighted by those of the labels.
     """
-    return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+    if class_weights is None:
+        return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+    weights = torch.tensor(class_weights, dtype=logits.dtype, device=logits.device)
+    loss = F.cross_entropy(logits, labels, weights, label_smoothing=smoothing)
+    if not labels.is_floating_point():
+        return loss
+    # of shares PyTorch divides by their number, of labels by their weights
+    mass = (labels.movedim(1, -1) * weights).sum()
+    return loss * (labels.numel() / labels.shape[1]) / mass
 
 
 def divergence(logits: Tensor, teacher: Tensor) -> Tensor:

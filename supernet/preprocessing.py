@@ -6,7 +6,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -17,9 +17,8 @@ from torch.nn import functional as F
 
 from supernet.config import decode, to_plain
 from supernet.errors import ConfigError, DataError
-from supernet.options import LARGEST_SIDE, within
+from supernet.options import LARGEST_SIDE, Crop, DataOptions, Interpolation, within
 
-Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
 """What Pillow raises for a file that is no image, or a damaged one."""
 
@@ -31,14 +30,15 @@ class ImagePreprocessing:
     Args:
         orientation: ``exif``: turned as the camera held it.
         colours: ``RGB``, or ``grey`` as Pillow's mode ``L``.
-        crop: ``centre``: the largest square around the centre is kept.
-        interpolation: the filter of Pillow that scales that square.
+        crop: ``centre``: the largest square around the centre is kept; ``squash``: all of it.
+        crop_share: how much of either side of that is kept, around the centre.
+        interpolation: the filter of Pillow that scales what is kept.
         resolution: side of the square then, in pixels.
         value_range: what the bytes 0 and 255 become.
         mean: subtracted from each channel.
         std: what each channel is divided by.
         input_resolution: side of what the network takes; another than ``resolution`` is reached last, on
-            floats, bilinear and antialiased.
+            floats and antialiased: bicubic where ``interpolation`` is, else bilinear.
 
     Raises:
         ConfigError: when mean and std do not have one value for every channel, or a number is outside its range.
@@ -46,7 +46,8 @@ class ImagePreprocessing:
 
     orientation: Literal["exif"] = "exif"
     colours: Literal["grey", "RGB"]
-    crop: Literal["centre"] = "centre"
+    crop: Crop = "centre"
+    crop_share: float = 1.0
     interpolation: Interpolation = "bilinear"
     resolution: int
     value_range: tuple[float, float] = (0.0, 1.0)
@@ -60,17 +61,32 @@ class ImagePreprocessing:
                 f"mean is {self.mean} and std {self.std}; {self.colours} needs {self.channels} of each, "
                 "deviations above zero"
             )
+        within("crop_share", self.crop_share, 0.1, 1.0)
         within("resolution", self.resolution, 1, LARGEST_SIDE)
         within("input_resolution", self.input_resolution, 1, LARGEST_SIDE)
         if not self.value_range[0] < self.value_range[1]:
             raise ConfigError(f"value_range is {self.value_range}; give the smaller value first")
 
     @classmethod
-    def plain(cls, resolution: int, channels: int) -> ImagePreprocessing:
+    def plain(cls, resolution: int, channels: int) -> Self:
         """Values from 0 to 1, for images whose mean and deviation are not known yet."""
         colours: Literal["grey", "RGB"] = "grey" if channels == 1 else "RGB"
         zeros, ones = (0.0,) * channels, (1.0,) * channels
         return cls(colours=colours, resolution=resolution, mean=zeros, std=ones, input_resolution=resolution)
+
+    @classmethod
+    def asked(cls, options: DataOptions, resolution: int, channels: int) -> Self:
+        """With the filter and the crop that options ask for, and their mean and deviation so far as they say.
+
+        Raises:
+            ConfigError: for a mean or a deviation that is not for so many channels.
+        """
+        plain = cls.plain(resolution, channels)
+        asked = {name: getattr(options, name) for name in ("interpolation", "crop", "crop_share")}
+        for name in ("mean", "std"):
+            values = getattr(options, name)
+            asked[name] = None if values is None else _for_channels(name, values, channels)
+        return replace(plain, **{name: value for name, value in asked.items() if value is not None})
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> ImagePreprocessing:
@@ -112,14 +128,25 @@ class ImagePreprocessing:
 
     def square(self, image: Image.Image) -> NDArray[np.uint8]:
         """An image as bytes ``(channels, resolution, resolution)``."""
+        image = self.upright(image)
+        size = (self.resolution, self.resolution)
+        if image.size != size or self.crop_share < 1:
+            image = self._cropped(image, size)
+        return pixels_of(image)
+
+    def upright(self, image: Image.Image) -> Image.Image:
+        """A whole image as the camera held it, in the colours that are shown."""
         image = ImageOps.exif_transpose(image)
         deep = image.mode.startswith("I") or image.mode == "F"
-        image = (_eight_bits(image) if deep else image).convert("L" if self.colours == "grey" else "RGB")
-        size = (self.resolution, self.resolution)
-        if image.size != size:
-            image = ImageOps.fit(image, size, Image.Resampling[self.interpolation.upper()])
-        pixels = np.asarray(image, dtype=np.uint8).reshape(*size, self.channels)
-        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        return (_eight_bits(image) if deep else image).convert("L" if self.colours == "grey" else "RGB")
+
+    def _cropped(self, image: Image.Image, size: tuple[int, int]) -> Image.Image:
+        scaling, border = Image.Resampling[self.interpolation.upper()], (1 - self.crop_share) / 2
+        if self.crop == "centre":
+            return ImageOps.fit(image, size, scaling, bleed=border)
+        width, height = image.size
+        kept = (border * width, border * height, (1 - border) * width, (1 - border) * height)
+        return image.resize(size, scaling, box=kept)
 
     def normalise(self, images: Tensor) -> Tensor:
         """Bytes ``(images, channels, height, width)`` as floats with mean and deviation taken away."""
@@ -134,28 +161,60 @@ class ImagePreprocessing:
             DataError: naming the file that can not be decoded.
         """
         images = torch.from_numpy(np.stack([self.decode(path) for path in paths]))
-        return resized(self.normalise(images), self.input_resolution)
+        return resized(self.normalise(images), self.input_resolution, self.interpolation)
 
     def __str__(self) -> str:
         low, high = self.value_range
         steps = [
             "turned as its EXIF tag says",
             f"converted to {self.colours}",
-            f"the largest square around the centre scaled to {self.resolution} px "
-            f"({self.interpolation}, as Pillow's ImageOps.fit does)",
+            f"{self._kept_words()} scaled to {self.resolution} px ({self.interpolation}, as Pillow does)",
             f"bytes mapped to {low:g} to {high:g}",
             f"minus {_values(self.mean)}, divided by {_values(self.std)}",
         ]
         if self.input_resolution != self.resolution:
-            steps.append(f"scaled to {self.input_resolution} px (bilinear, antialiased)")
+            steps.append(f"scaled to {self.input_resolution} px ({_mode(self.interpolation)}, antialiased)")
         return "; ".join(steps)
 
+    def _kept_words(self) -> str:
+        kept = (
+            "the largest square around the centre"
+            if self.crop == "centre"
+            else "the image, out of proportion,"
+        )
+        return kept if self.crop_share == 1 else f"{kept}, {self.crop_share:.4g} of its sides,"
 
-def resized(images: Tensor, side: int) -> Tensor:
-    """Images ``(batch, channels, height, width)`` at another side, bilinear and antialiased."""
+
+def resized(images: Tensor, side: int, interpolation: Interpolation = "bilinear") -> Tensor:
+    """Images ``(batch, channels, height, width)`` at another side, antialiased.
+
+    Args:
+        interpolation: of the images before; bicubic stays bicubic, all others become bilinear.
+    """
     if images.shape[-1] == side and images.shape[-2] == side:
         return images
-    return F.interpolate(images, (side, side), mode="bilinear", antialias=True)
+    return F.interpolate(images, (side, side), mode=_mode(interpolation), antialias=True)
+
+
+def pixels_of(image: Image.Image) -> NDArray[np.uint8]:
+    """A grey or colour picture as bytes ``(channels, height, width)``."""
+    pixels = np.asarray(image, dtype=np.uint8)
+    return pixels.reshape(image.height, image.width, -1).transpose(2, 0, 1).copy()
+
+
+def _mode(interpolation: Interpolation) -> str:
+    return "bicubic" if interpolation == "bicubic" else "bilinear"
+
+
+def _for_channels(name: str, values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """A value for each channel: one stands for all, and those of three colours become their mean for grey."""
+    if len(values) == channels:
+        return tuple(values)
+    if len(values) == 1:
+        return tuple(values) * channels
+    if channels == 1 and len(values) == 3:
+        return (sum(values) / 3,)
+    raise ConfigError(f"{name} is {list(values)}, for images of {channels} channels; give one value for each")
 
 
 def _values(values: Sequence[float]) -> str:

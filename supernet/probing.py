@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from supernet.elastic.supernet import Supernet
+from supernet.ranks import ALONE, Ranks
 from supernet.space import Architecture
 from supernet.tasks.task import Batch, Task
 
@@ -22,37 +23,55 @@ class Probe:
     Args:
         supernet: whose subnets.
         task: says what a loss is.
-        batch: that they answer to.
-        answer: runs one architecture on it.
+        pieces: of the batch that they answer to, those of this process, each with its share of the batch.
+        answer: runs one architecture on one of them.
         seed: of what layers draw, the same for every architecture.
+        ranks: the processes that have the rest of the batch.
     """
 
     supernet: Supernet
     task: Task
-    batch: Batch
+    pieces: Sequence[tuple[Batch, float]]
     answer: Callable[[Architecture, Batch], Any]
     seed: int
+    ranks: Ranks = ALONE
 
     @torch.no_grad()
     def loss(self, arch: Architecture) -> float:
         """From the targets, without smoothing or dropout."""
-        return self._loss(arch).item()
+        return self.ranks.totals([sum(self._loss(arch, *piece).item() for piece in self.pieces)])[0]
 
     def saliency(self, arch: Architecture) -> float:
         """The sum over its weights of the magnitude of weight times gradient (SNIP, arXiv:1810.02340)."""
         weights = [weight for weight in self.supernet.parameters() if weight.requires_grad]
-        slopes = torch.autograd.grad(self._loss(arch), weights, allow_unused=True)
         found = [
             (weight.detach() * slope).abs().sum()
-            for weight, slope in zip(weights, slopes)
+            for weight, slope in zip(weights, self._slopes(arch, weights))
             if slope is not None
         ]
         return float(torch.stack(found).sum()) if found else 0.0
 
-    def _loss(self, arch: Architecture) -> Tensor:
+    def gradient(self, arch: Architecture) -> Tensor:
+        """Of the loss, by all weights of the supernet in one row, zero for those the architecture does not use."""
+        weights = [weight for weight in self.supernet.parameters() if weight.requires_grad]
+        slopes = self._slopes(arch, weights)
+        return torch.cat(
+            [torch.zeros_like(w).flatten() if s is None else s.flatten() for w, s in zip(weights, slopes)]
+        )
+
+    def _slopes(self, arch: Architecture, weights: Sequence[Tensor]) -> list[Tensor | None]:
+        """Gradients of the loss on the whole batch; none for weights that the architecture does not use."""
+        pieces = [
+            torch.autograd.grad(self._loss(arch, *piece), weights, allow_unused=True) for piece in self.pieces
+        ]
+        slopes = [None if some[0] is None else torch.stack(some).sum(0) for some in zip(*pieces)]
+        self.ranks.add_up([slope for slope in slopes if slope is not None])
+        return slopes
+
+    def _loss(self, arch: Architecture, piece: Batch, share: float) -> Tensor:
         with torch.random.fork_rng(), fixed_buffers(self.supernet), without_dropout(self.supernet):
             torch.manual_seed(self.seed)
-            return self.task.loss(self.answer(arch, self.batch), self.batch)
+            return self.task.loss(self.answer(arch, piece), piece) * share
 
 
 @contextmanager

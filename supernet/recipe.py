@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import accumulate
+from typing import Any
 
 import torch
 from timm.optim import create_optimizer_v2, list_optimizers
@@ -29,8 +30,11 @@ def optimizer_of(network: nn.Module, options: TrainOptions) -> torch.optim.Optim
         )
     # Nesterov needs some momentum; timm calls stochastic gradient descent without it "momentum".
     name = "momentum" if options.optimizer == "sgd" and options.momentum == 0 else options.optimizer
+    layers: dict[str, Any] = {}
+    if options.layer_decay < 1:  # timm asks the network which layer a parameter belongs to
+        network, layers = getattr(network, "largest", network), {"layer_decay": options.layer_decay}
     found: torch.optim.Optimizer = create_optimizer_v2(
-        network, name, lr=options.lr, weight_decay=options.weight_decay, momentum=options.momentum
+        network, name, lr=options.lr, weight_decay=options.weight_decay, momentum=options.momentum, **layers
     )
     return found
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from PIL import Image
+
 from supernet.errors import StateError
+from supernet.sight import FIGURE, Look, draw_watched
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
 
     from supernet.evaluate import Result
+    from supernet.tasks.task import Metric
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +57,18 @@ class Record:
         folder: where the curves go; None keeps none.
         history: one entry per epoch.
         losses: of the epoch that runs, by role.
+        spent: multiply-adds so far for each example of a batch, of the ``lessons`` (a pass back counts as two
+            forward) and of a ``teacher`` that was trained before; empty where there is none.
+        looks: at the subnets that are watched through the training.
     """
 
     folder: Path | None = None
     history: list[Epoch] = field(default_factory=list)
     losses: dict[str, list[float]] = field(default_factory=dict)
+    spent: dict[str, int] = field(default_factory=dict)
+    looks: list[Look] = field(default_factory=list)
     _writer: SummaryWriter | None = None
+    _begun: tuple[float, int] = (0.0, 0)
 
     def open(self, step: int) -> None:
         """Begin or go on with the curves; what a killed run logged after ``step`` is logged again.
@@ -68,6 +80,7 @@ class Record:
             return
         from torch.utils.tensorboard.writer import SummaryWriter
 
+        self._begun = time.monotonic(), step
         with _writing(self.folder):
             self._writer = SummaryWriter(str(self.folder / LOG), purge_step=step + 1)
 
@@ -81,12 +94,37 @@ class Record:
             with _writing(self.folder):
                 self._writer.close()
 
-    def step(self, step: int, losses: Mapping[str, float], lr: float) -> None:
+    @property
+    def is_open(self) -> bool:
+        """Whether curves are drawn."""
+        return self._writer is not None
+
+    def pace(self, step: int, examples: int, memory_mib: float) -> None:
+        """Draw how many examples a second the steps since the last epoch have seen, of so many each."""
+        start, first = self._begun
+        if step > first:
+            self._scalar("examples_per_second", (step - first) * examples / (time.monotonic() - start), step)
+        self._scalar("memory_mib", memory_mib, step)
+
+    def step(
+        self, step: int, losses: Mapping[str, float], lr: float, gradient_norm: float | None = None
+    ) -> None:
         """Note one optimiser step."""
+        if gradient_norm is not None:
+            self._scalar("gradient_norm", gradient_norm, step)
         for role, loss in losses.items():
             self.losses.setdefault(role, []).append(loss)
             self._scalar(f"loss/{role}", loss, step)
         self._scalar("learning_rate", lr, step)
+
+    def spend(self, on: str, macs: int) -> None:
+        """Note multiply-adds."""
+        self.spent[on] = self.spent.get(on, 0) + macs
+
+    @property
+    def teacher_share(self) -> float | None:
+        """What part of the training's multiply-adds its teacher took; None where there is none, or it is not known."""
+        return self.spent.get("teacher", 0) / sum(self.spent.values()) if self.spent.get("lessons") else None
 
     def epoch(self, epoch: int, step: int, lr: float, seen: Mapping[str, Result]) -> Epoch:
         """Note the end of an epoch, and what its subnets are worth."""
@@ -94,10 +132,40 @@ class Record:
         entry = Epoch(epoch, step, lr, means, **{role: result.value for role, result in seen.items()})
         self.history.append(entry)
         self.losses = {}
+        self._begun = time.monotonic(), step
         for role, result in seen.items():
             for score in result.scores:
                 self._scalar(f"search {score.metric.name}/{role}", score.value, step)
         return entry
+
+    def look(self, look: Look, step: int, metric: Metric) -> None:
+        """Note what the watched subnets are worth."""
+        self.looks.append(look)
+        for i, value in enumerate(look.values):
+            self._scalar(f"watched {metric.name}/{i}", value, step)
+
+    def draw(self, step: int, metric: Metric) -> None:
+        """Draw all looks, beside the checkpoint and among the curves.
+
+        Raises:
+            StateError: when the folder cannot be written to.
+        """
+        if self._writer and self.folder and self.looks:
+            picture = draw_watched(self.looks, metric, self.folder / FIGURE)
+            with Image.open(picture) as image, _writing(self.folder):
+                self._writer.add_image("watched", np.asarray(image.convert("RGB")), step, dataformats="HWC")
+
+    def go_back(self, step: int, words: str) -> None:
+        """The training goes on after an earlier step: the curves too, and the words stand beside them.
+
+        Raises:
+            StateError: when the folder cannot be written to.
+        """
+        if self._writer and self.folder:
+            self.close()
+            self.open(step)
+            with _writing(self.folder):
+                self._writer.add_text("guard", words, step)
 
     @property
     def last_seen(self) -> tuple[float, float] | None:
@@ -109,12 +177,16 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {"losses": self.losses, "history": [asdict(epoch) for epoch in self.history]}
+        history = [asdict(epoch) for epoch in self.history]
+        looks = [asdict(look) for look in self.looks]
+        return {"losses": self.losses, "history": history, "spent": self.spent, "looks": looks}
 
     def restore(self, document: Mapping[str, Any]) -> None:
         """What `to_json` wrote."""
         self.losses = document["losses"]
         self.history = [Epoch(**epoch) for epoch in document["history"]]
+        self.spent = document.get("spent", {})
+        self.looks = [Look(**look) for look in document.get("looks", ())]
 
     def _scalar(self, name: str, value: float, step: int) -> None:
         if self._writer and self.folder:

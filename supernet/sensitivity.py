@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import isfinite
 
 from supernet.elastic.supernet import Supernet
 from supernet.errors import SpaceError
 from supernet.evaluate import Evaluator
 from supernet.space import Architecture
 
+MILD, SMALL = 0.75, 0.5
+"""Shares of the multiply-adds: what a mild cut leaves, and what the smallest network of a family may have at most."""
 OFFERED = {"present": "depth", "head_dim": "heads", "squeeze": "hidden"}
 """Kinds of dims that are asked for under another name, see ``supernet.options.dims``."""
 
@@ -54,12 +57,15 @@ Told = Callable[[int, int], None]
 """Called with the networks judged and how many there are in all."""
 
 
-def sensitivity(evaluator: Evaluator, told: Told = lambda done, total: None) -> list[Cut]:
+def sensitivity(
+    evaluator: Evaluator, told: Told = lambda done, total: None, *, each: bool = True
+) -> list[Cut]:
     """Judge the largest network with one kind cut to each of its sizes, then with one choice at its smallest.
 
     Args:
         evaluator: of the supernet, on its search split.
         told: how far it is.
+        each: whether to cut single choices too.
 
     Returns:
         The largest network (kind and choice are empty), the cuts of every kind from the largest size to the
@@ -74,7 +80,7 @@ def sensitivity(evaluator: Evaluator, told: Told = lambda done, total: None) -> 
         raise SpaceError(
             "the supernet holds a single network; make something of it elastic, see supernet.options"
         )
-    asked = list(_asked(net))
+    asked = [cut for cut in _asked(net) if each or not cut[1]]
     costs = net.costs(None if net.example is not None else evaluator.task.example_inputs())
     genes = net.space.matrix([net.space.largest(), *(arch for *_, arch in asked)])
     macs, params = costs.macs(genes) / costs.macs(genes[:1]), costs.params(genes) / costs.params(genes[:1])
@@ -90,14 +96,32 @@ def sensitivity(evaluator: Evaluator, told: Told = lambda done, total: None) -> 
     return found
 
 
-def advice(cuts: list[Cut]) -> list[str]:
-    """The kinds from the cheapest cut to the dearest, by the price of a kind's middle size."""
+def prices(cuts: list[Cut]) -> dict[str, float]:
+    """What a mild cut of each kind costs for each share of the multiply-adds it saves, the cheapest kind first.
+
+    Mild is the cut that leaves about `MILD` of them: of a deep one a network knows nothing any more, whatever was cut.
+    """
     by_kind: dict[str, list[Cut]] = {}
     for cut in cuts:
         if cut.kind and not cut.choice:
             by_kind.setdefault(cut.kind, []).append(cut)
-    middle = {kind: rows[len(rows) // 2] for kind, rows in by_kind.items()}
-    return sorted(middle, key=lambda kind: middle[kind].price)
+    found = {kind: min(rows, key=lambda cut: abs(cut.macs - MILD)).price for kind, rows in by_kind.items()}
+    return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def worthwhile(cuts: list[Cut]) -> list[str]:
+    """The kinds that are worth offering: the cheapest, and of the others as few as make networks small enough.
+
+    Each kind that is offered takes its part of the training: EfficientNet-Lite2, trained on 5,000 images for three
+    epochs, was better at every size with depth alone elastic than with widths as well (docs/benchmarks.md, pretrained).
+    """
+    found: list[str] = []
+    left = 1.0
+    for kind, price in prices(cuts).items():
+        if left > SMALL and isfinite(price):
+            found.append(kind)
+            left *= min(cut.macs for cut in cuts if cut.kind == kind and not cut.choice)
+    return found
 
 
 def kinds_of(net: Supernet) -> dict[str, list[str]]:

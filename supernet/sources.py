@@ -15,7 +15,7 @@ Progress = Callable[[str, int, int], None]
 sources = Registry[Callable[[str, DataOptions, Progress], Dataset]](
     "data source",
     modules=(
-        "supernet.data",
+        "supernet.image_sources",
         "supernet.image_folder",
         "supernet.tasks.segmentation",
         "supernet.tasks.language",

@@ -90,6 +90,12 @@ def stages(supernet: Supernet, arch: Architecture) -> list[Stage]:
     return found
 
 
+def stage_paths(network: nn.Module) -> list[str]:
+    """The paths of the stages of a network, from its modules alone, in the order in which it holds them."""
+    leaves = (path for path, module in network.named_modules() if path and not any(module.children()))
+    return list(dict.fromkeys(_stage_of(network, path) for path in leaves))
+
+
 def _is_row(module: nn.Module) -> bool:
     return isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict)
 

@@ -11,10 +11,10 @@ import json
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import cached_property
-from math import isfinite
+from copy import deepcopy
+from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,32 +22,49 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from supernet.checkpoint import optimizer_tensors, read_checkpoint, restore_optimizer, write_checkpoint
+from supernet.ahead import Ahead
+from supernet.checkpoint import CHECKPOINT as CHECKPOINT, Checkpoints, State, below, write_checkpoint
 from supernet.config import decode, to_plain
 from supernet.elastic.costs import Costs
+from supernet.elastic.subnet import executions
 from supernet.elastic.supernet import Supernet
-from supernet.errors import ConfigError, StateError, SupernetError
+from supernet.errors import ConfigError, StateError
 from supernet.evaluate import Evaluator, Result
+from supernet.features import caught
+from supernet.guard import BlownUp, Guard, all_finite, hopeless
+from supernet.healing import healed_stages, stage_loss
 from supernet.lock import is_removed, locked
-from supernet.losses import Distance
 from supernet.options import TrainOptions
-from supernet.ordering import began_with, note_order, order_units
+from supernet.ordering import began_with, note_order, order_units, sort_anew
 from supernet.probing import Probe, fixed_buffers, without_dropout
-from supernet.recipe import Schedules, device_of, optimizer_of
+from supernet.ranks import joined
+from supernet.recipe import device_of
 from supernet.record import Epoch, Record
+from supernet.same_training import FREE, check_same
 from supernet.seeds import derive, rng
+from supernet.sight import Look, gradient_norm, is_due, memory_mib, watched
 from supernet.space import Architecture
-from supernet.strategies import Context, Lesson, Observer, Strategy, strategies
-from supernet.tasks.task import Batch, Dataset, Task, moved
-from supernet.wording import counted
+from supernet.stepping import Stepper
+from supernet.strategies import Context, Lesson, Observer, Sorter, Strategy, strategies
+from supernet.tasks.task import Batch, Dataset, moved, piece_of
+from supernet.teaching import (
+    FILE,
+    TEACHER,
+    Answer,
+    Teacher,
+    Teaching,
+    alone,
+    heard,
+    lesson_loss,
+    taught_by,
+    teacher_from,
+    teacher_of,
+)
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT, LOCK = "training.safetensors", ".lock"
-_MODEL, _OPTIMIZER = "model/", "optimizer/"
-_LENGTH = ("epochs", "restarts")
-_FREE = frozenset({"checkpoint_seconds", "device", "threads"})
-"""Options that a run may change when it goes on."""
+LOCK = ".lock"
+_MODEL = "model/"
 
 Progress = Callable[[int, int, str], None]
 """Called with the steps done, the steps in all and a few words on how it goes."""
@@ -66,8 +83,8 @@ class Trainer:
 
     Raises:
         SupernetError: for a strategy that is not registered.
-        ConfigError: for an option that this strategy does not have, an unknown optimiser or schedule, or a
-            device that is not there.
+        ConfigError: for an option that this strategy does not have, an unknown optimiser or schedule, a
+            device that is not there, or a batch that processes and micro-batches cannot share evenly.
         StateError: when the folder holds the checkpoint of another run, or a damaged one.
     """
 
@@ -82,7 +99,9 @@ class Trainer:
     ) -> None:
         self.options = options = options or TrainOptions()
         self.layout = _layout(supernet)
-        self.supernet = supernet.to(device_of(options), memory_format=self.layout)  # type: ignore[call-overload]
+        self.ranks = joined()
+        self.device = self.ranks.device(device_of(options))
+        self.supernet = supernet.to(self.device, memory_format=self.layout)  # type: ignore[call-overload]
         self.dataset, self.task = dataset, dataset.task
         self.folder = folder
         self.strategy = strategy or decode(
@@ -90,12 +109,25 @@ class Trainer:
         )
         self.epoch_steps = dataset.epoch_steps(options.batch_size)
         self.steps = options.epochs * self.epoch_steps
-        self.optimizer = optimizer_of(supernet, options)
-        self.schedule = Schedules(self.optimizer, options, self.epoch_steps)
+        batch = partial(dataset.batch, batch_size=options.batch_size, seed=options.seed)
+        self.batches: Ahead[Batch] = Ahead(batch, self.steps, dataset.workers)
+        self.stepper = Stepper(supernet, options, self.epoch_steps, self.ranks)
+        self._pieces = self.ranks.pieces(options.batch_size, options.accumulate, dataset.count("train"))
+        executions[options.execution]
         self.step = 0
         self.state: dict[str, Any] = {}
         self.reordered: dict[str, Any] | None = None
-        self.record = Record(folder)
+        self.record = Record(folder if self.ranks.leads else None)
+        self.guard = Guard()
+        self.checkpoints = Checkpoints(folder)
+        self.teacher: Teacher | None = None
+        self.taught_by = taught_by(options, folder)
+        self.healed = healed_stages(supernet.largest) if options.block_distil_weight else []
+        if self.healed and options.teacher == "finetuned" and isinstance(self.strategy, Sorter):
+            raise ConfigError(
+                f"the strategy {options.strategy} sorts units, and those of a fine-tuned teacher stay where they are: "
+                f"its stages can not be learnt from; set train.block_distil_weight=0, or train.teacher=largest"
+            )
         self._lock: IO[bytes] | None = None
         self._roles = {supernet.space.smallest(): "smallest", supernet.space.largest(): "largest"}
         self._resume()
@@ -117,9 +149,16 @@ class Trainer:
         Raises:
             SupernetError: when a loss or a metric is no longer a number.
             StateError: when the folder can not be written to, is trained in by another process, or is removed
-                meanwhile.
+                meanwhile; and, naming it, when another rank ended.
         """
-        if self.folder is None or self.step == self.steps:
+        try:
+            return self._run_locked(progress)
+        except BaseException:
+            self.ranks.leave()
+            raise
+
+    def _run_locked(self, progress: Progress | None) -> list[Epoch]:
+        if self.folder is None or self.step == self.steps or not self.ranks.leads:
             return self._run(progress)
         busy = f"{self.folder} is trained in by another process; wait for it, or choose another folder"
         with locked(self.folder / LOCK, busy=busy) as self._lock:
@@ -133,50 +172,119 @@ class Trainer:
         if self.reordered is None:
             self.reordered = order_units(self.supernet, self.dataset, self.options)
         if self.step < self.steps:
+            self.ranks.agree({**self._belongs_to(), "step": self.step})
+            self.ranks.spread(list(self.supernet.state_dict().values()))
+            self.teacher = self._teacher(progress)
             self.record.open(self.step)
+        if self.step == 0 and self.options.rollbacks:
+            self.checkpoints.hold(*self._state())
         saved = time.monotonic()
         while self.step < self.steps:
-            self._learn()
-            ends = self.step % self.epoch_steps == 0
-            if ends:
-                self._finish_epoch()
-            if ends or time.monotonic() - saved > self.options.checkpoint_seconds:
-                self._save()
-                saved = time.monotonic()
+            try:
+                self._learn()
+                ends = self.step % self.epoch_steps == 0
+                if ends:
+                    self._finish_epoch()
+                if ends or time.monotonic() - saved > self.options.checkpoint_seconds:
+                    self._save(good=ends)
+                    saved = time.monotonic()
+            except BlownUp as error:
+                self._go_back(error)
             if progress:
                 progress(self.step, self.steps, self.words())
+        self.batches.close()
+        log.info("waited for data %.1f %% of the time", 100 * self.batches.waiting)
         self.record.close()
+        self.ranks.spread(list(self.supernet.buffers()))
+        self.stepper.settle()
         self.supernet.eval().to(memory_format=torch.contiguous_format)
         return self.history
+
+    def _teacher(self, progress: Progress | None) -> Teacher | None:
+        """Whoever was trained before, as ``train.teacher`` says, and is first trained where that is to be done."""
+        options, folder = self.options, self.folder
+        if options.teacher in ("largest", "none"):
+            return None
+        if options.teacher == "finetuned" and self.step == 0:
+            return self._fine_tuned(progress)
+        place = (
+            folder / FILE if folder and options.teacher == "finetuned" else Path(options.teacher).expanduser()
+        )
+        return teacher_from(place, self.supernet, self.dataset, options, self.layout)
+
+    def _fine_tuned(self, progress: Progress | None) -> Teacher:
+        """The largest network, trained alone first, and kept in the folder."""
+        folder = self.folder and self.folder / TEACHER
+        training = Trainer(deepcopy(self.supernet), self.dataset, alone(self.options), folder)
+        training.run(progress and (lambda done, steps, words: progress(done, steps, f"the teacher: {words}")))
+        network = training.supernet.extract(self.supernet.space.largest())
+        if self.folder:
+            tensors = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+            if self.ranks.leads:
+                write_checkpoint(self.folder / FILE, tensors, {"run": training._belongs_to()})
+            self.ranks.wait()
+            self.taught_by = taught_by(self.options, self.folder)
+        teacher = teacher_of(self.supernet, network, self.task, self.layout)
+        self.record.spend("teacher", 3 * training.steps * (teacher.macs or 0))
+        return teacher
 
     def _learn(self) -> None:
         """One optimiser step."""
         options, step = self.options, self.step
-        batch = moved(self.dataset.batch(step, options.batch_size, options.seed), options.device)
+        batch = moved(self.batches(step), self.device)
         self.supernet.train()
         context = self._context(batch)
+        if isinstance(self.strategy, Sorter) and (sort := self.strategy.sorts(context)):
+            sort_anew(self.supernet, self.dataset, options, sort, self.stepper.beside())
         lessons = self.strategy.lessons(context)
-        self.schedule.step_update(step)
-        self.optimizer.zero_grad()
-        answers: list[Any] = []
-        losses: list[float] = []
+        self.stepper.begin(step, self.guard.rate)
+        losses = [0.0] * len(lessons)
         with torch.random.fork_rng():
-            torch.manual_seed(derive(options.seed, "layers", step))
-            for lesson in lessons:
-                outputs, loss = self._teach(lesson, batch, answers)
-                answers.append(outputs)
-                losses.append(loss)
-        self.optimizer.step()
+            torch.manual_seed(derive(options.seed, "layers", step) + self.ranks.rank)
+            for piece in self._pieces:
+                teaching = self._teaching(step)
+                for number, lesson in enumerate(lessons):
+                    answer, loss = self._teach(lesson, batch, piece, teaching)
+                    teaching.answers.append(answer)
+                    losses[number] += loss
+        losses = self.ranks.totals(losses)
+        self.stepper.step()
         self.step += 1
         self._note(lessons, losses)
         if isinstance(self.strategy, Observer):
             self.strategy.observe(context, lessons, losses)
+        if self.step % self.epoch_steps == 0 and self.options.rollbacks:
+            self._check_weights(context, lessons)
+
+    def _check_weights(self, context: Context, lessons: Sequence[Lesson]) -> None:
+        """The losses of a step say nothing of what it did to the weights, and these are to be gone back to."""
+        if not all_finite(self.supernet.parameters()):
+            raise BlownUp(f"a weight is no number after step {self.step}")
+        for lesson in lessons:
+            self.guard.look_once(self.step, self._role(lesson.arch), context.loss(lesson.arch))
+
+    def _go_back(self, error: BlownUp) -> None:
+        """Go on from the last good state with half the rate; the last time, leave it at that."""
+        options, rollbacks, step = self.options, self.guard.rollbacks, self.step
+        if not options.rollbacks:
+            raise hopeless(error, options, step)
+        self._restore(self.checkpoints.good())
+        self.guard.rollbacks = rollbacks
+        if len(rollbacks) >= options.rollbacks:
+            self._save(good=True)
+            raise hopeless(error, options, self.step) from error
+        rollback = self.guard.go_back(step, self.step, str(error))
+        log.warning("%s", rollback)
+        self.record.go_back(self.step, str(rollback))
+        self._save(good=True)
 
     def _context(self, batch: Batch) -> Context:
         """What the strategy sees of this step."""
         options, step, net = self.options, self.step, self.supernet
-        _, done, steps = self.schedule.at(step)
-        probe = Probe(net, self.task, batch, self._answer, derive(options.seed, "probes", step))
+        _, done, steps = self.stepper.schedule.at(step)
+        pieces = [piece_of(batch, *piece) for piece in self._pieces]
+        seed = derive(options.seed, "probes", step)
+        probe = Probe(net, self.task, pieces, self._answer, seed, self.ranks)
         return Context(
             net.space,
             done,
@@ -197,86 +305,164 @@ class Trainer:
         found: Costs = net.costs(None if net.example is not None else self.task.example_inputs())
         return found
 
-    def _teach(self, lesson: Lesson, batch: Batch, answers: Sequence[Any]) -> tuple[Any, float]:
-        """Add the gradients of one lesson; its answers and its loss."""
-        options, (i, parts) = self.options, lesson.part
-        _, done, steps = self.schedule.at(self.step)
-        weight = options.distil_weight if done >= options.distil_after * steps else 0.0
-        if parts > options.batch_size:
+    def _teaching(self, step: int) -> Teaching:
+        """What the lessons of a step can learn from."""
+        _, done, steps = self.stepper.schedule.at(step)
+        weight = heard(self.options, done, steps)
+        if self.teacher is None or not (weight or self.healed):
+            return Teaching(weight)
+        return Teaching(weight, partial(self.teacher.answer, self.task, stages=self.healed))
+
+    def _teach(
+        self, lesson: Lesson, batch: Batch, piece: tuple[int, int], teaching: Teaching
+    ) -> tuple[Answer, float]:
+        """Add the gradients of one lesson on a piece of its part of the batch.
+
+        A part is cut into pieces, and not a piece into parts: the lesson then learns from the same examples however
+        many processes and micro-batches there are.
+
+        Returns:
+            Its answer, and its share of the loss, without that of its stages.
+        """
+        options, parts = self.options, lesson.part[1]
+        if parts * piece[1] > options.batch_size:
             raise ConfigError(
                 f"a batch of {options.batch_size} cannot be dealt out among {parts} lessons; "
                 f"raise train.batch_size, or ask the strategy for fewer"
             )
-        own = tree_map(lambda leaf: leaf[i::parts], batch) if parts > 1 else batch
+        own, share = piece_of(piece_of(batch, *lesson.part)[0], *piece)
         with ExitStack() as stack:
             if not lesson.moves_statistics:
                 stack.enter_context(fixed_buffers(self.supernet))
-            if not lesson.regularised:
+            if not self._is_regularised(lesson):
                 stack.enter_context(without_dropout(self.supernet))
+            features = stack.enter_context(caught(self.supernet.largest, self.healed))
             outputs = self._answer(lesson.arch, own)
-        teacher = None if lesson.teacher is None else answers[lesson.teacher]
-        loss = lesson_loss(self.task, outputs, own, teacher, weight, options.label_smoothing, lesson.distance)
-        (loss * lesson.weight).backward()  # type: ignore[no-untyped-call]
-        return _detached(outputs), loss.item()
+        self._meet(outputs, own)
+        with self.stepper.autocast():
+            teacher = teaching.of(lesson, own)
+            loss = told = lesson_loss(
+                self.task,
+                outputs,
+                own,
+                teacher and teacher.outputs,
+                teaching.weight,
+                options.label_smoothing,
+                lesson.distance,
+            )
+            if teacher and self.healed:
+                loss = loss + options.block_distil_weight * stage_loss(features, teacher.features)
+        self.stepper.backward(loss * lesson.weight * share)
+        return Answer(*_detached((outputs, features))), told.item() * share
+
+    def _meet(self, outputs: Any, batch: Batch) -> None:
+        """Show the guard the first answers of a training; all ranks then know the same."""
+        if self.guard.knowing_nothing is None:
+            self.guard.meet(self.task, outputs, batch)
+            (told,) = self.ranks.totals([self.guard.knowing_nothing or 0.0])
+            self.guard.knowing_nothing = told / self.ranks.count
+
+    def _is_regularised(self, lesson: Lesson) -> bool:
+        only_largest = self.options.regularise == "largest"
+        return lesson.regularised and not (only_largest and self._role(lesson.arch) != "largest")
 
     def _note(self, lessons: Sequence[Lesson], losses: Sequence[float]) -> None:
         """Record the mean loss of every role."""
-        options, by_role = self.options, defaultdict[str, list[float]](list)
+        by_role = defaultdict[str, list[float]](list)
+        if self.teacher and self.teacher.macs:
+            macs = self._costs.macs(self.supernet.space.matrix(lesson.arch for lesson in lessons))
+            shares = [3 / lesson.part[1] for lesson in lessons]
+            self.record.spend("lessons", round(float(macs @ shares)))
+            if self._teaching(self.step - 1).ask:
+                self.record.spend("teacher", self.teacher.macs)
         for lesson, loss in zip(lessons, losses):
             by_role[self._role(lesson.arch)].append(loss)
         means = {role: sum(values) / len(values) for role, values in by_role.items()}
-        for role, mean in means.items():
-            if not isfinite(mean):
-                raise SupernetError(
-                    f"the loss of the {role} subnet is {mean} at step {self.step}; "
-                    f"try a lower learning rate (lr is {options.lr:g}) or a longer warm-up"
-                )
-        self.record.step(self.step, means, self._lr())
+        self.guard.look(self.step, means)
+        norm = gradient_norm(self.supernet) if self.record.is_open else None
+        self.record.step(self.step, means, self.stepper.lr, norm)
 
     def _answer(self, arch: Architecture, batch: Batch) -> Any:
         inputs = self.task.inputs(batch, self.supernet.input_values(arch)).to(memory_format=self.layout)
-        return self.supernet(*inputs.args, arch, **inputs.kwargs)
+        execution = self.options.execution
+        run = self.supernet if execution == "eager" else self.supernet.subnet(arch, execution=execution)
+        args = (*inputs.args, arch) if execution == "eager" else inputs.args
+        with self.stepper.autocast():
+            return run(*args, **inputs.kwargs)
 
     def _role(self, arch: Architecture) -> str:
         return self._roles.get(arch, "between")
 
-    def _lr(self) -> float:
-        return float(self.optimizer.param_groups[0]["lr"])
-
     def _finish_epoch(self) -> None:
         epoch, options = self.step // self.epoch_steps, self.options
         seen: dict[str, Result] = {}
-        if epoch % options.evaluate_every == 0 or self.schedule.ends(self.step):
-            evaluate = Evaluator(
-                self.supernet,
-                self.dataset,
-                examples=options.evaluate_examples,
-                calibration_examples=options.calibration_examples,
-            )
-            seen = {role: evaluate(arch) for arch, role in self._roles.items()}
-        self.record.epoch(epoch, self.step, self._lr(), seen)
+        self.record.pace(self.step, options.batch_size, memory_mib(next(self.supernet.parameters()).device))
+        looks = epoch % options.evaluate_every == 0 or self.stepper.schedule.ends(self.step)
+        if looks and self.ranks.leads:
+            with self.stepper.averaged():
+                seen = self._seen(epoch)
+        self.ranks.wait()
+        self.record.epoch(epoch, self.step, self.stepper.lr, seen)
         log.info("epoch %d of %d: %s", epoch, options.epochs, self.words())
+
+    def _seen(self, epoch: int) -> dict[str, Result]:
+        """What the smallest and the largest subnet are worth on the search split; watched ones are noted, when due."""
+        options = self.options
+        evaluate = Evaluator(
+            self.supernet,
+            self.dataset,
+            examples=options.evaluate_examples,
+            calibration_examples=options.calibration_examples,
+        )
+        ends = {arch: evaluate(arch) for arch in self._roles}
+        if self.record.is_open and is_due(self.record.looks, epoch, options.epochs):
+            self._look(epoch, lambda arch: ends.get(arch) or evaluate(arch))
+        return {role: ends[arch] for arch, role in self._roles.items()}
+
+    @cached_property
+    def _watched(self) -> dict[Architecture, int]:
+        options = self.options
+        if options.watched == 0:
+            return {}
+        return watched(self.supernet.space, lambda: self._costs, options.watched, options.seed)
+
+    def _look(self, epoch: int, evaluate: Callable[[Architecture], Result]) -> None:
+        """At the subnets that are watched through the training."""
+        if self._watched:
+            values = [evaluate(arch).value for arch in self._watched]
+            self.record.look(
+                Look(epoch, list(self._watched.values()), values), self.step, self.task.measures[0]
+            )
+        if self.step == self.steps:
+            self.record.draw(self.step, self.task.measures[0])
 
     def words(self) -> str:
         """How it goes, from the last epoch that was looked at."""
-        if self.record.last_seen is None:
-            return ""
-        largest, smallest = map(self.task.measures[0].show, self.record.last_seen)
-        return f"{self.task.measures[0].name} of the largest {largest}, of the smallest {smallest}"
+        said = []
+        if self.record.last_seen is not None:
+            largest, smallest = map(self.task.measures[0].show, self.record.last_seen)
+            said.append(f"{self.task.measures[0].name} of the largest {largest}, of the smallest {smallest}")
+        if self.guard.rollbacks:
+            said.append(f"went back to step {self.guard.rollbacks[-1].to}, {self.guard.rate:g} of the rate")
+        return "; ".join(said)
 
     def _belongs_to(self) -> dict[str, Any]:
         """What has to be equal for a checkpoint to be continued."""
-        options = {key: value for key, value in to_plain(self.options).items() if key not in _FREE}
+        options = {key: value for key, value in to_plain(self.options).items() if key not in FREE}
         return {
             **options,
             "space": self.supernet.space.fingerprint,
             "strategy": repr(self.strategy),
             "data": self.dataset.identity(),
             "weights": began_with(self.supernet),
+            "teacher": self.taught_by,
+            "processes": self.ranks.count,
         }
 
-    def _save(self) -> None:
-        if self.folder is None:
+    def _save(self, *, good: bool) -> None:
+        if self.folder is None or not self.ranks.leads:
+            if good and self.options.rollbacks:
+                self.checkpoints.hold(*self._state())
             return
         self._check_folder()
         if json.loads(json.dumps(self.state)) != self.state:
@@ -284,17 +470,20 @@ class Trainer:
                 f"{type(self.strategy).__name__} keeps a state that JSON changes; use lists, strings as keys and "
                 f"finite numbers: {self.state!r:.200}"
             )
+        self.checkpoints.write(*self._state(), good=good)
+
+    def _state(self) -> State:
+        """Everything that is needed to go on from here."""
         model = {f"{_MODEL}{name}": tensor for name, tensor in self.supernet.state_dict().items()}
-        optimizer = optimizer_tensors(self.supernet, self.optimizer)
-        tensors = model | {f"{_OPTIMIZER}{name}": tensor for name, tensor in optimizer.items()}
         document = {
             "run": self._belongs_to(),
             "step": self.step,
             "strategy_state": self.state,
             "reordered": self.reordered,
+            "guard": self.guard.to_json(),
             **self.record.to_json(),
         }
-        write_checkpoint(self.folder / CHECKPOINT, tensors, document)
+        return model | self.stepper.tensors(), document
 
     def _check_folder(self, cause: Exception | None = None) -> None:
         """Writing would make a folder anew that somebody removed, without what else belongs to a run."""
@@ -303,76 +492,27 @@ class Trainer:
                 f"{self.folder} was removed during the training, which cannot go on; train again to begin anew"
             ) from cause
 
-    def _check_stretches(self, path: Path, run: Mapping[str, Any]) -> None:
-        """A training may become longer: by schedules after those that it had."""
-        epochs, restarts = run["epochs"], tuple(run.get("restarts", ()))
-        if not self.options.goes_on_from(TrainOptions(epochs=epochs, restarts=restarts)):
-            raise StateError(
-                f"{path} is of a training of {counted(epochs, 'epoch')}, whose schedule ends there; "
-                f"{self.options.epochs} with restarts {list(self.options.restarts)} is another one. It can go on "
-                f"with a schedule anew (supernet train --until EPOCHS, in Python TrainOptions.until); or choose "
-                f"another folder"
-            )
-
     def _resume(self) -> None:
-        if self.folder is None or not (self.folder / CHECKPOINT).exists():
+        path = self.checkpoints.last_path
+        if path is None or (last := self.checkpoints.last()) is None:
             return
-        path = self.folder / CHECKPOINT
-        tensors, document = read_checkpoint(path)
-        earlier = document["run"]
-        self._check_stretches(path, earlier)
-        for key, ours in self._belongs_to().items():
-            theirs = earlier.get(key)
-            if theirs != ours and key not in _LENGTH:
-                raise StateError(
-                    f"{path} is of another training: its {key} is {theirs!r}, now {ours!r} is asked; "
-                    f"choose another folder, or remove the file to start anew"
-                )
-        groups = {
-            prefix: {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-            for prefix in (_MODEL, _OPTIMIZER)
-        }
-        self.supernet.load_state_dict(groups[_MODEL])
-        restore_optimizer(self.supernet, self.optimizer, groups[_OPTIMIZER])
+        ended = last[1]["step"] == self.steps
+        check_same(path, last[1]["run"], self._belongs_to(), self.options, ended=ended)
+        self._restore(last)
+        if not self.ranks.leads:  # before the first one replaces the file
+            self.checkpoints.hold(*self.checkpoints.good())
+        log.info("going on after step %d of %d", self.step, self.steps)
+
+    def _restore(self, state: State) -> None:
+        tensors, document = state
+        self.supernet.load_state_dict(below(_MODEL, tensors))
+        self.stepper.restore(tensors)
         self.step = document["step"]
         self.state = document.get("strategy_state", {})
         self.reordered = document["reordered"]
         note_order(self.supernet, document["reordered"])
         self.record.restore(document)
-        log.info("going on after step %d of %d", self.step, self.steps)
-
-
-def lesson_loss(
-    task: Task,
-    outputs: Any,
-    batch: Batch,
-    teacher: Any | None,
-    distil_weight: float,
-    smoothing: float = 0.0,
-    distance: Distance | None = None,
-) -> Tensor:
-    """The batch's targets and a teacher's answers, mixed.
-
-    Learning from the teacher alone starves a short run whose teacher knows nothing yet: on digits a
-    sketch lost 15 points, and the quickstart's recipe loses 0.6 of its smallest subnet (three seeds).
-
-    Args:
-        task: says what a loss is.
-        outputs: of the pupil.
-        batch: what it answered to.
-        teacher: outputs of the teacher; None for targets only.
-        distil_weight: weight of the teacher, the targets have the rest.
-        smoothing: of the targets.
-        distance: from the teacher; None for that of the task.
-    """
-    if teacher is None or distil_weight == 0:
-        return task.loss(outputs, batch, smoothing=smoothing)
-    targets = task.loss(outputs, batch, smoothing=smoothing)
-    if distance is None:
-        taught = task.loss(outputs, batch, teacher)
-    else:
-        taught = task.loss(outputs, batch, teacher, distance=distance)
-    return (1 - distil_weight) * targets + distil_weight * taught
+        self.guard = Guard.from_json(document.get("guard", {}))
 
 
 def _layout(supernet: Supernet) -> torch.memory_format:

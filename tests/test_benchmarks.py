@@ -21,6 +21,24 @@ FIGURES = {
         *("seconds", "largest_accuracy", "smallest_accuracy", "worst_gap_to_alone", "worst_onnx_difference"),
         "search_over_random",
     },
+    "fidelity": {
+        f"{strategy}.{figure}"
+        for strategy in ("sandwich", "single_path")
+        for figure in ("gap_equal_steps", "gap_equal_images", "tau", "tau_low", "tau_high", "seconds_ratio")
+    }
+    | {"alone.spread"},
+    "training_speed": {
+        *("sandwich.relative_images_per_second", "shift.relative_images_per_second"),
+        *("sandwich.over_macs_share", "waiting"),
+    },
+}
+FIGURES |= {
+    "pretrained": {
+        *("gap_at_lite0", "gap_largest", "gap_smallest_to_cut_alone"),
+        *("compute_over_siblings", "macs_over_siblings"),
+    },
+    "search": {"share.30", "worst_share.30", "share.40", "random.share.40", "nsga2.share.40", "duplicates"},
+    "search_speed": {"candidates_per_second", "nsga2_ms_per_generation_1000"},
 }
 FIGURES |= {
     f"coverage --set {of}": FIGURES["coverage"] | {"training_wrong", "costs_wrong", "crashed", "timed_out"}
@@ -28,7 +46,7 @@ FIGURES |= {
 }
 ZERO = {
     *("mismatches", "wrong", "difference", "macs_mismatches", "params_mismatches"),
-    *("training_wrong", "costs_wrong", "crashed", "timed_out"),
+    *("training_wrong", "costs_wrong", "crashed", "timed_out", "duplicates"),
 }
 
 

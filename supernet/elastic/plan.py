@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from supernet.elastic.layout import AxisLayout, Kernel, Sizes
-from supernet.elastic.slicing import Recipe, Slices, Slicing, Views, is_present
+from supernet.elastic.slicing import Recipe, Slices, Slicing, Views
 from supernet.errors import WidthError
 from supernet.space import Architecture, SearchSpace
 
@@ -194,10 +194,6 @@ class Plan:
                 f"{name!r} was given shape {tuple(part.shape)}; its slice is {tuple(places.shape)}"
             )
         return whole.flatten().index_copy(0, places.flatten(), part.flatten()).view(whole.shape)
-
-    def present(self, name: str, absent: frozenset[str]) -> bool:
-        """Whether the tensor or module of that name is part of a subnet that lacks ``absent``."""
-        return is_present(name, absent)
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain JSON values; `from_json` reads it back."""

@@ -7,14 +7,16 @@ function (up to the order of summation).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.layout import AxisLayout
-from supernet.elastic.plan import Plan
+from supernet.elastic.plan import Dim, Plan
 from supernet.elastic.skeleton import bind
 from supernet.elastic.supernet import Supernet
 from supernet.errors import SupernetError, did_you_mean
@@ -22,7 +24,10 @@ from supernet.errors import SupernetError, did_you_mean
 Loss = Callable[[Any, Any], Tensor]
 Batches = Sequence[tuple[Inputs | Tensor, Any]]
 """Inputs, and what the loss wants to know of them, e.g. labels."""
+Beside = Sequence[tuple[str, Tensor]]
+"""What an optimiser keeps of a parameter, by its name in the supernet: where it has its shape, it moves along."""
 MEASURES = ("l1", "l2", "taylor")
+KINDS = ("hidden", "squeeze", "heads", "residual")
 
 
 def reorder(
@@ -31,7 +36,7 @@ def reorder(
     *,
     batches: Batches = (),
     loss: Loss = nn.functional.cross_entropy,
-    kinds: tuple[str, ...] = ("hidden", "squeeze", "heads", "residual"),
+    kinds: tuple[str, ...] = KINDS,
 ) -> None:
     """Sort the units of every group from the most to the least important, in place.
 
@@ -46,26 +51,62 @@ def reorder(
     Raises:
         SupernetError: for an unknown measure, or ``taylor`` without a batch.
     """
-    if by not in MEASURES:
-        raise SupernetError(f"importance can not be measured by {by!r}{did_you_mean(by, MEASURES)}")
-    if by == "taylor" and not batches:
-        raise SupernetError("taylor importance needs a batch; give batches=[(images, labels)]")
-    saliency = _saliency(supernet, by, batches, loss)
-    with torch.no_grad():
-        for name, dim in supernet.plan.dims.items():
-            if dim.kind in kinds:
-                # Units that even the largest architecture leaves out stay where they are.
-                used = int(dim.table.max())
-                order = importance(supernet.plan, name, saliency)[:used].argsort(descending=True)
-                permute(supernet, name, torch.cat([order, torch.arange(used, dim.full)]))
+    sort_units(supernet, saliency(supernet, by, batches, loss), kinds=kinds)
 
 
-def permute(supernet: Supernet, dim: str, order: Tensor) -> None:
+@torch.no_grad()
+def sort_units(
+    supernet: Supernet,
+    saliency: dict[str, Tensor],
+    *,
+    kinds: tuple[str, ...] = KINDS,
+    trained: int = 1,
+    beside: Beside = (),
+) -> None:
+    """`reorder` by a saliency that is known.
+
+    Args:
+        supernet: likewise.
+        saliency: what every entry of every parameter counts, see `saliency`.
+        kinds: likewise.
+        trained: of every choice, how many of its largest values have been trained: units move only between
+            the borders of those widths, so that these subnets stay the same functions too (as Once-for-all
+            sorts before each phase of elastic width).
+        beside: moves with the parameters.
+    """
+    for name, dim in supernet.plan.dims.items():
+        if dim.kind in kinds:
+            order = descending(importance(supernet.plan, name, saliency), _borders(dim, trained))
+            permute(supernet, name, order, beside)
+
+
+def descending(importance: Tensor, borders: Sequence[int]) -> Tensor:
+    """Positions from the most important to the least inside each segment between two borders.
+
+    What lies beyond the last border, which even the largest architecture leaves out, stays where it is.
+    """
+    segments = [start + importance[start:end].argsort(descending=True) for start, end in pairwise(borders)]
+    return torch.cat([*segments, torch.arange(borders[-1], len(importance))])
+
+
+def _borders(dim: Dim, trained: int) -> list[int]:
+    """The sizes a dim has when every choice takes one of its so many largest values, and 0."""
+    sizes = dim.table[tuple(slice(-trained, None) for _ in dim.by)]
+    return sorted({0, *np.unique(sizes).tolist()})
+
+
+def permute(supernet: Supernet, dim: str, order: Tensor, beside: Beside = ()) -> None:
     """Put the units of a dim in another order, in every tensor that holds them."""
-    stored = {**dict(supernet.largest.named_parameters()), **dict(supernet.largest.named_buffers())}
-    for tensor, axis, layout in _holders(supernet.plan, dim):
+    stored = [*supernet.largest.named_parameters(), *supernet.largest.named_buffers()]
+    along = {name: [tensor] for name, tensor in stored}
+    for name, tensor in beside:
+        own = along.get(name.removeprefix("largest."), [])
+        if own and own[0].shape == tensor.shape:
+            own.append(tensor)
+    for holder, axis, layout in _holders(supernet.plan, dim):
         where = torch.cat(list(_positions(supernet.plan, layout, dim, order)))
-        stored[tensor].data.copy_(stored[tensor].data.index_select(axis, where.to(stored[tensor].device)))
+        for tensor in along[holder]:
+            tensor.data.copy_(tensor.data.index_select(axis, where.to(tensor.device)))
 
 
 def importance(plan: Plan, dim: str, saliency: dict[str, Tensor]) -> Tensor:
@@ -86,8 +127,14 @@ def importance(plan: Plan, dim: str, saliency: dict[str, Tensor]) -> Tensor:
     return total
 
 
-def _saliency(supernet: Supernet, by: str, batches: Batches, loss: Loss) -> dict[str, Tensor]:
-    """What every entry of every parameter counts."""
+def saliency(
+    supernet: Supernet, by: str, batches: Batches = (), loss: Loss = nn.functional.cross_entropy
+) -> dict[str, Tensor]:
+    """What every entry of every parameter of the largest network counts; arguments and errors of `reorder`."""
+    if by not in MEASURES:
+        raise SupernetError(f"importance can not be measured by {by!r}{did_you_mean(by, MEASURES)}")
+    if by == "taylor" and not batches:
+        raise SupernetError("taylor importance needs a batch; give batches=[(images, labels)]")
     named = dict(supernet.largest.named_parameters())
     if by == "l1":
         return {name: value.detach().abs().cpu() for name, value in named.items()}

@@ -11,6 +11,7 @@ from torch import nn
 
 from supernet.elastic.costs import Costs
 from supernet.elastic.plan import Dim, Plan
+from supernet.elastic.slicing import is_present
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def report(largest: nn.Module, plan: Plan, conversion: Mapping[str, Any] | None 
 
 
 def _is_elastic(plan: Plan, name: str) -> bool:
-    return name in plan.touched or not plan.present(name, frozenset(plan.switches))
+    return name in plan.touched or not is_present(name, frozenset(plan.switches))
 
 
 def _sizes(plan: Plan, counts: dict[str, int], total: int) -> Iterator[Row]:
@@ -156,7 +157,7 @@ def _depths(plan: Plan, counts: dict[str, int], total: int) -> Iterator[Row]:
         together.setdefault(plan.dims[name].by, []).append((path, plan.dims[name]))
     for by, switched in together.items():
         paths = frozenset(path for path, _ in switched)
-        own = sum(count for name, count in counts.items() if not plan.present(name, paths))
+        own = sum(count for name, count in counts.items() if not is_present(name, paths))
         yield Row(" + ".join(by), "depth", _values(_block_counts(plan, by, switched)), own / total)
 
 

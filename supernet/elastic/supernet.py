@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,12 @@ class Supernet(nn.Module):
         """
         with torch.no_grad():
             return cut_out(self.largest, self.slices(arch, statistics))
+
+    def following(self, plan: Plan) -> Supernet:
+        """A supernet with a copy of the weights that follows another plan, of the same network and its switches."""
+        other = deepcopy(self)
+        other.plan, other._costs = plan, {}
+        return other
 
     def costs(
         self, inputs: Inputs | Tensor | Sequence[int] | None = None, *, resolution: int | None = None

@@ -6,13 +6,10 @@ the same function before and after.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
-
 import torch
 from torch import Tensor
 
-from supernet.elastic.reorder import permute
+from supernet.elastic.reorder import descending, permute
 from supernet.elastic.supernet import Supernet
 
 
@@ -39,13 +36,6 @@ def sort_hidden(supernet: Supernet, phase: int) -> None:
         borders = [] if dim.kind == "squeeze" else widths[1 : phase + 1]
         importance = _importance(supernet, name)
         permute(supernet, name, descending(importance, [0, *sorted(borders), dim.full]))
-
-
-def descending(importance: Tensor, borders: Sequence[int]) -> Tensor:
-    """Positions from the most important to the least inside each segment between two borders."""
-    return torch.cat(
-        [start + importance[start:end].sort(descending=True).indices for start, end in pairwise(borders)]
-    )
 
 
 def _importance(supernet: Supernet, dim: str) -> Tensor:

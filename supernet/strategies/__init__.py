@@ -39,6 +39,8 @@ if TYPE_CHECKING:
         Context as Context,
         Lesson as Lesson,
         Observer as Observer,
+        Sort as Sort,
+        Sorter as Sorter,
         Strategy as Strategy,
         strategies as strategies,
     )
@@ -49,6 +51,8 @@ _MODULES = {
     "Lesson": "supernet.strategies.strategy",
     "Context": "supernet.strategies.strategy",
     "Observer": "supernet.strategies.strategy",
+    "Sorter": "supernet.strategies.strategy",
+    "Sort": "supernet.strategies.strategy",
     "SinglePath": "supernet.strategies.single_path",
     "Standalone": "supernet.strategies.single_path",
     "Fair": "supernet.strategies.fair",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from supernet.errors import ConversionError
 from supernet.registry import Registry
@@ -87,6 +87,28 @@ class Observer(Protocol):
 
     def observe(self, context: Context, lessons: Sequence[Lesson], losses: Sequence[float]) -> None:
         """Note the losses of the lessons in ``context.state``, once the step is done."""
+
+
+@dataclass(frozen=True)
+class Sort:
+    """The units of a network are put in the order of what they are worth.
+
+    Args:
+        by: the measure.
+        trained: of every choice, how many of its largest values have been trained; these subnets stay the same
+            functions, see `supernet.elastic.reorder.sort_units`.
+    """
+
+    by: Literal["taylor", "l1", "l2"] = "taylor"
+    trained: int = 1
+
+
+@runtime_checkable
+class Sorter(Protocol):
+    """A strategy that has the units sorted anew at some of its steps."""
+
+    def sorts(self, context: Context) -> Sort | None:
+        """How they are sorted before the lessons of this step; None leaves them as they are."""
 
 
 strategies: Registry[Callable[..., Strategy]] = Registry(

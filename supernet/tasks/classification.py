@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from supernet.elastic.inputs import Inputs
 from supernet.losses import Distance, divergence, label_loss
+from supernet.options import Interpolation
 from supernet.preprocessing import resized
 from supernet.space import Value
 from supernet.tasks.task import AS_TRAINED, FreeAxes, Metric, Score, main_tensor
@@ -24,15 +25,21 @@ LOG_LOSS = Metric("log loss", "nats", "min")
 class ImageClassification:
     """Images in, one score for every class out; a batch is ``(images, labels)``.
 
+    In training the labels may also be the share of every class in each image, ``(images, classes)``.
+
     Args:
         classes: their names, in the order of the labels.
         channels: of the images.
         resolution: side of the images in pixels, where an architecture does not say otherwise.
+        interpolation: the filter with which images were scaled; bicubic ones are scaled further by the same.
+        class_weights: in the loss; None weighs all classes alike.
     """
 
     classes: tuple[str, ...]
     channels: int
     resolution: int
+    interpolation: Interpolation = "bilinear"
+    class_weights: tuple[float, ...] | None = None
     name = "image-classification"
     measures = (ACCURACY, LOG_LOSS)
     ranked_by = LOG_LOSS
@@ -49,7 +56,7 @@ class ImageClassification:
 
     def inputs(self, batch: tuple[Tensor, Tensor], values: Mapping[str, Value] = AS_TRAINED) -> Inputs:
         """The images, at the side the architecture asks for."""
-        return Inputs((resized(batch[0], _side(values, self.resolution)),))
+        return Inputs((resized(batch[0], _side(values, self.resolution), self.interpolation),))
 
     def loss(
         self,
@@ -59,11 +66,11 @@ class ImageClassification:
         smoothing: float = 0.0,
         distance: Distance = divergence,
     ) -> Tensor:
-        """Cross-entropy with the labels; with a teacher, the distance from its answers."""
+        """Cross-entropy with the labels or shares of classes; with a teacher, the distance from its answers."""
         logits = main_tensor(outputs)
         if teacher is not None:
             return distance(logits, main_tensor(teacher))
-        return label_loss(logits, batch[1], smoothing)
+        return label_loss(logits, batch[1], smoothing, self.class_weights)
 
     def metrics(self, outputs: Any, batch: tuple[Tensor, Tensor]) -> tuple[Score, ...]:
         """The share of right answers, and the mean log loss."""

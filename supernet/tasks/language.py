@@ -94,11 +94,13 @@ class Text:
         name: the source as it was asked for.
         length: bytes a network sees.
         splits: by name, bytes ``(bytes,)``.
+        workers: see `Dataset.workers`.
     """
 
     name: str
     length: int
     splits: Mapping[SplitName, Tensor]
+    workers: int = 0
     notes: ClassVar[tuple[str, ...]] = ()
 
     @cached_property
@@ -172,7 +174,7 @@ def text(rest: str, options: DataOptions, progress: Progress) -> Text:
                 f"the {name} split of {rest or 'the standard library'} holds {len(tokens)} bytes, fewer than two "
                 f"rows of {length}; give more files, or a smaller data.length"
             )
-    return Text(f"text:{rest}" if rest else "text", length, splits)
+    return Text(f"text:{rest}" if rest else "text", length, splits, options.workers)
 
 
 def _bytes(parts: list[bytes]) -> Tensor:

@@ -126,11 +126,13 @@ class ScatteredDigits:
         name: the source as it was asked for.
         resolution: side of a canvas in pixels.
         splits: by name.
+        workers: see `Dataset.workers`.
     """
 
     name: str
     resolution: int
     splits: Mapping[SplitName, Canvases]
+    workers: int = 0
     notes: ClassVar[tuple[str, ...]] = ()
 
     @cached_property
@@ -218,6 +220,7 @@ def scattered(rest: str, options: DataOptions, progress: Progress) -> ScatteredD
             )
             for name, (count, of) in parts.items()
         },
+        options.workers,
     )
 
 

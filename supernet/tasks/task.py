@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
 
 from supernet.elastic.inputs import Inputs
 from supernet.losses import Distance, divergence
@@ -183,6 +184,11 @@ class Dataset(Protocol):
         """What a person should know of the data before they are learnt, e.g. which files were skipped."""
         ...
 
+    @property
+    def workers(self) -> int:
+        """Processes that make the training batches of the next steps; 0 for none."""
+        ...
+
     def count(self, split: SplitName) -> int:
         """Examples of a split."""
         ...
@@ -247,3 +253,11 @@ def main_tensor(outputs: Any) -> Tensor:
 def moved(batch: Batch, device: torch.device | str) -> Batch:
     """A batch on another device."""
     return Inputs((batch,)).to(device).args[0]
+
+
+def piece_of(batch: Batch, i: int, n: int) -> tuple[Batch, float]:
+    """Every ``n``-th example of a batch, from the ``i``-th on, and which share of the batch they are."""
+    if n == 1:
+        return batch, 1.0
+    own = tree_map(lambda leaf: leaf[i::n], batch)
+    return own, len(tree_leaves(own)[0]) / len(tree_leaves(batch)[0])

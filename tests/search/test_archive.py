@@ -2,120 +2,170 @@ from __future__ import annotations
 
 import json
 import logging
+import sqlite3
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from search.archive import Archive
+from search.archive import Archive, stored
+from search.imports import by_lists, import_csv, import_lines
 from search.objective import Objective
+from search.operators import ends, sample_genes
 from supernet.errors import StateError
 from tests.search import synthetic
 
 SPACE = synthetic.space()
-TWO = synthetic.objectives()[:2]
-GENES = SPACE.largest().genes
+ACCURACY, LATENCY = synthetic.objectives()[:2]
+GENES = ends(SPACE)
 
 
 def _recorded(path: Path) -> Path:
-    with Archive(path, SPACE, TWO) as archive:
-        archive.record(SPACE.smallest().genes, np.array([0.1 + 0.2, 1.0]))
-        archive.record(GENES, np.array([np.nan, 2.0]))
+    with Archive(path, SPACE) as archive:
+        archive.record(ACCURACY, GENES, np.array([0.1 + 0.2, np.nan]), notes=["", "burnt"], seconds=2.0)
     return path
 
 
 def test_what_was_recorded_is_read_back_bit_for_bit(tmp_path: Path) -> None:
-    with Archive(_recorded(tmp_path / "a"), SPACE, TWO) as archive:
-        assert len(archive) == 2
-        assert archive.row(SPACE.smallest().genes).tolist() == [0.1 + 0.2, 1.0]
-        np.testing.assert_array_equal(archive.row(GENES), [np.nan, 2.0])
+    with Archive(_recorded(tmp_path / "a"), SPACE) as archive:
+        low, high = stored(GENES)
+        found = archive.values(ACCURACY)
+        assert found.keys() == {low, high} and found[low] == 0.1 + 0.2 and np.isnan(found[high])
+        np.testing.assert_array_equal(archive.look_up(ACCURACY, GENES), [0.1 + 0.2, np.nan])
+        np.testing.assert_array_equal(archive.genes(b"".join(stored(GENES))), GENES)
+        assert archive.failures(ACCURACY) == [(SPACE.largest(), "burnt")]
 
 
-def test_a_later_line_replaces_an_earlier_one(tmp_path: Path) -> None:
+def test_a_later_value_replaces_an_earlier_one_and_failures_can_be_forgotten(tmp_path: Path) -> None:
+    with Archive(_recorded(tmp_path / "a"), SPACE) as archive:
+        archive.record(ACCURACY, GENES[:1], np.array([3.0]))
+        assert archive.forget_failures() == 1
+        assert archive.values(ACCURACY) == {stored(GENES)[0]: 3.0}
+
+
+def test_an_evaluation_is_whole_when_every_expensive_value_is_known(tmp_path: Path) -> None:
+    second = Objective("share", "%", "max", synthetic.accuracy)
+    with Archive(_recorded(tmp_path / "a"), SPACE) as archive:
+        (only,) = archive.evaluations([ACCURACY, LATENCY])
+        assert only.arch == SPACE.smallest()
+        assert only.values == {"accuracy": 0.1 + 0.2, "latency": float(synthetic.latency_ms(GENES)[0])}
+        assert archive.evaluations([ACCURACY, second]) == []
+
+
+def test_values_that_depend_on_something_else_are_other_values(tmp_path: Path) -> None:
+    there = Objective("accuracy", "%", "max", synthetic.accuracy, depends={"weights": "0123"})
+    with Archive(_recorded(tmp_path / "a"), SPACE) as archive:
+        assert archive.values(there) == {}
+        archive.record(there, GENES, np.array([1.0, 2.0]))
+        assert archive.look_up(ACCURACY, GENES)[0] == 0.1 + 0.2
+
+
+def test_an_archive_is_read_while_another_process_writes(tmp_path: Path) -> None:
     path = _recorded(tmp_path / "a")
-    with Archive(path, SPACE, TWO) as archive:
-        archive.record(GENES, np.array([3.0, 2.0]))
-        assert archive.row(GENES).tolist() == [3.0, 2.0]
-    with Archive(path, SPACE, TWO) as archive:
-        assert len(archive) == 2
-        assert archive.row(GENES).tolist() == [3.0, 2.0]
+    with Archive(path, SPACE, write=True) as writer, Archive(path, SPACE) as reader:
+        writer.record(ACCURACY, GENES, np.array([5.0, 6.0]))
+        assert reader.look_up(ACCURACY, GENES).tolist() == [5.0, 6.0]
+        with pytest.raises(StateError, match="another process"):
+            Archive(path, SPACE, write=True)
 
 
-@pytest.mark.parametrize("torn", [b'{"genes": [0', b'{"genes": []}', b"\x00\x00\n"])
-def test_a_torn_last_line_is_dropped_with_a_word(
-    torn: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_a_damaged_archive_is_repaired_and_says_what_was_saved(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = _recorded(tmp_path / "a")
-    whole = path.read_bytes()
-    path.write_bytes(whole + torn)
-    with caplog.at_level(logging.WARNING), Archive(path, SPACE, TWO) as archive:
-        assert len(archive) == 2
-    assert "torn" in caplog.text
-    assert path.read_bytes() == whole
-
-
-def test_a_torn_header_is_written_anew(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    path.write_bytes(b'{"form')
-    assert len(_recorded(path).read_bytes().splitlines()) == 3
-
-
-def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path) -> None:
-    path = _recorded(tmp_path / "a")
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(lines[0] + b"nonsense\n" + lines[2])
-    with pytest.raises(StateError, match="damaged at line 2"):
-        Archive(path, SPACE, TWO)
-
-
-def test_genes_that_do_not_fit_their_id_are_noticed(tmp_path: Path) -> None:
-    path = _recorded(tmp_path / "a")
-    lines = path.read_text().splitlines()
-    entry = json.loads(lines[1])
-    entry["genes"][0] = 1
-    path.write_text("\n".join([lines[0], json.dumps(entry), lines[2], ""]))
-    with pytest.raises(StateError, match="line 2: genes and id disagree"):
-        Archive(path, SPACE, TWO)
+    path, many = tmp_path / "a", sample_genes(SPACE, 3000, np.random.default_rng(0))
+    with Archive(path, SPACE) as archive:
+        archive.record(ACCURACY, many, synthetic.accuracy(many))
+        whole = archive.values(ACCURACY)
+    content = bytearray(path.read_bytes())
+    assert len(content) > 50 * 4096
+    content[30 * 4096 : 31 * 4096] = bytes(4096)
+    path.write_bytes(content)
+    with caplog.at_level(logging.WARNING), Archive(path, SPACE) as archive:
+        saved = archive.values(ACCURACY)
+    assert 0.5 * len(whole) < len(saved) < len(whole)
+    assert all(whole[key] == value for key, value in saved.items())
+    assert "was damaged" in caplog.text and f"{len(saved)} results" in caplog.text
+    assert (tmp_path / "a.damaged").read_bytes() == bytes(content)
 
 
 def test_an_archive_of_another_space_is_refused(tmp_path: Path) -> None:
     other = type(SPACE)(SPACE.choices[:3])
-    with pytest.raises(StateError, match=f'another space: "{SPACE.fingerprint}", now "{other.fingerprint}"'):
-        Archive(_recorded(tmp_path / "a"), other, TWO)
+    with pytest.raises(StateError, match=f"another space: {SPACE.fingerprint}, now {other.fingerprint}"):
+        Archive(_recorded(tmp_path / "a"), other)
 
 
-def test_an_archive_of_other_objectives_is_refused(tmp_path: Path) -> None:
-    in_seconds = Objective("latency", "s", "min", synthetic.latency_ms)
-    with pytest.raises(StateError, match="objectives"):
-        Archive(_recorded(tmp_path / "a"), SPACE, [TWO[0], in_seconds])
-    slow_is_good = Objective("latency", "ms", "max", synthetic.latency_ms)
-    with pytest.raises(StateError, match="objectives"):
-        Archive(tmp_path / "a", SPACE, [TWO[0], slow_is_good])
-
-
-def test_an_archive_of_other_weights_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StateError, match="subject"):
-        Archive(_recorded(tmp_path / "a"), SPACE, TWO, {"weights": "0123"})
-    with Archive(tmp_path / "b", SPACE, TWO, {"weights": "0123"}):
-        pass
-    with pytest.raises(StateError, match="subject"):
-        Archive(tmp_path / "b", SPACE, TWO, {"weights": "4567"})
-
-
-def test_a_file_that_is_no_archive_is_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b'{"a": 1}\n', b""])
+def test_a_file_that_is_no_archive_is_left_alone(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "notes"
-    path.write_text('{"a": 1}\n')
+    path.write_bytes(content)
+    if content:
+        with pytest.raises(StateError, match="no archive"):
+            Archive(path, SPACE)
+        assert path.read_bytes() == content
+    else:
+        Archive(path, SPACE).close()
+
+
+def test_a_database_of_somebody_else_and_one_of_a_later_version_are_refused(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "a") as db:
+        db.execute("CREATE TABLE birds (name)")
     with pytest.raises(StateError, match="no archive"):
-        Archive(path, SPACE, TWO)
-    assert path.read_text() == '{"a": 1}\n'
-
-
-def test_two_writers_do_not_share_an_archive(tmp_path: Path) -> None:
-    with Archive(tmp_path / "a", SPACE, TWO), pytest.raises(StateError, match="another process"):
-        Archive(tmp_path / "a", SPACE, TWO)
+        Archive(tmp_path / "a", SPACE)
+    with sqlite3.connect(_recorded(tmp_path / "b")) as db:
+        db.execute("UPDATE about SET value = '9' WHERE key = 'format'")
+    with pytest.raises(StateError, match=r"format 9.*reads 1"):
+        Archive(tmp_path / "b", SPACE)
 
 
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StateError, match=r"cannot write .*file/a"):
-        Archive(tmp_path / "file" / "a", SPACE, TWO)
+        Archive(tmp_path / "file" / "a", SPACE)
+
+
+def test_proposals_are_kept_in_order_and_apart_by_goals(tmp_path: Path) -> None:
+    with Archive(tmp_path / "a", SPACE) as archive:
+        archive.propose("mine", GENES, searcher="random", seed=0, known=0)
+        archive.propose("yours", GENES[:1], searcher="random", seed=0, known=2)
+        archive.propose("mine", GENES[::-1], searcher="random", seed=0, known=2)
+        found = archive.proposals("mine")
+    assert [proposed.known for proposed in found] == [0, 2]
+    np.testing.assert_array_equal(found[1].genes, GENES[::-1])
+
+
+def test_the_archive_of_an_earlier_version_is_taken_over(tmp_path: Path) -> None:
+    old = tmp_path / "archive.jsonl"
+    lines = [{"format": 1, "space": SPACE.fingerprint, "objectives": [], "subject": ""}]
+    lines += [
+        {"genes": row, "id": "", "values": {"accuracy": 7.0, "latency": None}} for row in GENES.tolist()
+    ]
+    old.write_text("\n".join(map(json.dumps, lines)) + '\n{"torn')
+    with Archive(tmp_path / "a", SPACE) as archive:
+        assert import_lines(archive, old, {"accuracy": ACCURACY}) == 2
+        assert archive.look_up(ACCURACY, GENES).tolist() == [7.0, 7.0]
+    other = type(SPACE)(SPACE.choices[:3])
+    with Archive(tmp_path / "b", other) as archive, pytest.raises(StateError, match="another space"):
+        import_lines(archive, old, {"accuracy": ACCURACY})
+
+
+def test_tables_are_taken_over_by_genes_by_choice_and_by_lists(tmp_path: Path) -> None:
+    table = tmp_path / "found.csv"
+    table.write_text(f"genes,top1\n{SPACE.smallest()},70.5\n{SPACE.largest()},\n")
+    with Archive(tmp_path / "a", SPACE) as archive:
+        assert import_csv(archive, table, {"top1": ACCURACY}) == 2
+        np.testing.assert_array_equal(archive.look_up(ACCURACY, GENES), [70.5, np.nan])
+        with pytest.raises(StateError, match="no column 'top5'; it has genes, top1"):
+            import_csv(archive, table, {"top5": ACCURACY})
+    values = SPACE.decode(SPACE.smallest())
+    table.write_text(",".join([*values, "top1"]) + "\n" + ",".join(map(str, [*values.values(), 71.5])) + "\n")
+    lists = {
+        key: [choice.values[-1] for choice in SPACE.choices if choice.name.endswith(kind)]
+        for key, kind in {"ks": "kernel", "e": "expand", "d": "depth"}.items()
+    }
+    wrong = tmp_path / "dynas.csv"
+    wrong.write_text(f'Sub-network,Top-1 Acc (%)\n"{lists}",75.5\n')
+    network = by_lists(SPACE, "Sub-network", {"ks": "kernel", "e": "expand", "d": "depth"})
+    with Archive(tmp_path / "b", SPACE) as archive:
+        import_csv(archive, table, {"top1": ACCURACY})
+        import_csv(archive, wrong, {"Top-1 Acc (%)": ACCURACY}, network)
+        assert archive.look_up(ACCURACY, GENES).tolist() == [71.5, 75.5]

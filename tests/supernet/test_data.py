@@ -13,7 +13,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from supernet import data, image_folder as folders
-from supernet.data import ImageDataset, augment
+from supernet.augmentation import augment
+from supernet.data import ImageDataset
 from supernet.errors import DataError
 from supernet.options import DataOptions
 from supernet.preprocessing import ImagePreprocessing

@@ -17,21 +17,15 @@ from supernet.checkpoint import read_document
 from supernet.data import ImageDataset
 from supernet.elastic.supernet import Supernet
 from supernet.errors import StateError
-from supernet.options import DataOptions, SupernetOptions, TrainOptions
+from supernet.heads import take_statistics, warm_head
+from supernet.options import SupernetOptions, TrainOptions
 from supernet.ordering import order_units
 from supernet.presets.mobile import Mobile
-from supernet.sources import load_data
 from supernet.trainer import CHECKPOINT, Trainer
+from tests.supernet.strategies.course import few_images, small_supernet
 
 OPTIONS = TrainOptions(epochs=1, batch_size=512, checkpoint_seconds=0.0, calibration_examples=64)
 MOBILE = {"widths": [8, 8, 12], "depths": [1, 2], "features": 32}
-
-
-@pytest.fixture(scope="module")
-def digits() -> ImageDataset:
-    found = load_data(DataOptions(resolution=8))
-    assert isinstance(found, ImageDataset)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -86,13 +80,30 @@ def test_fresh_weights_stay_in_their_order_unless_asked(
     assert order_units(made(), digits, replace(OPTIONS, reorder="none")) == {}
 
 
+def test_the_order_comes_from_a_head_that_has_learnt_and_the_head_stays_as_fresh_as_it_was() -> None:
+    fresh = {"weights": {"sha256": "0", "fresh": ["head.weight", "head.bias"]}}
+    (net, warm, cold), data = (small_supernet() for _ in range(3)), few_images()
+    images, _ = data.batch(0, 8, 0)
+    before = net(images, net.space.largest())
+    warm.origin = net.origin = fresh
+    take_statistics(warm, data, OPTIONS)
+    assert warm_head(warm, data, OPTIONS)
+    warm.origin = {}
+    for some in (net, warm, cold):
+        order_units(some, data, replace(OPTIONS, reorder="taylor"))
+    torch.testing.assert_close(net(images, net.space.largest()), before)
+    ours, learnt, blind = (some.largest.two.weight for some in (net, warm, cold))
+    assert torch.equal(ours, learnt) and not torch.equal(ours, blind)
+    assert net.plan.layouts["head.weight"][1] is not None, "its columns move with the units before it"
+
+
 def test_a_resumed_run_does_not_sort_again_and_ends_at_the_same_bytes(
     made: Callable[..., Supernet], digits: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Trainer(made(), digits, OPTIONS, tmp_path / "whole").run()
     with pytest.raises(KeyboardInterrupt):
         Trainer(made(), digits, OPTIONS, tmp_path / "parts").run(stop_at(1))
-    monkeypatch.setattr(ordering, "reorder", lambda *_, **__: pytest.fail("sorted again"))
+    monkeypatch.setattr(ordering, "sort_units", lambda *_, **__: pytest.fail("sorted again"))
     resumed = Trainer(made(), digits, OPTIONS, tmp_path / "parts")
     resumed.run()
     whole, parts = ((tmp_path / name / CHECKPOINT) for name in ("whole", "parts"))

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch.nn import functional as F
 
+from supernet.build import data_for
 from supernet.data import ImageDataset
 from supernet.errors import ConfigError, DataError
-from supernet.options import DataOptions
+from supernet.options import DataOptions, Interpolation, SupernetOptions
 from supernet.preprocessing import ImagePreprocessing
 from supernet.sources import load_data
 
@@ -39,14 +40,16 @@ def photograph(path: Path, size: tuple[int, int] = (50, 37), mode: str = "RGB", 
 def by_hand(path: Path, said: dict[str, Any]) -> NDArray[np.float32]:
     """One image as a network takes it, by what a manifest says alone: Pillow and numpy, nothing of ours."""
     assert (said["orientation"], said["crop"]) == ("exif", "centre")
+    border = (1 - said["crop_share"]) / 2
     image = ImageOps.exif_transpose(Image.open(path)).convert({"grey": "L", "RGB": "RGB"}[said["colours"]])
     side, low, high = said["resolution"], *said["value_range"]
-    image = ImageOps.fit(image, (side, side), Image.Resampling[said["interpolation"].upper()])
+    image = ImageOps.fit(image, (side, side), Image.Resampling[said["interpolation"].upper()], bleed=border)
     values = np.asarray(image, np.float32).reshape(side, side, -1) / 255 * (high - low) + low
     values = (values - np.float32(said["mean"])) / np.float32(said["std"])
     last = (said["input_resolution"],) * 2
+    smoothly = Image.Resampling.BICUBIC if said["interpolation"] == "bicubic" else Image.Resampling.BILINEAR
     planes = (Image.fromarray(values[:, :, i]) for i in range(values.shape[2]))
-    return np.stack([np.asarray(plane.resize(last, Image.Resampling.BILINEAR)) for plane in planes])[None]
+    return np.stack([np.asarray(plane.resize(last, smoothly)) for plane in planes])[None]
 
 
 SHOWN = ImagePreprocessing(
@@ -60,6 +63,8 @@ SHOWN = ImagePreprocessing(
         {},
         {"interpolation": "lanczos"},
         {"interpolation": "nearest"},
+        {"interpolation": "bicubic", "input_resolution": 17},
+        {"crop_share": 0.875, "interpolation": "bicubic"},
         {"resolution": 50, "input_resolution": 50},
         {"input_resolution": 16},
         {"value_range": (-1.0, 1.0)},
@@ -83,11 +88,14 @@ def test_every_filter_shows_another_picture(tmp_path: Path) -> None:
     assert len(seen) == len(filters)
 
 
-def test_a_dataset_shows_its_files_as_it_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "more", [{}, {"interpolation": "bicubic", "crop_share": 0.8, "random_crop": (0.2, 1.0)}]
+)
+def test_a_dataset_shows_its_files_as_it_says(tmp_path: Path, more: dict[str, Any]) -> None:
     for i in range(16):
         photograph(tmp_path / "train" / "ab"[i % 2] / f"{i:02d}.png", seed=i)
         photograph(tmp_path / "test" / "ab"[i % 2] / f"{i:02d}.png", size=(30, 41), seed=100 + i)
-    data = load_data(DataOptions(f"folder:{tmp_path}", resolution=24))
+    data = load_data(DataOptions(f"folder:{tmp_path}", resolution=24, **more))
     ((images, _),) = data.batches("test", 16)
     files = sorted((tmp_path / "test").rglob("*.png"))
     for values in ({}, {"resolution": 16}):
@@ -95,6 +103,92 @@ def test_a_dataset_shows_its_files_as_it_says(tmp_path: Path) -> None:
         (shown,) = data.task.inputs((images, None), values).tensors
         expected = np.concatenate([by_hand(path, said) for path in files])
         torch.testing.assert_close(shown, torch.from_numpy(expected), atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_a_lesson_at_a_smaller_side_sees_what_was_cropped_at_the_largest(
+    tmp_path: Path, interpolation: Interpolation
+) -> None:
+    for i in range(8):
+        photograph(tmp_path / "train" / "ab"[i % 2] / f"{i:02d}.png", size=(90, 70), seed=i)
+    options = DataOptions(
+        f"folder:{tmp_path}", resolution=32, random_crop=(0.3, 1.0), interpolation=interpolation
+    )
+    data = load_data(options)
+    batch = data.batch(0, 4, seed=0)
+    for side in (32, 24, 16):
+        (shown,) = data.task.inputs(batch, {"resolution": side}).tensors
+        filters = Image.Resampling[interpolation.upper()]
+        planes = [Image.fromarray(plane.numpy()) for plane in batch[0].flatten(0, 1)]
+        expected = np.stack([np.asarray(plane.resize((side, side), filters)) for plane in planes])
+        torch.testing.assert_close(shown.flatten(0, 1), torch.from_numpy(expected), atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("crop", ["center", "squash"])
+def test_an_image_is_shown_as_timm_shows_it(tmp_path: Path, crop: str) -> None:
+    from timm.data import create_transform
+
+    path = photograph(tmp_path / "a.png", size=(150, 120))
+    trained = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4), "interpolation": "bicubic", "crop_pct": 0.875}
+    theirs = create_transform(56, is_training=False, crop_mode=crop, **trained)(Image.open(path))
+    options = DataOptions(
+        mean=(0.5, 0.4, 0.3),
+        std=(0.2, 0.3, 0.4),
+        interpolation="bicubic",
+        crop="squash" if crop == "squash" else "centre",
+        crop_share=0.875,
+    )
+    ours = ImagePreprocessing.asked(options, 56, 3).inputs([path])[0]
+    # theirs scales the whole image and cuts then, to whole pixels
+    assert (ours - theirs).abs().mean() < 0.03 < (ours - theirs.flip(2)).abs().mean()
+
+
+LITE = SupernetOptions("tf_efficientnet_lite0", weights="weights.pth")
+
+
+def test_a_model_that_begins_with_weights_is_shown_images_as_it_was_trained() -> None:
+    trained = {
+        "mean": (0.5,) * 3,
+        "std": (0.5,) * 3,
+        "interpolation": "bicubic",
+        "crop": "centre",
+        "crop_share": 0.875,
+    }
+    found = data_for(DataOptions(), LITE)
+    assert found == replace(DataOptions(), preprocess="data", **trained)  # type: ignore[arg-type]
+    asked = DataOptions(mean=(0.1, 0.2, 0.3), interpolation="box")
+    assert data_for(asked, LITE) == replace(found, mean=(0.1, 0.2, 0.3), interpolation="box")
+    assert data_for(DataOptions(), replace(LITE, weights=None, options={"pretrained": True})) == found
+    assert data_for(DataOptions(preprocess="model"), replace(LITE, weights=None)) == found
+
+
+@pytest.mark.parametrize(
+    ("data", "supernet"),
+    [
+        (DataOptions(), replace(LITE, weights=None)),
+        (DataOptions(preprocess="data"), LITE),
+        (DataOptions(), SupernetOptions("mobile", weights="weights.pth")),
+        (DataOptions(), SupernetOptions("tf_efficientnet_lite0.no_such_tag", weights="weights.pth")),
+    ],
+)
+def test_any_other_model_leaves_it_to_the_data(data: DataOptions, supernet: SupernetOptions) -> None:
+    assert data_for(data, supernet) == data
+
+
+def test_a_model_whose_training_nobody_knows_is_refused_where_it_is_to_decide() -> None:
+    with pytest.raises(ConfigError, match="timm does not say how 'mobile' was trained"):
+        data_for(DataOptions(preprocess="model"), SupernetOptions("mobile"))
+    with pytest.raises(ConfigError, match=r"no model is known here; give supernet\.build\.data_for"):
+        load_data(DataOptions(resolution=8, preprocess="model"))
+
+
+def test_one_mean_stands_for_all_channels_and_three_become_one_for_grey() -> None:
+    colour = load_data(DataOptions(resolution=8, channels=3, mean=(0.5,), std=(0.25,)))
+    assert (colour.preprocessing()["mean"], colour.preprocessing()["std"]) == ([0.5] * 3, [0.25] * 3)
+    grey = load_data(DataOptions(resolution=8, mean=(0.25, 0.5, 0.75)))
+    assert grey.preprocessing()["mean"] == [0.5] and grey.preprocessing()["std"] != [1.0]
+    with pytest.raises(ConfigError, match=r"mean is \[0.1, 0.2\], for images of 1 channels"):
+        load_data(DataOptions(resolution=8, mean=(0.1, 0.2)))
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "tif", "webp"])
@@ -132,6 +226,7 @@ def test_digits_go_the_road_that_their_files_would_go(tmp_path: Path) -> None:
     [
         ({"mean": (0.5,)}, "RGB needs 3 of each"),
         ({"std": (0.5, 0.5, 0.0)}, "deviations above zero"),
+        ({"crop_share": 1.5}, "crop_share is 1.5; it can be 0.1 to 1"),
         ({"resolution": 0}, "resolution is 0; it can be 1 to 4096"),
         ({"input_resolution": 10**9}, "input_resolution is 1e.09; it can be 1 to 4096"),
         ({"value_range": (1.0, 1.0)}, "give the smaller value first"),

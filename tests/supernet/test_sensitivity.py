@@ -15,18 +15,10 @@ from supernet.elastic.supernet import Supernet
 from supernet.errors import SpaceError
 from supernet.evaluate import Evaluator
 from supernet.heads import warm_head
-from supernet.options import DataOptions, SupernetOptions, TrainOptions
-from supernet.sensitivity import Cut, advice, kinds_of, sensitivity
-from supernet.sources import load_data
+from supernet.options import SupernetOptions, TrainOptions
+from supernet.sensitivity import Cut, kinds_of, prices, sensitivity
 
 MOBILE = {"widths": [8, 8, 12], "depths": [1, 2], "features": 32}
-
-
-@pytest.fixture(scope="module")
-def digits() -> ImageDataset:
-    found = load_data(DataOptions(resolution=8))
-    assert isinstance(found, ImageDataset)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +67,11 @@ def test_each_kind_is_cut_to_each_of_its_sizes_and_each_choice_to_its_smallest(
     assert {cut.choice for cut in cuts if cut.choice} == {choice.name for choice in net.space.choices}
 
 
-def test_the_advice_begins_with_what_saves_most_for_what_it_costs() -> None:
+def test_the_prices_begin_with_what_saves_most_for_what_it_costs() -> None:
     dear = Cut("residual", "", 0.5, 0.5, 0.5, 2.0, 1.0, 50.0)
     cheap, alone = replace(dear, kind="depth", worse=0.1), replace(dear, choice="a.width", worse=-9.0)
     nothing = replace(dear, kind="squeeze", macs=1.0)
-    assert advice([dear, nothing, cheap, alone]) == ["depth", "residual", "squeeze"]
+    assert list(prices([dear, nothing, cheap, alone])) == ["depth", "residual", "squeeze"]
 
 
 def test_a_network_without_choices_is_refused(

@@ -46,13 +46,6 @@ def small_supernet() -> Supernet:
     return deepcopy(_made())
 
 
-@pytest.fixture(scope="module")
-def digits() -> ImageDataset:
-    found = load_data(DataOptions(resolution=8))
-    assert isinstance(found, ImageDataset)
-    return found
-
-
 def interrupt(at: int) -> Callable[[int, int, str], None]:
     def progress(done: int, total: int, words: str) -> None:
         if done == at:
@@ -140,7 +133,8 @@ def test_the_log_holds_each_step_once_even_after_an_interruption(
     Trainer(small_supernet(), digits, OPTIONS, tmp_path).run()
     events = EventAccumulator(str(tmp_path / LOG)).Reload()
     tags = {f"loss/{role}" for role in ("largest", "between", "smallest")}
-    tags |= {"learning_rate"}
+    tags |= {"learning_rate", "gradient_norm", "examples_per_second", "memory_mib"}
+    tags |= {f"watched_accuracy/{i}" for i in range(5)}
     tags |= {f"search_{what}/{role}" for what in ("accuracy", "log_loss") for role in ("largest", "smallest")}
     assert set(events.Tags()["scalars"]) == tags
     assert [event.step for event in events.Scalars("loss/largest")] == list(range(1, 13))
@@ -161,9 +155,9 @@ def test_alone_trains_the_very_network_that_is_cut_out(digits: ImageDataset) -> 
     ]
     optimizer = torch.optim.SGD(groups, lr=options.lr, momentum=0.9, nesterov=True)
     for step in range(trainer.steps):
-        trainer.schedule.step_update(step)
+        trainer.stepper.schedule.step_update(step)
         for group in optimizer.param_groups:
-            group["lr"] = trainer.optimizer.param_groups[0]["lr"]
+            group["lr"] = trainer.stepper.lr
         x, labels = digits.batch(step, options.batch_size, options.seed)
         optimizer.zero_grad()
         F.cross_entropy(plain(x), labels, label_smoothing=options.label_smoothing).backward()

@@ -172,6 +172,21 @@ def test_the_largest_of_a_supernet_is_the_network_of_the_file_bit_for_bit(tmp_pa
     assert net.origin["weights"] == to_plain(load_weights(theirs.largest, path, by="order"))
 
 
+def test_a_head_that_is_made_anew_begins_with_zeros_from_which_it_can_learn(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    theirs = timm.create_model("lcnet_035", num_classes=TASK.network["classes"] + 1)
+    torch.save(theirs.state_dict(), path)
+    net = build(SupernetOptions("lcnet_035", weights=str(path)), TASK)
+    head = net.largest.get_classifier()
+    assert not head.weight.any()
+    assert not head.bias.any()
+    labels = torch.zeros(2, dtype=torch.long)
+    torch.nn.functional.cross_entropy(net(torch.randn(2, 3, 32, 32), net.space.largest()), labels).backward()
+    assert head.weight.grad.any()
+    torch.save(timm.create_model("lcnet_035", num_classes=TASK.network["classes"]).state_dict(), path)
+    assert build(SupernetOptions("lcnet_035", weights=str(path)), TASK).largest.get_classifier().weight.any()
+
+
 def test_weights_from_two_places_contradict_each_other() -> None:
     with pytest.raises(ConfigError, match="leave one of them out"):
         SupernetOptions("lcnet_035", {"pretrained": True}, "weights.pth")

@@ -28,7 +28,7 @@ def test_a_run_trained_longer_is_one_that_was_to_be_as_long(tmp_path: Path) -> N
     assert "after 2 epochs" in train(run, **tiny)
     before = (run / "supernet" / WEIGHTS).read_bytes()
     (run / "search").mkdir()
-    (run / "search" / "archive.jsonl").write_text("")
+    (run / "search" / "archive.sqlite").write_text("")
     assert "is a search among the earlier weights" not in train(run)
     said = train(run, "--until", "3")
     assert "Kept from before: training up to step 8 (2 of 3 epochs)" in said and "after 3 epochs" in said

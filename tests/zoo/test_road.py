@@ -21,7 +21,6 @@ from search.report import CHOSEN
 from supernet.data import ImageDataset
 from supernet.errors import ArchitectureError, StateError
 from supernet.evaluate import Evaluator
-from supernet.images import ImageFiles
 from supernet.space import Architecture
 from tests.supernet.test_preprocessing import by_hand, photograph
 from zoo.cli import app
@@ -331,7 +330,7 @@ def test_a_photograph_through_the_pulled_file_is_one_through_the_training(road: 
     workspace, path = road.workspace, photograph(tmp_path / "photo.png")
     data = workspace.dataset
     assert isinstance(data, ImageDataset)
-    decoded = data.normalise(ImageFiles((path,), data.shown_as)[torch.tensor([0])])
+    decoded = data.normalise(torch.from_numpy(data.shown_as.decode(path))[None])
     for entry in road.entries:
         pulled = pull(open_store(road.folder / "zoo"), entry.id, cache=Cache(road.home))
         session = onnxruntime.InferenceSession(pulled.path(".onnx"))

@@ -12,7 +12,7 @@ from supernet.config import read_toml
 from supernet.errors import ConfigError, StateError
 from zoo.pipeline.options import RunOptions
 from zoo.pipeline.run import find_run, folder_named, open_run
-from zoo.pipeline.steps import Workspace
+from zoo.pipeline.steps import Workspace, read
 
 
 def test_options_are_kept_beside_the_run(tmp_path: Path) -> None:
@@ -48,6 +48,35 @@ def test_what_earlier_work_rests_on_cannot_change(tmp_path: Path) -> None:
     with pytest.raises(StateError, match=r"train.epochs = 4, now 5 is asked; .*--run"):
         open_run(folder, changes=["train.epochs=5"])
     assert open_run(folder, changes=["search.evaluations=7"]).options.search.evaluations == 7
+
+
+def test_what_changes_no_number_may_change_in_a_training_that_has_begun(tmp_path: Path) -> None:
+    open_run(tmp_path).keep()
+    (tmp_path / "training").mkdir()
+    changed = open_run(tmp_path, changes=["data.workers=2", "data.corrupt=skip"]).options.data
+    assert (changed.workers, changed.corrupt) == (2, "skip")
+    with pytest.raises(StateError, match=r"data.mixup = 0.0, now 0.2 is asked"):
+        open_run(tmp_path, changes=["data.mixup=0.2"])
+
+
+def test_options_that_are_lists_are_kept_as_they_were_typed(tmp_path: Path) -> None:
+    typed = ["data.random_crop=[0.2, 1.0]", "data.class_weights=[1, 2.5]", "data.mean=[0.5]"]
+    run = open_run(tmp_path, changes=typed)
+    run.keep()
+    data = open_run(tmp_path).options.data
+    assert (data.random_crop, data.class_weights, data.mean) == ((0.2, 1.0), (1.0, 2.5), (0.5,))
+    assert (
+        open_run(tmp_path, changes=["data.class_weights=balanced"]).options.data.class_weights == "balanced"
+    )
+
+
+def test_a_run_that_begins_with_weights_shows_images_as_its_model_was_trained(tmp_path: Path) -> None:
+    changes = ["supernet.model=tf_efficientnet_lite0", "supernet.weights=w.pth", "data.resolution=8"]
+    for extra, mean in (["data.channels=3", [0.5] * 3], ["data.channels=1", [0.5]]):
+        run = open_run(tmp_path, changes=[*changes, extra])
+        for dataset in (read(run), Workspace(run, None).dataset):  # type: ignore[arg-type]
+            said = dataset.preprocessing()
+            assert (said["mean"], said["interpolation"], said["crop_share"]) == (mean, "bicubic", 0.875)
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def train(
 ) -> None:
     """Train the shared weights; goes on where it stopped."""
     from zoo.cli import documents
-    from zoo.cli.printing import print_beginning, print_data, print_kept, print_outdated
+    from zoo.cli.printing import print_beginning, print_data, print_kept, print_offer, print_outdated
     from zoo.pipeline.kept import TRAINING, weights_of
     from zoo.pipeline.steps import read, train as step
 
@@ -118,6 +118,7 @@ def train(
     print_data(dataset, narrator)
     with narrator.progress() as progress:
         trainer = step(opened, progress, dataset)
+    print_offer(opened, narrator)
     print_beginning(trainer, narrator)
     narrator.say(
         f"10^{trainer.supernet.space.log10_size:.1f} networks after {counted(len(trainer.history), 'epoch')}; "

@@ -57,19 +57,20 @@ def profiled(run: Run, known: Profiled, figure: Path) -> Document:
 
 
 def searched(run: Run, found: Searched, chosen: Picked, figure: Path | None = None) -> Document:
-    """A search: its front, with every value in its unit, and the random one beside it."""
+    """A search: its front, with every value in its unit, and the random one where it was asked for."""
     result, limits = found.result, run.options.search
     return {
         "run": run.folder,
         "limits": {"max_latency_ms": limits.max_latency_ms, "max_params": limits.max_params},
         "evaluated": result.paid,
         "scored_now": result.scored,
+        "failed": result.failed,
         "objectives": [
             {"name": o.name, "unit": o.unit, "sense": o.sense, "optimised": o.optimise}
             for o in result.objectives
         ],
         "front": _evaluations(result.front),
-        "random_front": _evaluations(found.baseline.front),
+        "random_front": _evaluations(found.baseline.front) if found.baseline else None,
         "chosen": {name: arch.id for name, arch in chosen.archs.items()},
         "remark": chosen.remark,
         "figure": figure,

@@ -12,6 +12,7 @@ from supernet.elastic.sizes import DIMS
 from supernet.elastic.supernet import Supernet
 from supernet.options import title
 from supernet.presets import presets
+from supernet.sensitivity import prices
 from supernet.settings import Setting
 from supernet.space import Architecture
 from supernet.stages import Stage, stages
@@ -22,6 +23,7 @@ from supernet.wording import alike, counted
 from zoo.cli.narrator import Narrator
 from zoo.pipeline.find import Known
 from zoo.pipeline.kept import kept, weights_of
+from zoo.pipeline.offered import offer_of
 from zoo.pipeline.pick import Picked
 from zoo.pipeline.prove import Proof
 from zoo.pipeline.run import Run
@@ -49,7 +51,7 @@ def print_outdated(run: Run, before: str | None, narrator: Narrator) -> None:
     """
     if before not in (None, weights_of(run)) and (run.search / ARCHIVE).exists():
         narrator.say(
-            f"{run.search} is a search among the earlier weights: move it away to search among these; "
+            f"{run.search} is a search among the earlier weights: the next one evaluates networks anew, with these; "
             "the profile still holds."
         )
 
@@ -64,6 +66,19 @@ def print_data(data: Dataset, narrator: Narrator) -> None:
         narrator.say(f"Note: {note}.")
 
 
+def print_offer(run: Run, narrator: Narrator) -> None:
+    """Which kinds of cuts a study of the pretrained network chose, and by what; nothing where there was none."""
+    found = offer_of(run)
+    if found is None:
+        return
+    costs = [f"{kind} {price:.2g}" for kind, price in prices(list(found.cuts)).items()]
+    narrator.say(
+        f"Elastic: {', '.join(found.dims)}. Mild cuts of the pretrained network cost, in loss for all of its MACs: "
+        f"{', '.join(costs)}; as few kinds as make networks of half its size are offered, the cheapest first "
+        f"(supernet.offer=all offers everything, supernet.options.dims what it names)."
+    )
+
+
 def print_beginning(trainer: Trainer, narrator: Narrator) -> None:
     """Which weights a training began with, and how its units were sorted; nothing of fresh ones."""
     began = (trainer.supernet.origin or {}).get("weights", {})
@@ -74,6 +89,11 @@ def print_beginning(trainer: Trainer, narrator: Narrator) -> None:
         told = f" on {counted(examples, 'training example')}" if examples else ""
         narrator.say(
             f"Units were sorted by importance ({by}{told}), so that narrow subnets keep what matters."
+        )
+    if trainer.record.teacher_share is not None:
+        narrator.say(
+            f"Every lesson also learnt from a teacher ({trainer.options.teacher}), whose training and answers took "
+            f"{trainer.record.teacher_share:.0%} of the multiply-adds."
         )
 
 
@@ -106,11 +126,14 @@ def print_study(run: Run, found: Study, task: Task, narrator: Narrator) -> None:
                 for cut, more, score in zip(kept_, worse, scores)
             ],
         )
-    offered = [kind for kind in found.dims if kind in DIMS]
     narrator.say(f"From the cheapest cut to the dearest, for the MACs it saves: {', '.join(found.dims)}.")
-    if len(offered) > 1 and run.options.supernet.model not in presets:
-        named = ", ".join(f'"{kind}"' for kind in offered[:2])
-        narrator.say(f"To offer the first two alone: --set supernet.options.dims='[{named}]' in a new run.")
+    offered = [kind for kind in found.worthwhile if kind in DIMS]
+    if len(found.dims) > 1 and run.options.supernet.model not in presets:
+        named = ", ".join(f'"{kind}"' for kind in offered)
+        narrator.say(
+            f"Worth offering: {', '.join(offered)}. To offer that and nothing else: "
+            f"--set supernet.options.dims='[{named}]' in a new run."
+        )
 
 
 def _left(share: float) -> str:
@@ -155,9 +178,10 @@ def print_front(searched: Searched, narrator: Narrator) -> None:
 def looked_at(searched: Searched) -> str:
     """How much the search had to look at, in a sentence."""
     found = searched.result
+    failed = f" {counted(found.failed, 'network')} could not be evaluated." if found.failed else ""
     return (
         f"{counted(found.paid, 'network')} evaluated ({found.scored} of them now, the others were in the archive), "
-        f"{len(found.front)} on the front."
+        f"{len(found.front)} on the front.{failed}"
     )
 
 

@@ -19,6 +19,7 @@ from zoo.cli.printing import (
     print_data,
     print_kept,
     print_limits,
+    print_offer,
     print_profile,
     print_proofs,
     print_remark,
@@ -111,6 +112,7 @@ def _train(run: Run, narrator: Narrator) -> tuple[Trainer, Workspace]:
     print_data(data, narrator)
     with narrator.progress() as progress:
         trainer = train(run, progress, data)
+    print_offer(run, narrator)
     print_beginning(trainer, narrator)
     workspace = opened(run, data)
     space = workspace.net.space

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import shlex
 import signal
 import sys
@@ -59,7 +60,7 @@ def heed_signals() -> None:
 
 
 class Session:
-    """What a command needs besides what was typed.
+    """What a command needs besides what was typed. Of several processes (torchrun) only the first one talks.
 
     Args:
         as_json: the result goes to standard output as JSON, and words to standard error.
@@ -67,7 +68,8 @@ class Session:
     """
 
     def __init__(self, as_json: bool = False, quiet: bool = False) -> None:
-        self.as_json, self.quiet = as_json, quiet
+        follows = os.environ.get("RANK", "0") != "0"
+        self.as_json, self.quiet = as_json and not follows, quiet or follows
         self.run: Run | None = None
         """The run that is worked on, once it is open."""
 

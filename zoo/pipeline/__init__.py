@@ -6,6 +6,7 @@ In the order one would read them:
 - `settings`: all of it with its meaning, and the names that some of it can be
 - `run`: a run is a folder: where everything lies, and what may not change any more
 - `progress`: how a step says how far it is
+- `offered`: what the supernet of a run offers
 - `steps`: train, profile, search: each goes on where it stopped
 - `study`: which cuts are cheap and which are dear, before a training or after
 - `pick`: which of the evaluated networks are to be proven

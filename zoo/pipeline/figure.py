@@ -67,6 +67,7 @@ def draw_front(
     latency = known.predictor.predict(workspace.net.space.matrix([largest]))
     timed = {m.arch: m.median_ms for m in known.profile.measurements}
     unit = f" ({quality.unit})" if quality.unit else ""
+    drawn = searched.baseline.front if searched.baseline else ()
     figure = FrontFigure(
         title=f"{title(workspace.dataset.name)}: {quality.name} against latency on this machine",
         provenance=_provenance(workspace, known, command),
@@ -76,7 +77,7 @@ def draw_front(
         measured=_timed(workspace, known, gain),
         chosen=marks,
         largest=Point(timed.get(largest.id, float(latency.mean[0])), gain(largest)),
-        baseline=points(searched.baseline.front, cost=LATENCY, gain=quality.name),
+        baseline=points(drawn, cost=LATENCY, gain=quality.name),
         sense=quality.sense,
         seen=points(_unchosen(searched, quality.name), cost=LATENCY, gain=quality.name),
     )

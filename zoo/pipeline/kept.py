@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hardware.measurement import Profile
+from search.archive import known_networks
 from supernet.checkpoint import read_document
 from supernet.elastic.storage import WEIGHTS
 from supernet.errors import StateError
@@ -51,7 +52,7 @@ def _profile(run: Run) -> str:
 
 
 def _search(run: Run) -> str:
-    evaluated = _lines(run.search / ARCHIVE)
+    evaluated = known_networks(run.search / ARCHIVE)
     return f"{counted(evaluated, 'network')} of the search" if evaluated else ""
 
 

@@ -34,6 +34,8 @@ LOCKED = {
     "profile": "profile",
 }
 """Sections that may not change any more once the folder on the right holds something."""
+FREE = ("workers", "corrupt")
+"""What may change there all the same: the numbers stay what they are."""
 LENGTH = ("epochs", "restarts")
 """What of a training may, as long as it begins as it did."""
 
@@ -181,13 +183,17 @@ def open_run(
 
 def _anchored(options: RunOptions) -> RunOptions:
     """The options with paths that the next command understands, from whatever folder it is typed."""
-    weights = options.supernet.weights
-    there = weights and os.path.abspath(Path(weights).expanduser())  # noqa: PTH100  (resolve follows links)
+    weights, teacher = options.supernet.weights, options.train.teacher
     return replace(
         options,
         data=replace(options.data, source=absolute(options.data.source)),
-        supernet=replace(options.supernet, weights=there),
+        supernet=replace(options.supernet, weights=weights and _there(weights)),
+        train=replace(options.train, teacher=_there(teacher) if Path(teacher).exists() else teacher),
     )
+
+
+def _there(path: str) -> str:
+    return os.path.abspath(Path(path).expanduser())  # noqa: PTH100  (resolve follows links)
 
 
 def _check(folder: Path, stored: RunOptions, asked: RunOptions) -> None:
@@ -198,7 +204,7 @@ def _check(folder: Path, stored: RunOptions, asked: RunOptions) -> None:
         longer = section == "train" and asked.train.goes_on_from(stored.train)
         for option in fields(before):
             old, new = getattr(before, option.name), getattr(now, option.name)
-            if old != new and not (longer and option.name in LENGTH):
+            if old != new and option.name not in FREE and not (longer and option.name in LENGTH):
                 hint = _longer(folder, asked) if option.name == "epochs" and new > old else ""
                 raise StateError(
                     f"{folder} was made with {section}.{option.name} = {old!r}, now {new!r} is asked; "

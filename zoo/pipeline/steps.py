@@ -6,7 +6,8 @@ Python may call the same functions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -23,27 +24,32 @@ from predictors.references import most_telling, read_references
 from predictors.validate import Validation, compare, held_out
 from search.archive import Archive, Evaluation
 from search.engine import SearchResult, random_search, search
+from search.imports import import_lines
 from search.objective import Objective, one_by_one
 from search.options import SearchOptions
-from supernet.build import build
+from supernet.build import build, data_for
 from supernet.elastic.costs import Costs
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.storage import WEIGHTS
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ConfigError, SpaceError, StateError, did_you_mean
 from supernet.evaluate import Evaluator
+from supernet.ranks import launched
 from supernet.recipe import device_of
 from supernet.sources import load_data
 from supernet.space import Architecture
 from supernet.tasks.task import Dataset, Metric, Task
 from supernet.trainer import Trainer
 from supernet.wording import counted
+from zoo.pipeline.offered import offered
 from zoo.pipeline.progress import Progress, silent
 from zoo.pipeline.run import Run
 from zoo.store.manifest import hash_file
 
-ARCHIVE, RANDOM = "archive.jsonl", "random.jsonl"
-LATENCY, PARAMS = "latency", "params"
+ARCHIVE, RANDOM = "archive.sqlite", "random.sqlite"
+EARLIER = "archive.jsonl"
+"""What versions before the archive was a database called it."""
+LATENCY, PARAMS, MACS = "latency", "params", "macs"
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ class Workspace:
     def read(self, progress: Progress = silent) -> Dataset:
         """The examples, with their task; the first call reads them and says how far that is."""
         if not self._known:
-            self._known.append(load_data(self.run.options.data, progress))
+            self._known.append(examples(self.run, progress))
         return self._known[0]
 
     @property
@@ -125,6 +131,11 @@ def ranking(task: Task, options: SearchOptions) -> Metric:
     return known[options.metric]
 
 
+def examples(run: Run, progress: Progress = silent) -> Dataset:
+    """The run's examples, shown as its model wants them."""
+    return load_data(data_for(run.options.data, run.options.supernet), progress)
+
+
 def read(run: Run, progress: Progress = silent) -> Dataset:
     """The run's examples; options that a later step would refuse are refused before work rests on them.
 
@@ -133,13 +144,13 @@ def read(run: Run, progress: Progress = silent) -> Dataset:
         DataError: when the data are missing or damaged.
     """
     device_of(run.options.train)
-    dataset = load_data(run.options.data, progress)
+    dataset = examples(run, progress)
     ranking(dataset.task, run.options.search)
     return dataset
 
 
 def train(run: Run, progress: Progress = silent, dataset: Dataset | None = None) -> Trainer:
-    """Train the run's supernet, or load it when that is done.
+    """Train the run's supernet, or load it when that is done; with the other processes that torchrun started.
 
     Args:
         dataset: that of the run, where it was read already.
@@ -150,16 +161,19 @@ def train(run: Run, progress: Progress = silent, dataset: Dataset | None = None)
     Raises:
         ConfigError: see `read`.
         DataError: when the data are missing or damaged.
-        StateError: when the folder holds the checkpoint of another training.
+        StateError: when the folder holds the checkpoint of another training, or another process ended.
     """
     torch.set_num_threads(run.options.train.threads)
     dataset = dataset or read(run, progress)
-    net = build(run.options.supernet, dataset.task, seed=run.options.train.seed)
-    trainer = Trainer(net, dataset, run.options.train, run.training)
-    run.keep()
-    trainer.run(partial(progress, "training"))
-    progress("training", trainer.steps, trainer.steps)
-    net.save(run.supernet)
+    net = build(offered(run, dataset, progress), dataset.task, seed=run.options.train.seed)
+    with launched(run.options.train.device):
+        trainer = Trainer(net, dataset, run.options.train, run.training)
+        if trainer.ranks.leads:
+            run.keep()
+        trainer.run(partial(progress, "training"))
+        progress("training", trainer.steps, trainer.steps)
+        if trainer.ranks.leads:
+            net.save(run.supernet)
     return trainer
 
 
@@ -282,20 +296,20 @@ class Searched:
 
     Args:
         result: by the searcher that the options name.
-        baseline: as many networks drawn at random.
+        baseline: networks drawn at random, where some were asked for.
     """
 
     result: SearchResult
-    baseline: SearchResult
+    baseline: SearchResult | None = None
 
 
 def objectives(workspace: Workspace, known: Profiled) -> tuple[Objective, ...]:
     """Predicted latency, exact parameters and quality on the search split, with the limits of the options.
 
-    What people are told of a network is recorded beside what it is ranked by; both come from one evaluation.
+    A limit on the latency is held by the upper end of what is predicted. What people are told of a network is recorded beside what it is ranked by; both come from one evaluation.
     """
     limits, space = workspace.run.options.search, workspace.net.space
-    judged = cache(workspace.evaluator)
+    judged, depends = cache(workspace.evaluator), judged_by(workspace)
     ranked, told = workspace.quality, workspace.told
 
     def measured(metric: Metric, optimise: bool) -> Objective:
@@ -305,6 +319,7 @@ def objectives(workspace: Workspace, known: Profiled) -> tuple[Objective, ...]:
             metric.unit,
             metric.sense,
             one_by_one(space, lambda arch: judged(arch)[metric.name]),
+            depends=depends,
             optimise=optimise,
         )
 
@@ -315,7 +330,8 @@ def objectives(workspace: Workspace, known: Profiled) -> tuple[Objective, ...]:
             "min",
             lambda genes: known.predictor.predict(genes).mean,
             limit=limits.max_latency_ms,
-            cheap=True,
+            source="predicted",
+            bound=lambda genes: known.predictor.predict(genes).high,
         ),
         Objective(
             PARAMS,
@@ -323,7 +339,15 @@ def objectives(workspace: Workspace, known: Profiled) -> tuple[Objective, ...]:
             "min",
             lambda genes: workspace.costs.params(genes).astype(np.float64),
             limit=limits.max_params,
-            cheap=True,
+            source="exact",
+        ),
+        Objective(
+            MACS,
+            "",
+            "min",
+            lambda genes: workspace.costs.macs(genes).astype(np.float64),
+            source="exact",
+            optimise=False,
         ),
         measured(ranked, optimise=True),
         *([] if told == ranked else [measured(told, optimise=False)]),
@@ -331,32 +355,44 @@ def objectives(workspace: Workspace, known: Profiled) -> tuple[Objective, ...]:
 
 
 def search_front(workspace: Workspace, known: Profiled, progress: Progress = silent) -> Searched:
-    """Search the Pareto front, and draw as many networks at random beside it.
+    """Search the Pareto front, and draw networks at random beside it where the options ask for some.
 
     Raises:
         InfeasibleError: when no network meets the limits; it names the nearest that does.
         StateError: when the folder holds another search.
     """
     workspace.read(progress)
-    goals, options, about = objectives(workspace, known), workspace.run.options.search, subject(workspace)
+    goals, options, folder = objectives(workspace, known), workspace.run.options.search, workspace.run.search
+    _take_over(workspace, goals)
     result = search(
-        workspace.net.space,
-        goals,
-        options,
-        workspace.run.search / ARCHIVE,
-        subject=about,
-        progress=partial(progress, "searching"),
+        workspace.net.space, goals, options, folder / ARCHIVE, progress=partial(progress, "searching")
     )
-    baseline = random_search(
-        workspace.net.space,
-        goals,
-        options,
-        workspace.run.search / RANDOM,
-        subject=about,
-        progress=partial(progress, "random baseline"),
-    )
+    baseline = None
+    if options.baseline:
+        drawn = replace(options, evaluations=options.baseline)
+        tell = partial(progress, "random baseline")
+        baseline = random_search(workspace.net.space, goals, drawn, folder / RANDOM, progress=tell)
     workspace.run.keep()  # only now: a limit that nothing meets is not to haunt the next step
     return Searched(result, baseline)
+
+
+def _take_over(workspace: Workspace, goals: Sequence[Objective]) -> None:
+    """Bring what an earlier version evaluated into the archive, where it is of these weights and examples."""
+    old, new = workspace.run.search / EARLIER, workspace.run.search / ARCHIVE
+    if new.exists() or not old.exists():
+        return
+    paid = {goal.name: goal for goal in goals if not goal.cheap}
+    with Archive(new, workspace.net.space, write=True) as archive:
+        import_lines(archive, old, paid, subject=_earlier_subject(workspace))
+
+
+def _earlier_subject(workspace: Workspace) -> dict[str, str]:
+    """What the values of an archive of an earlier version depended on, all of them together."""
+    return {
+        "weights": hash_file(workspace.run.supernet / WEIGHTS),
+        "profile": hash_file(workspace.run.profile / "profile.json"),
+        "examples": str(min(workspace.run.options.search.examples, workspace.dataset.count("search"))),
+    }
 
 
 def evaluations(workspace: Workspace, known: Profiled) -> list[Evaluation]:
@@ -370,14 +406,16 @@ def evaluations(workspace: Workspace, known: Profiled) -> list[Evaluation]:
         raise StateError(
             f"{workspace.run.folder} holds no search; run this first: {workspace.run.command('search')}"
         )
-    with Archive(path, workspace.net.space, objectives(workspace, known), subject(workspace)) as archive:
-        return list(archive)
+    with Archive(path, workspace.net.space) as archive:
+        return archive.evaluations(objectives(workspace, known))
 
 
-def subject(workspace: Workspace) -> dict[str, str]:
-    """What the values of an archive depend on besides the architecture."""
+def judged_by(workspace: Workspace) -> dict[str, str]:
+    """What the quality of a network depends on besides its architecture; not on any device."""
+    options = workspace.run.options
     return {
         "weights": hash_file(workspace.run.supernet / WEIGHTS),
-        "profile": hash_file(workspace.run.profile / "profile.json"),
-        "examples": str(min(workspace.run.options.search.examples, workspace.dataset.count("search"))),
+        "data": workspace.dataset.name,
+        "examples": str(min(options.search.examples, workspace.dataset.count("search"))),
+        "calibration": str(options.train.calibration_examples),
     }

@@ -6,14 +6,11 @@ from dataclasses import dataclass
 
 import torch
 
-from supernet.build import build
 from supernet.elastic.storage import WEIGHTS
 from supernet.elastic.supernet import Supernet
 from supernet.evaluate import Evaluator
-from supernet.heads import warm_head
-from supernet.ordering import order_units
-from supernet.recipe import device_of
-from supernet.sensitivity import Cut, advice, sensitivity
+from supernet.offering import acquaintance
+from supernet.sensitivity import Cut, prices, sensitivity, worthwhile
 from supernet.tasks.task import Dataset
 from zoo.pipeline.progress import Progress, silent
 from zoo.pipeline.run import Run
@@ -28,11 +25,13 @@ class Study:
         cuts: see `supernet.sensitivity.sensitivity`.
         of: which network, in words.
         dims: the kinds of cuts, the cheapest for what it saves first.
+        worthwhile: those of them that a pretrained network offers, unless told otherwise.
     """
 
     cuts: list[Cut]
     of: str
     dims: list[str]
+    worthwhile: list[str]
 
 
 def study(run: Run, progress: Progress = silent, dataset: Dataset | None = None) -> Study:
@@ -56,18 +55,12 @@ def study(run: Run, progress: Progress = silent, dataset: Dataset | None = None)
         calibration_examples=run.options.train.calibration_examples,
     )
     cuts = sensitivity(evaluator, lambda done, total: progress("cutting", done, total, ""))
-    return Study(cuts, of, advice(cuts))
+    return Study(cuts, of, list(prices(cuts)), worthwhile(cuts))
 
 
 def _network(run: Run, dataset: Dataset) -> tuple[Supernet, str]:
     """The trained supernet, or one as its training would begin, with a head that knows something."""
     if (run.supernet / WEIGHTS).exists():
         return Supernet.load(run.supernet), "the trained supernet"
-    options = run.options
-    net = build(options.supernet, dataset.task, seed=options.train.seed).to(device_of(options.train))
-    warmed = warm_head(net, dataset, options.train)
-    done = order_units(net, dataset, options.train)
-    words = "the network before its training"
-    words += f", units sorted by {done['by']}" if done else ""
-    words += ", its new head trained alone for a moment" if warmed else ""
-    return net.eval(), words
+    net, done = acquaintance(run.options.supernet, dataset, run.options.train)
+    return net, ", ".join(["the network before its training", *done])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from supernet.data import ImageDataset, ImageSplits, Split, fitted, image_dataset
+from supernet.data import ImageDataset, ImageSplits, Split, image_dataset
 from supernet.errors import DataError
+from supernet.image_sources import fitted
 from supernet.options import DataOptions
 from supernet.sources import Progress
 

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 import timm
 import torch
 
 from supernet.elastic.elasticise import elasticise
-from supernet.elastic.reorder import importance, reorder
+from supernet.elastic.reorder import importance, reorder, saliency, sort_units
 from supernet.errors import SupernetError
 from tests.supernet.elastic.nets import Tokens, images, seeded, small_vit
+from tests.supernet.strategies.course import few_images, small_supernet
 
 NETS = {
     "mobilenetv3": (lambda: timm.create_model("mobilenetv3_small_050", num_classes=10), (4, 3, 32, 32)),
@@ -35,8 +38,8 @@ def test_the_largest_network_stays_the_same_function(name: str, by: str) -> None
 def test_after_sorting_importance_falls() -> None:
     net = elasticise(seeded(small_vit), (1, 3, 32, 32), dims=("hidden",))
     reorder(net, "l1")
-    saliency = {name: value.detach().abs() for name, value in net.largest.named_parameters()}
-    found = importance(net.plan, "blocks.0.mlp.fc1.width", saliency)
+    entries = {name: value.detach().abs() for name, value in net.largest.named_parameters()}
+    found = importance(net.plan, "blocks.0.mlp.fc1.width", entries)
     assert (found.diff() <= 1e-5).all()
 
 
@@ -45,3 +48,12 @@ def test_what_can_not_be_measured_is_said(by: str, message: str) -> None:
     net = elasticise(seeded(small_vit), (1, 3, 32, 32), dims=("hidden",), verify=False)
     with pytest.raises(SupernetError, match=message):
         reorder(net, by)
+
+
+def test_sorting_between_the_trained_widths_leaves_them_the_same_functions() -> None:
+    net, x = small_supernet(), few_images().batch(0, 8, 0)[0]
+    archs = [net.space.architecture(genes) for genes in product(range(3), repeat=2)]
+    before = [net(x, arch) for arch in archs]
+    sort_units(net, saliency(net, "l1"), trained=2)
+    same = [torch.allclose(net(x, arch), old, atol=1e-5) for arch, old in zip(archs, before)]
+    assert same == [min(arch.genes) > 0 for arch in archs]

@@ -35,6 +35,7 @@ from supernet.strategies import (
     Shift,
     Shrinking,
     SinglePath,
+    Sort,
     Standalone,
     Strategy,
 )
@@ -339,6 +340,37 @@ def test_shrinking_keeps_everything_but_kernels_whole_while_these_shrink() -> No
         if value != net.space[name].values[-1]
     }
     assert kernels == smaller == {name for name in net.plan.kinds if name.endswith("kernel")}
+
+
+def test_shrinking_sorts_when_a_phase_of_widths_begins_and_keeps_what_was_trained() -> None:
+    state: dict[str, Any] = {}
+    found = {}
+    for step in range(24):
+        at = course(SPACE, step, state)
+        found[step] = Shrinking().sorts(at)
+        Shrinking().lessons(at)
+    assert {step: sort for step, sort in found.items() if sort} == {16: Sort(trained=1), 20: Sort(trained=2)}
+    again = course(SPACE, 16, state)
+    assert Shrinking(sort="l1").sorts(again) == Sort("l1", trained=4), "after a restart all have been trained"
+    assert Shrinking(sort="none").sorts(again) is None
+
+
+@dataclass(frozen=True)
+class _SortedAlone(Standalone):
+    """The largest alone, its units sorted before the third step."""
+
+    def sorts(self, context: Context) -> Sort | None:
+        return Sort("l1") if context.step == 2 else None
+
+
+def test_a_largest_network_that_is_sorted_while_it_learns_learns_the_same() -> None:
+    plain, sorted_ = without_drawn_noise(), without_drawn_noise()
+    for net, strategy in ((plain, Standalone()), (sorted_, _SortedAlone())):
+        Trainer(net, few_images(), replace(OPTIONS, lr=0.02), strategy=strategy).run()
+    x, _ = few_images().batch(0, 16, 0)
+    largest, smallest = plain.space.largest(), plain.space.smallest()
+    torch.testing.assert_close(sorted_(x, largest), plain(x, largest), atol=1e-4, rtol=1e-3)
+    assert not torch.allclose(sorted_(x, smallest), plain(x, smallest), atol=1e-2)
 
 
 def test_alone_is_always_the_one_asked_for() -> None:
