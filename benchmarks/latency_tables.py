@@ -92,10 +92,10 @@ def _nb201_live(genes: Genes) -> NDArray[np.bool_]:
     return (genes > 0) & forward[:, starts] & backward[:, ends]
 
 
-def _nb201_macs(genes: Genes) -> Values:
-    """Of the network for 32 x 32 images with three stages of five cells, without edges that lead nowhere."""
+def _nb201_macs(genes: Genes, used: NDArray[np.bool_] | None = None) -> Values:
+    """Of the network for 32 x 32 images with three stages of five cells: all edges, as PyTorch runs them, or some."""
     cell = np.array([0, 0, 16 * 16, 9 * 16 * 16, 0]) * 32 * 32  # channels double where the image is halved
-    edges = (cell[genes] * _nb201_live(genes)).sum(1)
+    edges = (cell[genes] * (1 if used is None else used)).sum(1)
     stem = 27 * 16 * 32 * 32
     reductions = sum((9 * c * 2 * c + 9 * 4 * c * c + 2 * c * c) * (512 // c) ** 2 for c in (16, 32)) // 4
     return np.asarray(15 * edges + stem + reductions + 640, dtype=np.float64)
@@ -113,7 +113,9 @@ def _nb201_features(genes: Genes) -> Values:
         along = np.where(live[:, i], depth[:, start] + weight[:, i], 0)
         depth[:, end] = np.maximum(depth[:, end], along)
     flat = [part.reshape(len(genes), -1) for part in (every, used)]
-    return np.hstack([*flat, every.sum(1), used.sum(1), sums, depth[:, 3:], _nb201_macs(genes)[:, None]])
+    costs = [_nb201_macs(genes), _nb201_macs(genes, live)]
+    more = np.stack([*costs, np.log(costs[1])], axis=1)
+    return np.hstack([*flat, every.sum(1), used.sum(1), sums, depth[:, 3:], more])
 
 
 def _fbnet(rows: Genes) -> Networks:

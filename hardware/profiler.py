@@ -24,7 +24,7 @@ from hardware.journal import Journal
 from hardware.measurement import Measurement, Profile, Reference, RepeatError
 from hardware.options import DeviceOptions, ProfileOptions
 from hardware.pool import ExportJob, export_all
-from hardware.runners import Runner, Runtime, runtimes
+from hardware.runners import Runner, Runtime, runtime_of
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.supernet import Supernet
 from supernet.space import Architecture
@@ -97,7 +97,7 @@ def profile(
     ) as journal:
         if result.exists():
             return Profile.load(result)
-        runtime = runtimes[used.runtime](used)
+        runtime = runtime_of(used)
         everything = list(dict.fromkeys([reference, *archs]))
         subnets = {
             arch.id: supernet.extract(arch, statistics(arch) if statistics else None).eval()

@@ -53,8 +53,8 @@ class Covariance:
         return np.log([self.linear, self.smooth, self.length, self.noise])
 
 
-BOUNDS = ((-9.0, 5.0), (-9.0, 5.0), (-2.0, 4.0), (-13.0, 1.0))
-"""Of those logarithms."""
+BOUNDS = ((-9.0, 5.0), (-9.0, 5.0), (0.0, 4.0), (-13.0, 1.0))
+"""Of those logarithms. A length below one, where no two rows are near each other, would be noise that is remembered."""
 
 
 class GaussianProcess:
