@@ -189,6 +189,7 @@ def long_evolution(kit: SearchKit, device: str, looks: int, seed: int) -> Values
     """The non-dominated losses among ``looks`` networks that NSGA-II evaluates on the oracle."""
 
     def judge(genes: Genes) -> Scored:
+        """By the oracle."""
         return Scored(genes, kit.losses(genes, device), np.zeros(len(genes)))
 
     rng = np.random.default_rng([seed, 77])

@@ -26,8 +26,8 @@ Progress = Callable[[int, int], None]
 class Trials:
     """The evaluations of one search, and whatever else an archive knows.
 
-    The budget counts the networks that searches with the same goals (objectives, senses, limits, what evaluated values depend on) have evaluated in this
-    archive, whatever their seed or searcher; what others left is known for nothing.
+    The budget counts the networks that searches with the same goals (objectives, senses, limits, what evaluated values
+    depend on) have evaluated in this archive, whatever their seed or searcher; what others left is known for nothing.
 
     Attributes:
         scored: networks that were evaluated by this object.
