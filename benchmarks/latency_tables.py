@@ -74,6 +74,21 @@ def hat(path: Path) -> dict[str, tuple[Networks, Values]]:
     return found
 
 
+def made_up(folder: Path, count: int = 2500) -> Path:
+    """A folder like that of the tables, with NAS-Bench-201 networks on eight devices that do not exist."""
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, 5, (count, 6))
+    table = _nb201(rows)
+    columns = np.hstack([np.log(table.macs(rows))[:, None], _nb201_features(rows)[:, 60:70] / 6])
+    rules = np.abs(rng.normal(size=(columns.shape[1], 3))) @ rng.uniform(size=(3, 8))
+    noise = np.exp(0.02 * rng.normal(size=(count, 8)))
+    np.savez(folder / "nb201_archs.npz", ops=rows)
+    names = np.array([f"{family}_{batch}" for family in ("one", "two", "three", "four") for batch in (1, 32)])
+    ms = np.exp(columns @ rules / 4) * noise
+    np.savez(folder / "nb201_latency_dev.npz", devices=names, latency_ms=ms)
+    return folder
+
+
 def _nb201(rows: Genes) -> Networks:
     space = SearchSpace(tuple(Choice(f"edge.{a}.{b}", NB201_OPS) for a, b in NB201_EDGES))
     return Networks(space, rows, _nb201_macs, _nb201_features, _nb201_live(rows).any(axis=1), 900)

@@ -75,6 +75,8 @@ ALONE = tuple((0.0, 1.0, features) for features in (0.0, 0.03, 0.1, 0.3))
 class Process:
     """A Gaussian process for what the line leaves over; where other devices are known, for everything."""
 
+    _process: GaussianProcess
+
     def __init__(self, table: Table, logs: Values, noise: Values, like: Process | None = None) -> None:
         self._line = None if table.elsewhere.shape[1] else Line(table, logs, noise)
         rest = logs - self._base(table)

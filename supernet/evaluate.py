@@ -112,7 +112,7 @@ class Evaluator:
             SupernetError: when a metric of the task is no number.
         """
         subnet = self.supernet.extract(arch, self.statistics(arch)).eval()
-        subnet.to(memory_format=self.layout)  # type: ignore[call-overload]
+        subnet.to(memory_format=self.layout)
         try:
             return self.of(subnet, self.supernet.input_values(arch))
         except SupernetError as error:
