@@ -93,7 +93,7 @@ class GaussianProcess:
         target = self._target = (values - self._mean) / self._spread
         facts = _Facts(*_gram(self._rows, self._square), target, (extra / self._spread) ** 2 + JITTER)
         self.covariance = _likeliest(facts, start or Covariance(), steps)
-        self._factor = np.linalg.cholesky(facts.matrix(self.covariance))
+        self._factor: Values = np.linalg.cholesky(facts.matrix(self.covariance))
         self._weights: Values = cho_solve((self._factor, True), target, check_finite=False)
 
     def predict(self, columns: Values) -> Values:

@@ -25,9 +25,9 @@ from supernet.config import decode, to_plain
 from supernet.elastic.costs import Costs
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ConfigError, StateError
-from supernet.evaluate import Evaluator, Result
+from supernet.evaluate import Evaluator, Result, layout_of
 from supernet.guard import BlownUp, Guard, all_finite, hopeless
-from supernet.lessons import Lessons, layout_of
+from supernet.lessons import Lessons
 from supernet.lock import is_removed, locked
 from supernet.options import TrainOptions
 from supernet.ordering import began_with, note_order, order_units, sort_anew
