@@ -407,7 +407,7 @@ class Trainer:
         ended = last[1]["step"] == self.steps
         check_same(path, last[1]["run"], self._belongs_to(), self.options, ended=ended)
         self._restore(last)
-        if not self.ranks.leads:  # before the first one replaces the file
+        if self.options.rollbacks and not self.ranks.leads:  # before the first one replaces the file
             self.checkpoints.hold(*self.checkpoints.good())
         log.info("going on after step %d of %d", self.step, self.steps)
 
