@@ -38,6 +38,7 @@ FIGURES |= {
         *("compute_over_siblings", "macs_over_siblings"),
     },
     "search": {"share.30", "worst_share.30", "share.40", "random.share.40", "nsga2.share.40", "duplicates"},
+    "profiler": {"within_spread", "spearman", "within10", "export_share", "export_ratio"},
     "search_speed": {"candidates_per_second", "nsga2_ms_per_generation_1000"},
 }
 FIGURES |= {
