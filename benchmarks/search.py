@@ -92,6 +92,7 @@ def objectives(kit: SearchKit, device: str, latency: str, seed: int) -> tuple[Ob
     predictor.fit(genes, kit.latency_ms(genes, device))
 
     def predicted(genes: Genes) -> Values:
+        """By the predictor."""
         return predictor.predict(genes).mean
 
     return accuracy, replace(exact, score=predicted), *costs

@@ -22,11 +22,11 @@ import onnx_ir
 import onnxruntime
 import torch
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from hardware.errors import ExportError
+from hardware.onnx_session import ORT_ERRORS, PROVIDER
 from supernet.elastic.inputs import Inputs, output_tensors
 from supernet.elastic.slicing import named_tensors
 from supernet.errors import did_you_mean
@@ -36,17 +36,6 @@ from supernet.tasks.task import FreeAxes
 NONE_FREE: FreeAxes = {}
 OPSET = 18
 """Old enough for most runtimes; newer ones give the same graphs and the same sizes."""
-
-ORT_ERRORS = (
-    ort_state.Fail,
-    ort_state.InvalidArgument,
-    ort_state.InvalidGraph,
-    ort_state.InvalidProtobuf,
-    ort_state.NoSuchFile,
-    ort_state.NotImplemented,
-    ort_state.RuntimeException,
-)
-"""What ONNX Runtime raises; its errors share no class of their own."""
 
 _CHATTY = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")
 
@@ -293,7 +282,7 @@ def check_onnx(
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(path), options, providers=[PROVIDER])
         for batch in batches:
             inputs = Inputs.of(example).with_batch(batch).map(lambda tensor: _noise(tensor, noise))
             found = session.run(None, feed(inputs, [entry.name for entry in session.get_inputs()]))

@@ -22,7 +22,7 @@ from hardware.export import NONE_FREE
 from hardware.journal import Journal
 from hardware.measurement import Measurement, Profile, Reference, RepeatError
 from hardware.options import DeviceOptions, ProfileOptions
-from hardware.runners import Runner, runtimes
+from hardware.runners import Runner, runtime_of
 from hardware.subnet_files import export_subnets
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.supernet import Supernet
@@ -88,7 +88,7 @@ def profile(
     ) as journal:
         if result.exists():
             return Profile.load(result)
-        runtime = runtimes[used.runtime](used)
+        runtime = runtime_of(used)
         subnets = {
             arch: supernet.extract(arch, statistics(arch) if statistics else None).eval()
             for arch in dict.fromkeys([reference, *archs])

@@ -1,12 +1,12 @@
-"""The Pareto front of a space: objectives, searchers, and an archive that survives a kill.
+"""The Pareto front of a space: objectives, searchers, and an archive of all that was ever paid for.
 
-The idea: a searcher proposes networks, the engine scores each at most once, cheapest objectives first, and writes
-every value down the moment it is known. There is no checkpoint: the same command walks the same path again,
-answered from the archive, until it comes to the first network nobody has evaluated.
+The idea: a searcher proposes networks, the engine evaluates each at most once and writes every value down the moment it
+is known, by what it depends on. There is no checkpoint: whatever is searched next, with another seed, other limits or
+for another device, begins with everything that is known.
 
 In the order one would read them:
 
-- `objective`: what is optimised: a unit, a sense, perhaps a limit
+- `objective`: what is optimised: a unit, a sense, where its values come from, perhaps a limit
 - `options`: how far and how to search
 - `engine`: `search`: budget, archive, limits, resuming
 - `searcher`: what a searcher is, and the registry
@@ -14,11 +14,15 @@ In the order one would read them:
 - `gain`: the batch that adds most hypervolume
 - `evolution`: NSGA-II over whole matrices of genes
 - `nsga2`: NSGA-II on what is expensive itself
-- `uniform`: random networks: the baseline
+- `uniform`: random networks: the baseline, and where the others begin
+- `local`: local search, and evolution that forgets the old
+- `engines`: NSGA-III, SMS-EMOA, MOEA/D, C-TAEA and AGE-MOEA-II, by pymoo
 - `operators`: how genomes are drawn, mixed and changed
 - `feasible`: whether the limits can be met at all
-- `evaluate`: scoring networks in the order of their price
-- `archive`: every evaluation, on disk
+- `trials`: evaluating what was proposed, where a failure costs one network
+- `archive`: what is known, on disk
+- `imports`: what others found, as knowledge of an archive
+- `query`: the best within limits and the nearest to a size, of what is known
 - `front`: the non-dominated part, and three points to pick from it
 - `report`: a front as rows of a table and as a figure
 """

@@ -26,8 +26,8 @@ Progress = Callable[[int, int], None]
 class Trials:
     """The evaluations of one search, and whatever else an archive knows.
 
-    The budget counts the networks that searches with the same goals (objectives, senses, limits, what evaluated values depend on) have evaluated in this
-    archive, whatever their seed or searcher; what others left is known for nothing.
+    The budget counts the networks that searches with the same goals (objectives, senses, limits, what evaluated values
+    depend on) have evaluated in this archive, whatever their seed or searcher; what others left is known for nothing.
 
     Attributes:
         scored: networks that were evaluated by this object.
@@ -137,7 +137,8 @@ class Trials:
 
     def _pay(self, genes: Genes) -> int:
         """Evaluate networks and keep what came out; returns of how many something was not known before."""
-        dear, paid = [], np.zeros(len(genes), dtype=np.bool_)
+        dear: list[Values] = []
+        paid = np.zeros(len(genes), dtype=np.bool_)
         for objective in self._dear:
             values = self.archive.look_up(objective, genes)
             missing = np.isnan(values)

@@ -11,6 +11,7 @@ import typer
 from supernet.errors import SupernetError
 from supernet.plain import plain
 from supernet.wording import counted
+from zoo.cli.device_commands import device_app
 from zoo.cli.session import Session, Stopped, as_typed, heed_signals, in_session
 from zoo.cli.typed import Config, Data, MaxLatency, MaxParams, Model, NoLimits, RunFolder, Set, Weights
 from zoo.cli.zoo_commands import zoo_app
@@ -22,6 +23,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(zoo_app, name="zoo")
+app.add_typer(device_app, name="device")
 
 
 def _version(asked: bool) -> None:
@@ -235,8 +237,9 @@ def show(
     arch: Annotated[
         str,
         typer.Argument(
-            help="largest | smallest | fastest | knee | best | id of a network or an entry | JSON: its genes, "
-            "or the values of its choices."
+            help="largest | smallest | fastest | knee | best | id of a network or an entry | the best of what was "
+            "evaluated within limits, 'latency_ms<=12, params<=3e6', or the nearest to a size, 'params~3e6' | "
+            "JSON: its genes, or the values of its choices."
         ),
     ],
     run: RunFolder = None,

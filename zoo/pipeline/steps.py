@@ -306,7 +306,8 @@ class Searched:
 def objectives(workspace: Workspace, known: Profiled) -> tuple[Objective, ...]:
     """Predicted latency, exact parameters and quality on the search split, with the limits of the options.
 
-    A limit on the latency is held by the upper end of what is predicted. What people are told of a network is recorded beside what it is ranked by; both come from one evaluation.
+    A limit on the latency is held by the upper end of what is predicted. What people are told of a network is
+    recorded beside what it is ranked by; both come from one evaluation.
     """
     limits, space = workspace.run.options.search, workspace.net.space
     judged, depends = cache(workspace.evaluator), judged_by(workspace)
