@@ -10,6 +10,7 @@ In the order one would read them:
 - `device`: what a latency belongs to
 - `runners`: what runs a network here: one class for each runtime, in a registry
 - `onnx_session`: a network in ONNX Runtime, timed call by call
+- `host`: what an agent tells of its machine
 - `agent`: the server on another machine that runs what it is sent
 - `remote`: the runtime that sends networks there
 - `export`: a plain module as one ONNX file, checked against PyTorch

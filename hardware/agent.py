@@ -30,23 +30,20 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 
-from hardware.device import Host, host, load_average, pinned
+from hardware.device import host, load_average, pinned
 from hardware.errors import DeviceError, ExportError
+from hardware.host import Host
 from hardware.onnx_session import OnnxSession
-from hardware.options import DeviceOptions
+from hardware.options import PATIENCE, PROTOCOL, DeviceOptions
 
 log = logging.getLogger(__name__)
 
-PROTOCOL = 1
-"""Both ends must speak the same one."""
 PORT = 8765
 NETWORKS = 64
 """How many networks are kept; the one not used for longest makes room, and its owner sends it again."""
 MOST_CALLS = 10_000
 _SWALLOWED = 2**32
 """Bytes of a network that is too large that are read all the same."""
-PATIENCE = 60.0
-"""Seconds after which a caller that says nothing is hung up on."""
 
 
 class Refused(Exception):
@@ -121,12 +118,15 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = PATIENCE
 
     def do_GET(self) -> None:
+        """What the agent tells, or the state of a network it holds."""
         self._answer()
 
     def do_PUT(self) -> None:
+        """A network, or its inputs."""
         self._answer()
 
     def do_POST(self) -> None:
+        """Bursts of a network."""
         self._answer()
 
     def _answer(self) -> None:
@@ -194,4 +194,5 @@ class _Handler(BaseHTTPRequestHandler):
         return self.rfile.read(length)
 
     def log_message(self, format: str, *args: Any) -> None:
+        """Into the log instead of onto the terminal."""
         log.info(format, *args)

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hardware.host import Host
 from hardware.options import DeviceOptions
 
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
@@ -63,27 +64,6 @@ class Device:
     def from_json(cls, document: dict[str, Any]) -> Device:
         """The device that `to_json` wrote."""
         return cls(**{key: value for key, value in document.items() if key != "id"})
-
-
-@dataclass(frozen=True)
-class Host:
-    """The machine's part of a `Device`, as the machine itself tells it.
-
-    Args:
-        chip: the processor as it calls itself.
-        system: operating system and instruction set.
-        version: of ONNX Runtime there.
-        provider: of ONNX Runtime there.
-        pinned: cores that a measuring thread is kept on.
-        governor: what sets the clock.
-    """
-
-    chip: str
-    system: str
-    version: str
-    provider: str
-    pinned: int
-    governor: str
 
 
 def host(options: DeviceOptions) -> Host:

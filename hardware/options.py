@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from supernet.errors import ConfigError
 from supernet.options import within
 
+PROTOCOL = 1
+"""An agent and its callers must speak the same one."""
+PATIENCE = 60.0
+"""Seconds after which one that says nothing is hung up on."""
+
 
 @dataclass(frozen=True)
 class DeviceOptions:

@@ -17,11 +17,10 @@ from urllib.request import Request, urlopen
 import numpy as np
 from torch import nn
 
-from hardware.agent import PATIENCE, PROTOCOL
-from hardware.device import Host
 from hardware.errors import DeviceError, ExportError
 from hardware.export import feed
-from hardware.options import DeviceOptions
+from hardware.host import Host
+from hardware.options import PATIENCE, PROTOCOL, DeviceOptions
 from supernet.elastic.inputs import Inputs
 
 TOKEN = "SUPERNET_DEVICE_TOKEN"
