@@ -121,12 +121,15 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = PATIENCE
 
     def do_GET(self) -> None:
+        """Answer a GET."""
         self._answer()
 
     def do_PUT(self) -> None:
+        """Answer a PUT."""
         self._answer()
 
     def do_POST(self) -> None:
+        """Answer a POST."""
         self._answer()
 
     def _answer(self) -> None:
@@ -194,4 +197,5 @@ class _Handler(BaseHTTPRequestHandler):
         return self.rfile.read(length)
 
     def log_message(self, format: str, *args: Any) -> None:
+        """Into the log rather than onto the terminal."""
         log.info(format, *args)

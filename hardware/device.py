@@ -88,7 +88,9 @@ class Host:
 
 def host(options: DeviceOptions) -> Host:
     """This machine, as an agent on it tells others."""
-    from hardware.onnx_session import PROVIDER, onnxruntime
+    import onnxruntime
+
+    from hardware.onnx_session import PROVIDER
 
     return Host(
         chip(), _system(), onnxruntime.__version__, PROVIDER, len(_cores(options)), _governor()

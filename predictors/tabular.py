@@ -196,7 +196,7 @@ def weigh(errors: Values) -> Values:
     doubt = (CAUTION / count) ** 0.5
     rows = [errors / scale / count**0.5, doubt * np.eye(models), 1e3 * np.ones((1, models))]
     found: Values = nnls(np.vstack(rows), np.concatenate([np.zeros(count + models), [1e3]]))[0]
-    return found / found.sum()
+    return np.asarray(found / found.sum(), dtype=np.float64)
 
 
 def _variance(means: Values, sds: Values, weights: Values) -> Values:
