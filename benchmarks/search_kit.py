@@ -69,11 +69,18 @@ class SearchKit:
         return np.asarray(self.oracle.latency(self.genomes(genes), device), dtype=np.float64)
 
     def objectives(self, *devices: str) -> tuple[Objective, ...]:
-        """Accuracy and the latency on each device, and the exact costs that models may learn from."""
+        """Accuracy, the latency on each device with a front of its own, and exact costs that models may learn from."""
         return (
             Objective("accuracy", "%", "max", self.accuracy),
             *(
-                Objective(f"latency {d}", "ms", "min", partial(self.latency_ms, device=d), source="exact")
+                Objective(
+                    f"latency {d}",
+                    "ms",
+                    "min",
+                    partial(self.latency_ms, device=d),
+                    source="exact",
+                    front=d if len(devices) > 1 else "",
+                )
                 for d in devices
             ),
             *self.costs(),

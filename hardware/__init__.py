@@ -14,6 +14,8 @@ In the order one would read them:
 - `remote`: the runtime that sends networks there
 - `export`: a plain module as one ONNX file, checked against PyTorch
 - `pool`: many exports side by side
+- `template`: the largest network traced once, its graph cut as subnets are
+- `subnet_files`: the files of many subnets, by whichever of the two roads
 - `sampling`: which subnets to measure
 - `bursts`: how networks are timed against each other
 - `journal`: what has been timed so far, line by line

@@ -131,13 +131,36 @@ def export_onnx(
         raise ExportError(
             f"{training[0]!r} is in training mode; call .eval() on the network before exporting it"
         )
+    return write_onnx(translate(module, example, free_axes).model, module, path, properties or {})
+
+
+def translate(
+    module: nn.Module, example: Inputs | Tensor, free_axes: FreeAxes = NONE_FREE, *, optimised: bool = True
+) -> torch.onnx.ONNXProgram:
+    """The graph of a network, with the names and free axes that `export_onnx` promises.
+
+    Args:
+        optimised: whether constants and batch norms have been folded into the weights.
+
+    Raises:
+        ExportError: for a network that PyTorch cannot trace.
+    """
     inputs = Inputs.of(example)
     # An axis of one entry would be taken for a constant.
-    model = _translate(_without_inplace(module), inputs.with_batch(max(2, inputs.batch)), free_axes)
+    inputs = inputs.with_batch(max(2, inputs.batch))
+    return _translate(_without_inplace(module), inputs, free_axes, optimised)
+
+
+def write_onnx(
+    model: onnx_ir.Model, module: nn.Module, path: Path, properties: Mapping[str, str]
+) -> OnnxFile:
+    """Write the graph of a network; of where it was made nothing is left in the file.
+
+    Raises:
+        StateError: when the place cannot be written to.
+    """
     _strip(model)
-    known = {"torch_version": torch.__version__, "weights_sha256": weight_hash(module)} | dict(
-        properties or {}
-    )
+    known = {"torch_version": torch.__version__, "weights_sha256": weight_hash(module)} | dict(properties)
     model.metadata_props.update(sorted(known.items()))
     content = onnx_ir.to_proto(model).SerializeToString(deterministic=True)
     write_atomically(path, content)
@@ -159,7 +182,9 @@ def _without_inplace(module: nn.Module) -> nn.Module:
     return module
 
 
-def _translate(module: nn.Module, inputs: Inputs, free_axes: FreeAxes) -> onnx_ir.Model:
+def _translate(
+    module: nn.Module, inputs: Inputs, free_axes: FreeAxes, optimised: bool
+) -> torch.onnx.ONNXProgram:
     with torch.no_grad():
         outputs = [name for name, _ in output_tensors(inputs.call(module))]
     with _quiet():
@@ -168,7 +193,7 @@ def _translate(module: nn.Module, inputs: Inputs, free_axes: FreeAxes) -> onnx_i
             program = torch.export.export(module, inputs.args, dict(inputs.kwargs), dynamic_shapes=free)
             exported = torch.onnx.export(
                 program, dynamo=True, dynamic_shapes=free, input_names=inputs.names(module), output_names=outputs,
-                opset_version=OPSET, external_data=False, verbose=False,
+                opset_version=OPSET, external_data=False, verbose=False, optimize=optimised,
             )  # fmt: skip
         except (torch.onnx.OnnxExporterError, torch._dynamo.exc.TorchDynamoException, RuntimeError) as error:
             line = str(error).strip().splitlines()[0]
@@ -176,7 +201,7 @@ def _translate(module: nn.Module, inputs: Inputs, free_axes: FreeAxes) -> onnx_i
                 f"{type(module).__name__} cannot be exported: {line}; try torch.export on it"
             ) from error
     assert exported is not None
-    return exported.model
+    return exported
 
 
 def _free(module: nn.Module, inputs: Inputs, free_axes: FreeAxes) -> dict[str, Any]:

@@ -128,7 +128,8 @@ class RemoteRunner:
         digest = hashlib.sha256(model).hexdigest()
         found = self._runtime.ask("PUT", f"/networks/{digest}?{query}", model)
         arrays = io.BytesIO()
-        np.savez(arrays, **feed(self._inputs, found["inputs"]))  # type: ignore[arg-type]
+        given: dict[str, Any] = dict(feed(self._inputs, found["inputs"]))
+        np.savez(arrays, **given)
         self._runtime.ask("PUT", f"/networks/{found['network']}/inputs", arrays.getvalue())
         self._bursts = f"/networks/{found['network']}/bursts?{query}"
 

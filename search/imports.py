@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -146,7 +147,7 @@ def _digest(subject: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(dict(subject), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _json(line: str) -> dict[str, object] | None:
+def _json(line: str) -> dict[str, Any] | None:
     try:
         found = json.loads(line)
     except ValueError:

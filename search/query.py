@@ -14,6 +14,7 @@ from search.front import held, matrix
 from search.objective import InfeasibleError, Objective, feasible
 from supernet.errors import ConfigError, did_you_mean
 
+SIZE = re.compile(r"\s*([^~]+?)\s*~\s*([-+0-9.eE_]+)\s*")
 LIMIT = re.compile(r"\s*([^<>=]+?)\s*(<=|>=)\s*([-+0-9.eE_]+)\s*")
 
 
@@ -40,6 +41,29 @@ def parse_limits(text: str, objectives: Sequence[Objective]) -> tuple[Objective,
     return tuple(replace(o, limit=limits[o.name]) if o.name in limits else o for o in objectives)
 
 
+def ask(known: Sequence[Evaluation], objectives: Sequence[Objective], text: str) -> Evaluation:
+    """The answer to a question as it is typed: limits for `best`, or sizes for `nearest` ("params~3e6, macs~1e8").
+
+    Raises:
+        ConfigError: for text that is neither, and see there.
+        InfeasibleError: see there.
+    """
+    if "~" not in text:
+        return best(known, objectives, text)
+    wanted: dict[str, float] = {}
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        found = SIZE.fullmatch(part)
+        if found is None:
+            raise ConfigError(f"{part!r} is no size; write for example params~3e6")
+        wanted[_named(found[1], objectives).name] = float(found[2])
+    return nearest(known, objectives, wanted)
+
+
+def is_question(text: str) -> bool:
+    """Whether a text is for `ask`: it holds a limit or a size."""
+    return any(mark in text for mark in ("<=", ">=", "~"))
+
+
 def best(
     known: Sequence[Evaluation], objectives: Sequence[Objective], limits: str = "", *, gain: str | None = None
 ) -> Evaluation:
@@ -63,7 +87,7 @@ def best(
             if known
             else "nothing is known yet; search first"
         )
-    values = chosen.sign * matrix([known[i] for i in within], [chosen])[:, 0]
+    values = chosen.sign * matrix([known[int(i)] for i in within], [chosen])[:, 0]
     return known[int(within[np.argmin(values)])]
 
 

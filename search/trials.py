@@ -137,7 +137,8 @@ class Trials:
 
     def _pay(self, genes: Genes) -> int:
         """Evaluate networks and keep what came out; returns of how many something was not known before."""
-        dear, paid = [], np.zeros(len(genes), dtype=np.bool_)
+        dear: list[Values] = []
+        paid = np.zeros(len(genes), dtype=np.bool_)
         for objective in self._dear:
             values = self.archive.look_up(objective, genes)
             missing = np.isnan(values)

@@ -25,9 +25,9 @@ from supernet.config import decode, to_plain
 from supernet.elastic.costs import Costs
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ConfigError, StateError
-from supernet.evaluate import Evaluator, Result
+from supernet.evaluate import Evaluator, Result, layout_of
 from supernet.guard import BlownUp, Guard, all_finite, hopeless
-from supernet.lessons import Lessons, layout_of
+from supernet.lessons import Lessons
 from supernet.lock import is_removed, locked
 from supernet.options import TrainOptions
 from supernet.ordering import began_with, note_order, order_units, sort_anew
@@ -407,7 +407,7 @@ class Trainer:
         ended = last[1]["step"] == self.steps
         check_same(path, last[1]["run"], self._belongs_to(), self.options, ended=ended)
         self._restore(last)
-        if not self.ranks.leads:  # before the first one replaces the file
+        if self.options.rollbacks and not self.ranks.leads:  # before the first one replaces the file
             self.checkpoints.hold(*self.checkpoints.good())
         log.info("going on after step %d of %d", self.step, self.steps)
 

@@ -8,7 +8,7 @@ import pytest
 from search.archive import evaluations
 from search.objective import InfeasibleError
 from search.operators import sample_genes
-from search.query import best, nearest
+from search.query import ask, best, is_question, nearest
 from supernet.errors import ConfigError
 from tests.search import synthetic
 
@@ -54,3 +54,13 @@ def test_limits_that_nothing_known_meets_name_the_nearest() -> None:
         best(KNOWN, THREE, "latency<=0.01")
     with pytest.raises(InfeasibleError, match="search first"):
         best([], THREE)
+
+
+def test_a_question_is_answered_as_it_is_typed() -> None:
+    assert ask(KNOWN, THREE, "latency_ms<=5") == best(KNOWN, THREE, "latency<=5")
+    assert ask(KNOWN, THREE, "params ~ 1e4, latency~4") == nearest(
+        KNOWN, THREE, {"params": 1e4, "latency": 4}
+    )
+    assert is_question("params~3") and is_question("a>=1") and not is_question("knee")
+    with pytest.raises(ConfigError, match="'params~' is no size"):
+        ask(KNOWN, THREE, "params~")

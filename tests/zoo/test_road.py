@@ -248,7 +248,9 @@ def test_a_latency_was_measured_and_is_predicted_for_what_was_not(road: Road) ->
         assert device.predicted_ms is not None and 0 < device.predicted_ms < math.inf
 
 
-def test_the_profiles_of_other_devices_are_learned_from_and_this_one_is_not(road: Road, tmp_path: Path) -> None:
+def test_the_profiles_of_other_devices_are_learned_from_and_this_one_is_not(
+    road: Road, tmp_path: Path
+) -> None:
     known = Profile.load(road.folder / "profile" / "profile.json")
     known.save(tmp_path / "here.json")
     replace(known, device=replace(known.device, name="board", threads=7)).save(tmp_path / "board.json")

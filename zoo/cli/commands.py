@@ -237,8 +237,9 @@ def show(
     arch: Annotated[
         str,
         typer.Argument(
-            help="largest | smallest | fastest | knee | best | id of a network or an entry | JSON: its genes, "
-            "or the values of its choices."
+            help="largest | smallest | fastest | knee | best | id of a network or an entry | the best of what was "
+            "evaluated within limits, 'latency_ms<=12, params<=3e6', or the nearest to a size, 'params~3e6' | "
+            "JSON: its genes, or the values of its choices."
         ),
     ],
     run: RunFolder = None,

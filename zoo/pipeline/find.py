@@ -10,11 +10,12 @@ from typing import Any
 
 from hardware.measurement import Measurement
 from predictors import Estimate
+from search.query import ask, is_question
 from supernet.elastic.costs import Cost
 from supernet.errors import ArchitectureError, StateError
 from supernet.space import Architecture
 from zoo.pipeline.pick import pick
-from zoo.pipeline.steps import Profiled, Workspace, evaluations, profiled
+from zoo.pipeline.steps import Profiled, Workspace, evaluations, objectives, profiled
 from zoo.store import MissingError, open_store
 from zoo.store.pull import manifests
 
@@ -43,15 +44,22 @@ def find(workspace: Workspace, text: str) -> Architecture:
 
     Args:
         text: ``largest``, ``smallest``, ``fastest``, ``knee``, ``best``, the id of a network that was evaluated or
-            timed, the id of an entry in the zoo of the run, or JSON: a list of genes, or the values of the choices.
+            timed, the id of an entry in the zoo of the run, a question to what was evaluated
+            (``latency_ms<=12, params<=3e6``, or ``params~3e6``: see `search.query`), or JSON: a list of genes, or the
+            values of the choices.
 
     Raises:
         ArchitectureError: when it is none of these; the message says what it can be.
         StateError: for a network of the front before there was a search.
+        ConfigError: for a question that cannot be meant.
+        InfeasibleError: when nothing that was evaluated is the answer.
     """
     text, space = text.strip(), workspace.net.space
     if text.startswith(("[", "{")):
         return _from_json(workspace, text)
+    if is_question(text):
+        learnt = profiled(workspace)
+        return ask(evaluations(workspace, learnt), objectives(workspace, learnt), text).arch
     if text in ENDS:
         return space.largest() if text == "largest" else space.smallest()
     if text in CHOSEN:
