@@ -169,7 +169,7 @@ def _fill(
 def _resize(node: onnx_ir.Node, largest: nn.Module, module: nn.Module, names: Mapping[str, str]) -> None:
     """Groups and margins of a convolution are numbers of the node, which the shape of its weight has to fit."""
     weight = node.inputs[1]
-    if weight is None or weight.name not in names:
+    if weight is None or weight.name is None or weight.name not in names:
         return
     whole, part = (
         net.get_submodule(name.rpartition(".")[0])
@@ -205,4 +205,4 @@ def _is_computed(node: onnx_ir.Node) -> bool:
     """Whether a reshape puts its sizes together from that of the batch and numbers that are in the graph."""
     target = node.inputs[1] if node.op_type == "Reshape" else None
     producer = target and target.producer()
-    return producer is not None and producer.op_type != "Constant"
+    return isinstance(producer, onnx_ir.Node) and producer.op_type != "Constant"
