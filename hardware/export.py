@@ -187,7 +187,7 @@ def _translate(
 ) -> torch.onnx.ONNXProgram:
     with torch.no_grad():
         outputs = [name for name, _ in output_tensors(inputs.call(module))]
-    with _quiet():
+    with quiet():
         try:
             free = _free(module, inputs, free_axes)
             program = torch.export.export(module, inputs.args, dict(inputs.kwargs), dynamic_shapes=free)
@@ -231,7 +231,7 @@ def _free(module: nn.Module, inputs: Inputs, free_axes: FreeAxes) -> dict[str, A
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """The exporter tells its progress on stdout, in warnings and in logs; none of it is ours to show."""
     loggers = [logging.getLogger(name) for name in _CHATTY]
     levels = [logger.level for logger in loggers]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from hardware.errors import CutError, ExportError
-from hardware.export import NONE_FREE, OnnxFile, check_onnx, translate, write_onnx
+from hardware.export import NONE_FREE, OnnxFile, check_onnx, quiet, translate, write_onnx
 from hardware.pool import ExportJob
 from supernet.elastic.inputs import Inputs, output_tensors
 from supernet.elastic.slicing import is_present
@@ -87,7 +87,8 @@ class Template:
         _forget_sizes(model, module, inputs)
         program = torch.onnx.ONNXProgram(model, self.program.exported_program)
         try:
-            program.optimize()
+            with quiet():
+                program.optimize()
         except (RuntimeError, ValueError) as error:
             raise CutError(f"the cut graph contradicts itself: {error}") from error
         return program.model
