@@ -45,7 +45,8 @@ def find(workspace: Workspace, text: str) -> Architecture:
     Args:
         text: ``largest``, ``smallest``, ``fastest``, ``knee``, ``best``, the id of a network that was evaluated or
             timed, the id of an entry in the zoo of the run, a question to what was evaluated
-            (``latency_ms<=12, params<=3e6``, or ``params~3e6``: see `search.query`), or JSON: a list of genes, or the values of the choices.
+            (``latency_ms<=12, params<=3e6``, or ``params~3e6``: see `search.query`), or JSON: a list of genes, or
+            the values of the choices.
 
     Raises:
         ArchitectureError: when it is none of these; the message says what it can be.
