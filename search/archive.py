@@ -246,11 +246,11 @@ def evaluations(
     names = [objective.name for objective in objectives]
     return [
         Evaluation(
-            space.architecture(row),
+            arch,
             dict(zip(names, numbers)),
             {name: float(column[i]) for name, column in cautious.items()},
         )
-        for i, (row, numbers) in enumerate(zip(genes.tolist(), values.tolist()))
+        for i, (arch, numbers) in enumerate(zip(space.architectures(genes), values.tolist()))
     ]
 
 

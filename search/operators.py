@@ -39,8 +39,8 @@ def reset(space: SearchSpace, genes: Genes, rate: float, rng: np.random.Generato
     switches on would always begin as its smallest self.
     """
     options = options_of(space)
-    ghosts = ~space.matters(genes)
-    genes = np.where(ghosts, rng.integers(0, options, size=genes.shape), genes)
-    shift = rng.integers(1, np.maximum(options, 2), size=genes.shape)
-    hit = (rng.random(genes.shape) < rate) & (options > 1)
-    return np.where(hit, (genes + shift) % options, genes)
+    genes = np.where(space.matters(genes), genes, rng.integers(0, options, size=genes.shape))
+    rows, columns = np.nonzero((rng.random(genes.shape, dtype=np.float32) < rate) & (options > 1))
+    shift = rng.integers(1, options[columns])
+    genes[rows, columns] = (genes[rows, columns] + shift) % options[columns]
+    return genes

@@ -108,7 +108,7 @@ class Trials:
         self.batches = len(batches)
         mine = np.concatenate([self._waiting, *batches])
         own = stored(mine)
-        columns = [self.archive.values(objective) for objective in self._dear]
+        columns = self._recalled = [self.archive.values(objective) for objective in self._dear]
         foreign = sorted(set().union(*columns) - set(own)) if columns else []
         whole = [key for key in foreign if all(key in column for column in columns)]
         self._keep(self.archive.genes(b"".join(whole)), columns)
@@ -139,8 +139,9 @@ class Trials:
         """Evaluate networks and keep what came out; returns of how many something was not known before."""
         dear: list[Values] = []
         paid = np.zeros(len(genes), dtype=np.bool_)
-        for objective in self._dear:
-            values = self.archive.look_up(objective, genes)
+        keys = stored(genes)
+        for objective, before in zip(self._dear, self._recalled):
+            values = np.array([before.get(key, np.nan) for key in keys], dtype=np.float64)
             missing = np.isnan(values)
             for values_before in dear:
                 missing &= np.isfinite(values_before)  # what failed is not worth another value

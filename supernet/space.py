@@ -174,6 +174,11 @@ class SearchSpace:
         canonical = (int(gene) if matters else 0 for gene, matters in zip(genes, self._active(genes)))
         return Architecture(tuple(canonical), self.fingerprint)
 
+    def architectures(self, genes: Genes) -> list[Architecture]:
+        """The architectures of many genomes ``(architectures, choices)``, made canonical; for genes within range."""
+        rows, space = self.canonical(genes).tolist(), self.fingerprint
+        return [Architecture(tuple(row), space) for row in rows]
+
     def canonical(self, genes: Genes) -> Genes:
         """Many genomes made canonical at once.
 

@@ -31,6 +31,11 @@ def test_two_genomes_that_differ_where_nothing_is_built_are_one_architecture() -
     assert SPACE.architecture([0, 1, 2, 2, 1]) == SPACE.architecture([0, 1, 0, 1, 1])
 
 
+def test_many_architectures_at_once_are_those_made_one_by_one() -> None:
+    genes = np.array(list(product(*(range(len(choice.values)) for choice in SPACE.choices))))
+    assert SPACE.architectures(genes) == [SPACE.architecture(row) for row in genes.tolist()]
+
+
 def test_a_choice_under_an_absent_choice_is_a_ghost_too() -> None:
     nested = SearchSpace(
         (Choice("a", (0, 1)), Choice("b", (0, 1), ("a", (1,))), Choice("c", (0, 1), ("b", (0,))))
