@@ -169,12 +169,12 @@ def _fill(
 
 def _resize(node: onnx_ir.Node, largest: nn.Module, module: nn.Module, names: Mapping[str, str]) -> None:
     """Groups and margins of a convolution are numbers of the node, which the shape of its weight has to fit."""
-    weight = node.inputs[1]
-    if weight is None or weight.name is None or weight.name not in names:
+    weight = None if node.inputs[1] is None else node.inputs[1].name
+    if weight is None or weight not in names:
         return
     whole, part = (
         net.get_submodule(name.rpartition(".")[0])
-        for net, name in ((largest, weight.name), (module, names[weight.name]))
+        for net, name in ((largest, weight), (module, names[weight]))
     )
     if not (isinstance(whole, _ConvNd) and isinstance(part, _ConvNd)):
         return
@@ -205,5 +205,5 @@ def _forget_sizes(model: onnx_ir.Model, module: nn.Module, inputs: Inputs) -> No
 def _is_computed(node: onnx_ir.Node) -> bool:
     """Whether a reshape puts its sizes together from that of the batch and numbers that are in the graph."""
     target = node.inputs[1] if node.op_type == "Reshape" else None
-    producer = target and target.producer()
-    return isinstance(producer, onnx_ir.Node) and producer.op_type != "Constant"
+    producer = None if target is None else target.producer()
+    return producer is not None and producer.op_type != "Constant"

@@ -126,7 +126,7 @@ def test_what_cannot_be_cut_is_traced_and_what_is_there_is_kept(
 
     def written(cuts: int, some: Mapping[Architecture, nn.Module]) -> list[str]:
         """What the files hold that are there when a template that cuts so many has been used."""
-        monkeypatch.setattr(subnet_files.Template, "of", lambda *_: _Scripted(cuts))
+        monkeypatch.setattr(Template, "of", lambda *_: _Scripted(cuts))
         monkeypatch.setattr(subnet_files, "export_all", _traced)
         files = export_subnets(
             net, some, lambda arch: IMAGES, tmp_path / "onnx", progress=lambda *parts: seen.append(parts)

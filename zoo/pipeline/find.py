@@ -42,17 +42,17 @@ class Known:
 def find(workspace: Workspace, text: str) -> Architecture:
     """The architecture that somebody means.
 
-        Args:
-            text: ``largest``, ``smallest``, ``fastest``, ``knee``, ``best``, the id of a network that was evaluated or
-                timed, the id of an entry in the zoo of the run, a question to what was evaluated
-                    (``latency_ms<=12, params<=3e6``, or ``params~3e6``: see `search.query`), or JSON: a list of genes, or
-                the values of the choices.
-    
-        Raises:
-            ArchitectureError: when it is none of these; the message says what it can be.
-            StateError: for a network of the front before there was a search.
-            ConfigError: for a question that cannot be meant.
-            InfeasibleError: when nothing that was evaluated is the answer.
+    Args:
+        text: ``largest``, ``smallest``, ``fastest``, ``knee``, ``best``, the id of a network that was evaluated or
+            timed, the id of an entry in the zoo of the run, a question to what was evaluated
+            (``latency_ms<=12, params<=3e6``, or ``params~3e6``: see `search.query`), or JSON: a list of genes, or
+            the values of the choices.
+
+    Raises:
+        ArchitectureError: when it is none of these; the message says what it can be.
+        StateError: for a network of the front before there was a search.
+        ConfigError: for a question that cannot be meant.
+        InfeasibleError: when nothing that was evaluated is the answer.
     """
     text, space = text.strip(), workspace.net.space
     if text.startswith(("[", "{")):
