@@ -284,3 +284,14 @@ def test_unknown_words_name_the_nearest() -> None:
         TrainOptions(regularise="larges")  # type: ignore[arg-type]
     with pytest.raises(SupernetError, match="no execution is called 'compile'; did you mean 'compiled'"):
         Trainer(small_supernet(), few_images(), replace(OPTIONS, execution="compile"))
+
+
+@pytest.mark.slow
+def test_compiled_lessons_teach_what_eager_ones_do() -> None:
+    options = replace(OPTIONS, epochs=2, execution="compiled")
+    net = residual_supernet()
+    # the graphs are those of any backend; this one runs them as they are
+    net.__dict__["_compiled"] = torch.compile(net.forward, dynamic=True, backend="eager")
+    compiled = trained(options, net)
+    for name, value in trained(replace(options, execution="eager")).items():
+        torch.testing.assert_close(compiled[name], value)
