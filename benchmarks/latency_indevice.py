@@ -9,13 +9,14 @@ Of every device ``n`` architectures are measured, drawn at random, and 1,500 oth
 from __future__ import annotations
 
 import argparse
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.contract import Result, arguments
 from benchmarks.latency_judge import Trial, summarise
-from benchmarks.latency_tables import Networks, hat, latencies, networks
+from benchmarks.latency_tables import Networks, hat, latencies, made_up, networks
 from predictors.estimate import Values
 from predictors.tabular import Tabular
 
@@ -32,15 +33,16 @@ def main() -> None:
     parser.add_argument("--n", default="10,20,50,100,300,900", help="measurements of a device")
     parser.add_argument("--seeds", type=int, default=3)
     args = parser.parse_args()
-    if args.quick:
-        args.n, args.seeds, args.target_devices = "10,20", 1, args.target_devices or "titanx_32"
     result = Result("latency_indevice", vars(args))
-    rows = [
-        trial(table, device, ms, count, seed)
-        for device, (table, ms) in devices(args).items()
-        for count in (int(n) for n in args.n.split(","))
-        for seed in range(args.seeds)
-    ]
+    with tempfile.TemporaryDirectory() as folder:
+        if args.quick:
+            args.archs, args.n, args.seeds, args.target_devices = made_up(Path(folder)), "10,20", 1, "one_1"
+        rows = [
+            trial(table, device, ms, count, seed)
+            for device, (table, ms) in devices(args).items()
+            for count in (int(n) for n in args.n.split(","))
+            for seed in range(args.seeds)
+        ]
     summarise(result, rows)
     result.finish(args.json)
 

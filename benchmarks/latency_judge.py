@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
 from benchmarks.contract import Result
 from benchmarks.latency_tables import Networks
 from predictors.estimate import Predictor, Values
 from predictors.validate import compare
 
-KINDS = ("spearman", "kendall", "mape", "within5", "within10", "coverage90")
+KINDS = ("spearman", "macs_spearman", "kendall", "mape", "within5", "within10", "coverage90")
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,10 @@ class Trial:
         seconds = time.process_time() - began
         found, true = predictor.predict(genes[self.tested]), self.ms[self.tested]
         off = compare(found, true)
+        rank = float(spearmanr(self.networks.macs(genes[self.tested]), true).statistic)
         return {
             "device": self.device, "n": len(measured), "seed": seed,
-            "spearman": off.spearman, "kendall": off.kendall,
+            "spearman": off.spearman, "macs_spearman": rank, "kendall": off.kendall,
             "mape": off.mape, "within5": off.within_5, "within10": off.within_10, "coverage90": off.coverage,
             "reach": off.reach, "fit_seconds": seconds, "model": predictor.model.partition(";")[0],
         }  # fmt: skip

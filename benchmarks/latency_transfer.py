@@ -13,6 +13,7 @@ its own references.
 from __future__ import annotations
 
 import argparse
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from benchmarks.contract import Result, arguments
 from benchmarks.latency_judge import Trial, summarise, trimmed
-from benchmarks.latency_tables import Networks, latencies, networks
+from benchmarks.latency_tables import Networks, latencies, made_up, networks
 from hardware.sampling import d_optimal
 from predictors.estimate import Archs, Estimate, Values
 from predictors.process import Process
@@ -49,10 +50,16 @@ def main() -> None:
     parser.add_argument("--choice", default="d-optimal", choices=("d-optimal", "random"))
     parser.add_argument("--seeds", type=int, default=5)
     args = parser.parse_args()
-    if args.quick:
-        args.n, args.seeds, args.target_devices = "10", 1, args.target_devices or "titanx_32,gold_6240"
     result = Result("latency_transfer", vars(args))
-    summarise(result, rows(args))
+    with tempfile.TemporaryDirectory() as folder:
+        if args.quick:
+            args.archs, args.n, args.seeds, args.target_devices = (
+                made_up(Path(folder)),
+                "10",
+                1,
+                "one_1,two_32",
+            )
+        summarise(result, rows(args))
     result.finish(args.json)
 
 

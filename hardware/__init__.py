@@ -9,8 +9,14 @@ In the order one would read them:
 - `options`: what can be asked of a measurement
 - `device`: what a latency belongs to
 - `runners`: what runs a network here: one class for each runtime, in a registry
+- `onnx_session`: a network in ONNX Runtime, timed call by call
+- `host`: what an agent tells of its machine
+- `agent`: the server on another machine that runs what it is sent
+- `remote`: the runtime that sends networks there
 - `export`: a plain module as one ONNX file, checked against PyTorch
 - `pool`: many exports side by side
+- `template`: the largest network traced once, its graph cut as subnets are
+- `subnet_files`: the files of many subnets, by whichever of the two roads
 - `sampling`: which subnets to measure
 - `bursts`: how networks are timed against each other
 - `journal`: what has been timed so far, line by line

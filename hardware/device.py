@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hardware.host import Host
 from hardware.options import DeviceOptions
-from hardware.runners import runtimes
 
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
@@ -66,19 +66,34 @@ class Device:
         return cls(**{key: value for key, value in document.items() if key != "id"})
 
 
+def host(options: DeviceOptions) -> Host:
+    """This machine, as an agent on it tells others."""
+    import onnxruntime
+
+    from hardware.onnx_session import PROVIDER
+
+    return Host(
+        chip(), _system(), onnxruntime.__version__, PROVIDER, len(_cores(options)), _governor()
+    )  # fmt: skip
+
+
 def local_device(options: DeviceOptions | None = None) -> Device:
-    """This machine, used as the options ask.
+    """The device that the options mean: this machine, or the one at their address, used as they ask.
 
     Raises:
         SupernetError: for a runtime that is not registered.
-        DeviceError: for an option that the runtime does not take.
+        DeviceError: for an option that the runtime does not take, or an agent that does not answer.
     """
+    from hardware.runners import runtime_of  # here, as an agent has no PyTorch
+
     options = options or DeviceOptions()
-    runtime = runtimes[options.runtime](options)
+    runtime = runtime_of(options)
+    there: Host | None = getattr(runtime, "host", None)
+    found = there.chip if there else chip()
     return Device(
-        name=options.name or chip(),
-        chip=chip(),
-        system=f"{platform.system()} {platform.machine()}",
+        name=options.name or found,
+        chip=found,
+        system=there.system if there else _system(),
         runtime=options.runtime,
         version=runtime.version,
         provider=runtime.provider,
@@ -86,8 +101,8 @@ def local_device(options: DeviceOptions | None = None) -> Device:
         threads=options.threads,
         batch=options.batch,
         precision=runtime.precision,
-        pinned=len(_cores(options)),
-        governor=_read(_GOVERNOR) or "unknown",
+        pinned=there.pinned if there else len(_cores(options)),
+        governor=there.governor if there else _governor(),
     )
 
 
@@ -127,6 +142,14 @@ def _cores(options: DeviceOptions) -> set[int]:
     if not options.pin or not hasattr(os, "sched_setaffinity"):
         return set()
     return set(sorted(os.sched_getaffinity(0))[-options.threads :])
+
+
+def _system() -> str:
+    return f"{platform.system()} {platform.machine()}"
+
+
+def _governor() -> str:
+    return _read(_GOVERNOR) or "unknown"
 
 
 def _read(path: Path) -> str:

@@ -22,11 +22,11 @@ import onnx_ir
 import onnxruntime
 import torch
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from hardware.errors import ExportError
+from hardware.onnx_session import ORT_ERRORS, PROVIDER
 from supernet.elastic.inputs import Inputs, output_tensors
 from supernet.elastic.slicing import named_tensors
 from supernet.errors import did_you_mean
@@ -36,17 +36,6 @@ from supernet.tasks.task import FreeAxes
 NONE_FREE: FreeAxes = {}
 OPSET = 18
 """Old enough for most runtimes; newer ones give the same graphs and the same sizes."""
-
-ORT_ERRORS = (
-    ort_state.Fail,
-    ort_state.InvalidArgument,
-    ort_state.InvalidGraph,
-    ort_state.InvalidProtobuf,
-    ort_state.NoSuchFile,
-    ort_state.NotImplemented,
-    ort_state.RuntimeException,
-)
-"""What ONNX Runtime raises; its errors share no class of their own."""
 
 _CHATTY = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")
 
@@ -142,13 +131,36 @@ def export_onnx(
         raise ExportError(
             f"{training[0]!r} is in training mode; call .eval() on the network before exporting it"
         )
+    return write_onnx(translate(module, example, free_axes).model, module, path, properties or {})
+
+
+def translate(
+    module: nn.Module, example: Inputs | Tensor, free_axes: FreeAxes = NONE_FREE, *, optimised: bool = True
+) -> torch.onnx.ONNXProgram:
+    """The graph of a network, with the names and free axes that `export_onnx` promises.
+
+    Args:
+        optimised: whether constants and batch norms have been folded into the weights.
+
+    Raises:
+        ExportError: for a network that PyTorch cannot trace.
+    """
     inputs = Inputs.of(example)
     # An axis of one entry would be taken for a constant.
-    model = _translate(_without_inplace(module), inputs.with_batch(max(2, inputs.batch)), free_axes)
+    inputs = inputs.with_batch(max(2, inputs.batch))
+    return _translate(_without_inplace(module), inputs, free_axes, optimised)
+
+
+def write_onnx(
+    model: onnx_ir.Model, module: nn.Module, path: Path, properties: Mapping[str, str]
+) -> OnnxFile:
+    """Write the graph of a network; of where it was made nothing is left in the file.
+
+    Raises:
+        StateError: when the place cannot be written to.
+    """
     _strip(model)
-    known = {"torch_version": torch.__version__, "weights_sha256": weight_hash(module)} | dict(
-        properties or {}
-    )
+    known = {"torch_version": torch.__version__, "weights_sha256": weight_hash(module)} | dict(properties)
     model.metadata_props.update(sorted(known.items()))
     content = onnx_ir.to_proto(model).SerializeToString(deterministic=True)
     write_atomically(path, content)
@@ -170,16 +182,18 @@ def _without_inplace(module: nn.Module) -> nn.Module:
     return module
 
 
-def _translate(module: nn.Module, inputs: Inputs, free_axes: FreeAxes) -> onnx_ir.Model:
+def _translate(
+    module: nn.Module, inputs: Inputs, free_axes: FreeAxes, optimised: bool
+) -> torch.onnx.ONNXProgram:
     with torch.no_grad():
         outputs = [name for name, _ in output_tensors(inputs.call(module))]
-    with _quiet():
+    with quiet():
         try:
             free = _free(module, inputs, free_axes)
             program = torch.export.export(module, inputs.args, dict(inputs.kwargs), dynamic_shapes=free)
             exported = torch.onnx.export(
                 program, dynamo=True, dynamic_shapes=free, input_names=inputs.names(module), output_names=outputs,
-                opset_version=OPSET, external_data=False, verbose=False,
+                opset_version=OPSET, external_data=False, verbose=False, optimize=optimised,
             )  # fmt: skip
         except (torch.onnx.OnnxExporterError, torch._dynamo.exc.TorchDynamoException, RuntimeError) as error:
             line = str(error).strip().splitlines()[0]
@@ -187,7 +201,7 @@ def _translate(module: nn.Module, inputs: Inputs, free_axes: FreeAxes) -> onnx_i
                 f"{type(module).__name__} cannot be exported: {line}; try torch.export on it"
             ) from error
     assert exported is not None
-    return exported.model
+    return exported
 
 
 def _free(module: nn.Module, inputs: Inputs, free_axes: FreeAxes) -> dict[str, Any]:
@@ -217,7 +231,7 @@ def _free(module: nn.Module, inputs: Inputs, free_axes: FreeAxes) -> dict[str, A
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """The exporter tells its progress on stdout, in warnings and in logs; none of it is ours to show."""
     loggers = [logging.getLogger(name) for name in _CHATTY]
     levels = [logger.level for logger in loggers]
@@ -268,7 +282,7 @@ def check_onnx(
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(path), options, providers=[PROVIDER])
         for batch in batches:
             inputs = Inputs.of(example).with_batch(batch).map(lambda tensor: _noise(tensor, noise))
             found = session.run(None, feed(inputs, [entry.name for entry in session.get_inputs()]))

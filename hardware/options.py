@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from supernet.errors import ConfigError
 from supernet.options import within
 
+PROTOCOL = 1
+"""An agent and its callers must speak the same one."""
+PATIENCE = 60.0
+"""Seconds after which one that says nothing is hung up on."""
+
 
 @dataclass(frozen=True)
 class DeviceOptions:
@@ -20,9 +25,11 @@ class DeviceOptions:
         pin: keep the measuring thread on its cores, where the operating system can.
         name: what to call the device, in tables and for ``supernet zoo pull --device``; its chip otherwise. It is
             given before the profile is taken, and is no part of the device's identity.
+        address: of another machine on which ``supernet device serve`` runs, ``"http://localhost:8765"``; this machine
+            when empty.
 
     Raises:
-        ConfigError: for a number outside its range.
+        ConfigError: for a number outside its range, or an address that is none.
     """
 
     runtime: str = "onnxruntime"
@@ -31,10 +38,18 @@ class DeviceOptions:
     batch: int = 1
     pin: bool = True
     name: str = ""
+    address: str = ""
 
     def __post_init__(self) -> None:
         within("threads", self.threads, 1)
         within("batch", self.batch, 1)
+        if self.address and not self.address.startswith(("http://", "https://")):
+            raise ConfigError(
+                f"device.address is {self.address!r}; it looks like http://localhost:8765, and is what "
+                f"`supernet device serve` prints"
+            )
+        if self.address and self.runtime != "onnxruntime":
+            raise ConfigError(f"device.runtime is {self.runtime!r}; devices elsewhere run onnxruntime")
 
 
 @dataclass(frozen=True)

@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from math import ceil
 from pathlib import Path
 from random import Random
 from statistics import mean, median
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
 from hardware.bursts import half_width, measure, no_garbage_collection
 from hardware.device import Device, local_device, pinned
 from hardware.errors import DeviceError
-from hardware.export import NONE_FREE, weight_hash
+from hardware.export import NONE_FREE
 from hardware.journal import Journal
 from hardware.measurement import Measurement, Profile, Reference, RepeatError
 from hardware.options import DeviceOptions, ProfileOptions
-from hardware.pool import ExportJob, export_all
-from hardware.runners import Runner, Runtime, runtimes
+from hardware.runners import Runner, runtime_of
+from hardware.subnet_files import export_subnets
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.supernet import Supernet
-from supernet.space import Architecture
+from supernet.space import Architecture, SearchSpace
 from supernet.tasks.task import FreeAxes
-
-log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of a step, how many of its parts are done and how many there are (so far as known)."""
@@ -81,48 +78,75 @@ def profile(
     """
     options, used = options or ProfileOptions(), device or DeviceOptions()
     progress = progress or (lambda step, done, total: None)
-    here, space = local_device(used), supernet.space
-    if against is not None and against.device.id != here.id:
-        raise DeviceError(
-            f"the reference was measured on {against.device}, not on {here}; profile this device anew"
-        )
-    reference = space.architecture(against.reference.genes) if against else space.largest()
-    archs = [space.check(arch) for arch in dict.fromkeys(archs)]
-    again = _repeated(archs, options)
+    here, given = local_device(used), dict(files or {})
+    reference = _reference(supernet.space, here, against)
+    archs = [supernet.space.check(arch) for arch in dict.fromkeys(archs)]
     shown = _per_architecture(inputs, used.batch)
-    given = dict(files or {})
     result = folder / "profile.json"
     with Journal(
         folder / "journal.jsonl", _heading(here, archs, reference, shown(reference), options, given)
     ) as journal:
         if result.exists():
             return Profile.load(result)
-        runtime = runtimes[used.runtime](used)
-        everything = list(dict.fromkeys([reference, *archs]))
+        runtime = runtime_of(used)
         subnets = {
-            arch.id: supernet.extract(arch, statistics(arch) if statistics else None).eval()
-            for arch in everything
+            arch: supernet.extract(arch, statistics(arch) if statistics else None).eval()
+            for arch in dict.fromkeys([reference, *archs])
         }
         if runtime.reads_onnx:
-            made = [arch for arch in everything if arch.id not in given]
-            given |= _export(made, subnets, shown, free_axes, folder / "onnx", options, progress)
+            given |= export_subnets(
+                supernet,
+                {arch: subnet for arch, subnet in subnets.items() if arch.id not in given},
+                shown,
+                folder / "onnx",
+                free_axes=free_axes,
+                workers=options.workers,
+                progress=partial(progress, "export"),
+            )
+
+        def load(arch: Architecture) -> Runner:
+            """A network that is ready to be timed."""
+            return runtime.load(subnets[arch], given.get(arch.id), shown(arch))
+
         with pinned(used), no_garbage_collection():
-            for phase, chosen in (("first", archs), ("repeat", again)):
-                runners = _load(runtime, [reference, *chosen], subnets, given, shown)
-                share = len(chosen) / len(archs)
-                measure(
-                    phase,
-                    {arch.id: runners[arch.id] for arch in chosen},
-                    runners[reference.id],
-                    journal,
-                    options,
-                    options.seconds * share,
-                    lambda done, total, phase=phase: progress(_STEPS[phase], done, total),  # type: ignore[misc]
-                )
+            _measure(journal, archs, reference, load, options, progress)
         found = _summarise(journal, here, archs, reference, shown(reference), options, against)
         found.save(result)
     shutil.rmtree(folder / "onnx", ignore_errors=True)
     return found
+
+
+def _reference(space: SearchSpace, here: Device, against: Profile | None) -> Architecture:
+    """The network beside which all are measured."""
+    if against is None:
+        return space.largest()
+    if against.device.id != here.id:
+        raise DeviceError(
+            f"the reference was measured on {against.device}, not on {here}; profile this device anew"
+        )
+    return space.architecture(against.reference.genes)
+
+
+def _measure(
+    journal: Journal,
+    archs: Sequence[Architecture],
+    reference: Architecture,
+    load: Callable[[Architecture], Runner],
+    options: ProfileOptions,
+    progress: Progress,
+) -> None:
+    """All of them, and then some once more; each time with networks that are loaded anew."""
+    for phase, chosen in (("first", archs), ("repeat", _repeated(archs, options))):
+        runners = {arch.id: load(arch) for arch in dict.fromkeys([reference, *chosen])}
+        measure(
+            phase,
+            {arch.id: runners[arch.id] for arch in chosen},
+            runners[reference.id],
+            journal,
+            options,
+            options.seconds * len(chosen) / len(archs),
+            partial(progress, _STEPS[phase]),
+        )
 
 
 _STEPS = {"first": "measure", "repeat": "measure again"}
@@ -163,47 +187,6 @@ def _heading(
         "options": kept,
         "files": {arch: hashlib.sha256(path.read_bytes()).hexdigest() for arch, path in files.items()},
     }
-
-
-def _export(
-    archs: Sequence[Architecture],
-    subnets: Mapping[str, nn.Module],
-    shown: Callable[[Architecture], Inputs],
-    free_axes: FreeAxes,
-    folder: Path,
-    options: ProfileOptions,
-    progress: Progress,
-) -> dict[str, Path]:
-    """Every subnet as a file; one that an earlier process finished with the same weights is kept."""
-    files = {arch.id: folder / f"{arch.id}-{weight_hash(subnets[arch.id])[:12]}.onnx" for arch in archs}
-    missing = [arch for arch in archs if not files[arch.id].exists()]
-    log.info("exporting %d of %d subnets", len(missing), len(archs))
-
-    def jobs() -> Iterator[ExportJob]:
-        """An export for every subnet that has no file yet."""
-        for arch in missing:
-            yield ExportJob(
-                subnets[arch.id],
-                shown(arch),
-                files[arch.id],
-                free_axes,
-                {"architecture": json.dumps(arch.genes)},
-            )
-
-    workers = min(options.workers, len(missing))
-    for done, _ in enumerate(export_all(jobs(), workers), start=len(archs) - len(missing) + 1):
-        progress("export", done, len(archs))
-    return files
-
-
-def _load(
-    runtime: Runtime,
-    archs: Sequence[Architecture],
-    subnets: Mapping[str, nn.Module],
-    files: Mapping[str, Path],
-    shown: Callable[[Architecture], Inputs],
-) -> dict[str, Runner]:
-    return {arch.id: runtime.load(subnets[arch.id], files.get(arch.id), shown(arch)) for arch in archs}
 
 
 def _summarise(

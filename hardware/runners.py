@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from time import perf_counter_ns
 from typing import Protocol
 
+import onnxruntime
 import torch
 from torch import nn
 
-from hardware.errors import DeviceError, ExportError
+from hardware.onnx_session import PROVIDER, OnnxSession, check_level, timed
 from hardware.options import DeviceOptions
 from supernet.elastic.inputs import Inputs
-from supernet.errors import did_you_mean
 from supernet.registry import Registry
 
 
@@ -46,73 +46,44 @@ class Runtime(Protocol):
         ...
 
 
+def runtime_of(options: DeviceOptions) -> Runtime:
+    """The runtime that the options name, here or where their address leads.
+
+    Raises:
+        SupernetError: for a runtime that is not registered.
+        DeviceError: for an option that it does not take, or an agent that does not answer.
+    """
+    if options.address:
+        from hardware.remote import RemoteRuntime
+
+        return RemoteRuntime(options)
+    return runtimes[options.runtime](options)
+
+
 runtimes: Registry[Callable[[DeviceOptions], Runtime]] = Registry("runtime", group="supernet.runtimes")
 """Runtimes by name; each is made from the options of the device."""
 
 
-class _Local:
-    """A network that is run by calling something in this process."""
-
-    def __init__(self, call: Callable[[], object]) -> None:
-        self._call = call
-
-    def burst(self, calls: int) -> list[int]:
-        """The nanoseconds of each call."""
-        call, now, times = self._call, perf_counter_ns, [0] * calls
-        for i in range(calls):
-            start = now()
-            call()
-            times[i] = now() - start
-        return times
-
-
 @runtimes.register("onnxruntime")
 class OnnxRuntime:
-    """ONNX Runtime on the processor, sequential, with threads that sleep rather than spin.
+    """ONNX Runtime on the processor."""
 
-    Spinning threads would heat the core that the next network is timed on.
-    """
-
-    provider = "CPUExecutionProvider"
+    provider = PROVIDER
     precision = "fp32"
     reads_onnx = True
 
     def __init__(self, options: DeviceOptions) -> None:
-        import onnxruntime
-
-        levels = onnxruntime.GraphOptimizationLevel
-        known = {
-            "disable": levels.ORT_DISABLE_ALL,
-            "basic": levels.ORT_ENABLE_BASIC,
-            "extended": levels.ORT_ENABLE_EXTENDED,
-            "all": levels.ORT_ENABLE_ALL,
-        }
-        if options.optimisation not in known:
-            hint = did_you_mean(options.optimisation, known)
-            raise DeviceError(f"no optimisation level is called {options.optimisation!r}{hint}")
         self.version: str = onnxruntime.__version__
-        self.optimisation = options.optimisation
-        self._options = onnxruntime.SessionOptions()
-        self._options.graph_optimization_level = known[options.optimisation]
-        self._options.intra_op_num_threads = self._options.inter_op_num_threads = options.threads
-        self._options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-        self._options.log_severity_level = 3
+        self.optimisation = check_level(options.optimisation)
+        self._threads = options.threads
 
     def load(self, module: nn.Module, file: Path | None, inputs: Inputs) -> Runner:
-        """A session of the file; raises `ExportError` when ONNX Runtime cannot read it."""
-        import onnxruntime
+        """A session of the file; raises `ExportError` when ONNX Runtime cannot read or run it."""
+        from hardware.export import feed
 
-        from hardware.export import ORT_ERRORS, feed
-
-        try:
-            session = onnxruntime.InferenceSession(str(file), self._options, providers=[self.provider])
-        except ORT_ERRORS as error:
-            raise ExportError(f"ONNX Runtime {self.version} cannot load {file}: {error}") from error
-        given = feed(inputs, [entry.name for entry in session.get_inputs()])
-        names = [output.name for output in session.get_outputs()]
-        return _Local(lambda: session.run(names, given))
+        session = OnnxSession(str(file), self.optimisation, self._threads)
+        session.give(feed(inputs, session.inputs))
+        return session
 
 
 @runtimes.register("torch")
@@ -133,10 +104,9 @@ class TorchEager:
         return _Torch(module, inputs, self._threads)
 
 
-class _Torch(_Local):
+class _Torch:
     def __init__(self, module: nn.Module, inputs: Inputs, threads: int) -> None:
-        super().__init__(lambda: inputs.call(module))
-        self._threads = threads
+        self._call, self._threads = partial(inputs.call, module), threads
 
     def burst(self, calls: int) -> list[int]:
         """See `Runner`, with as many threads as the options say."""
@@ -144,6 +114,6 @@ class _Torch(_Local):
         torch.set_num_threads(self._threads)
         try:
             with torch.inference_mode():
-                return super().burst(calls)
+                return timed(self._call, calls)
         finally:
             torch.set_num_threads(before)

@@ -53,8 +53,8 @@ class Covariance:
         return np.log([self.linear, self.smooth, self.length, self.noise])
 
 
-BOUNDS = ((-9.0, 5.0), (-9.0, 5.0), (-2.0, 4.0), (-13.0, 1.0))
-"""Of those logarithms."""
+BOUNDS = ((-9.0, 5.0), (-9.0, 5.0), (0.0, 4.0), (-13.0, 1.0))
+"""Of those logarithms. A length below one, where no two rows are near each other, would be noise that is remembered."""
 
 
 class GaussianProcess:
@@ -93,7 +93,7 @@ class GaussianProcess:
         target = self._target = (values - self._mean) / self._spread
         facts = _Facts(*_gram(self._rows, self._square), target, (extra / self._spread) ** 2 + JITTER)
         self.covariance = _likeliest(facts, start or Covariance(), steps)
-        self._factor: Values = np.linalg.cholesky(facts.matrix(self.covariance))
+        self._factor: Values = np.asarray(np.linalg.cholesky(facts.matrix(self.covariance)), dtype=np.float64)
         self._weights: Values = cho_solve((self._factor, True), target, check_finite=False)
 
     def predict(self, columns: Values) -> Values:

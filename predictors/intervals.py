@@ -10,7 +10,7 @@ from scipy.stats import t as student
 
 Values = NDArray[np.float64]
 
-FEW = 30
+FEW = 60
 """Below so many residuals their largest values say little, and their spread is used instead."""
 
 
@@ -60,7 +60,7 @@ def width_factor(residuals: Values, unsure: Values, level: float) -> float:
     """How many times its own uncertainty a prediction's interval has to reach to each side.
 
     The residuals are of measurements left out in cross-validation, so an interval covers what is new.
-    From thirty on the factor is their conformal quantile, which assumes no distribution (Lei et al.,
+    From sixty on the factor is their conformal quantile, which assumes no distribution (Lei et al.,
     arXiv:1604.04173, with residuals scaled as in section 5.2); below, Student's t on their spread.
 
     Args:

@@ -59,7 +59,9 @@ class BlockLinear:
 
     def _kernel(self, rows: Sequence[Values], trust: Sequence[float]) -> Values:
         """Covariance with what was measured ``(cases, measurements)``; a constant is as uncertain as a column."""
-        found: Values = 1.0 + sum(t * here @ there.T for t, here, there in zip(trust, rows, self._rows))
+        found = np.ones((len(rows[0]), len(self._rows[0])))
+        for variance, here, there in zip(trust, rows, self._rows):
+            found += variance * here @ there.T
         return found
 
 

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from predictors.columns import Table
 from predictors.estimate import Values
-from predictors.gaussian_process import GaussianProcess
+from predictors.gaussian_process import Covariance, GaussianProcess
 from predictors.linear import BlockLinear
 
 ENOUGH_FOR_TREES = 100
@@ -25,7 +25,7 @@ ENOUGH_FOR_TREES = 100
 ENOUGH_BESIDE_REFERENCES = 100
 """With fewer measurements of a device, nothing adds to what other devices tell of it."""
 ENOUGH_FOR_COVARIANCE = 300
-"""Measurements from which a covariance is learned; more make it slower, not better."""
+"""Measurements from which a covariance is learned, or twice as many as there are columns; more only take longer."""
 
 
 class Model(Protocol):
@@ -75,17 +75,14 @@ ALONE = tuple((0.0, 1.0, features) for features in (0.0, 0.03, 0.1, 0.3))
 class Process:
     """A Gaussian process for what the line leaves over; where other devices are known, for everything."""
 
+    _process: GaussianProcess
+
     def __init__(self, table: Table, logs: Values, noise: Values, like: Process | None = None) -> None:
         self._line = None if table.elsewhere.shape[1] else Line(table, logs, noise)
         rest = logs - self._base(table)
         columns = table.everything
         start = like._process.covariance if like else None
-        if like is None and len(logs) > ENOUGH_FOR_COVARIANCE:
-            few = slice(None, ENOUGH_FOR_COVARIANCE)
-            start = GaussianProcess(columns[few], rest[few], noise_sd=noise[few]).covariance
-        self._process = GaussianProcess(
-            columns, rest, noise_sd=noise, start=start, steps=30 if start is None else 0
-        )
+        self._process = learned_process(columns, rest, noise, start)
 
     def predict(self, table: Table) -> tuple[Values, Values]:
         """The sum of both."""
@@ -94,6 +91,18 @@ class Process:
 
     def _base(self, table: Table) -> Values:
         return np.zeros(len(table)) if self._line is None else self._line.predict(table)[0]
+
+
+def learned_process(
+    columns: Values, values: Values, noise: Values | None = None, start: Covariance | None = None
+) -> GaussianProcess:
+    """A process of all measurements, with a covariance that is given, or learned from as many as are enough for it."""
+    enough = max(ENOUGH_FOR_COVARIANCE, 2 * columns.shape[1])
+    if start is None and len(values) > enough:
+        some = np.random.default_rng(0).permutation(len(values))[:enough]
+        known = None if noise is None else noise[some]
+        start = GaussianProcess(columns[some], values[some], noise_sd=known).covariance
+    return GaussianProcess(columns, values, noise_sd=noise, start=start, steps=30 if start is None else 0)
 
 
 class Trees:

@@ -22,7 +22,7 @@ from predictors.estimate import (
 )
 from predictors.gaussian_process import GaussianProcess
 from predictors.intervals import Calibration
-from predictors.models import ENOUGH_FOR_COVARIANCE
+from predictors.models import learned_process
 from supernet.space import SearchSpace
 
 
@@ -75,7 +75,7 @@ class Process:
         target = np.log(known.values) if self.positive else known.values
         spread = known.noise / known.values if self.positive and known.noise is not None else known.noise
         columns = self._columns.table(known.genes).everything
-        self._process = _fitted(columns, target, spread)
+        self._process = learned_process(columns, target, spread)
         mean, sd = self._process.left_out()
         self._calibration = Calibration.of(target - mean, sd, self.level)
         self._measured = known
@@ -123,13 +123,3 @@ class Process:
         if self._process is None:
             raise PredictorError("nothing was learned yet; call fit(archs, values) first")
         return self._process
-
-
-def _fitted(columns: Values, target: Values, noise: Values | None) -> GaussianProcess:
-    """A process of all measurements, whose covariance is that of some of them where there are many."""
-    start = None
-    if len(target) > ENOUGH_FOR_COVARIANCE:
-        some = np.random.default_rng(0).permutation(len(target))[:ENOUGH_FOR_COVARIANCE]
-        found = None if noise is None else noise[some]
-        start = GaussianProcess(columns[some], target[some], noise_sd=found).covariance
-    return GaussianProcess(columns, target, noise_sd=noise, start=start, steps=30 if start is None else 0)

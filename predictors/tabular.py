@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,7 +94,7 @@ class Tabular:
         )  # fmt: skip
         spread = np.zeros(len(known.values)) if known.noise is None else known.noise
         facts = _Facts(self._columns.table(known.genes), np.log(known.values), spread / known.values)
-        self._models = facts.models()
+        self._models = facts.models(candidates(facts.table))
         errors, sds = facts.left_out(self._models, self.seed)
         believed = weigh(errors)
         self.weights = dict(zip(self._models, believed.tolist()))
@@ -154,13 +154,12 @@ class _Facts:
     logs: Values
     noise: Values
 
-    def models(self, like: Mapping[str, Model] | None = None) -> dict[str, Model]:
-        """All that so many measurements are enough for, or those that are told."""
-        names = like or candidates(self.table)
+    def models(self, names: Sequence[str], like: Mapping[str, Model] | None = None) -> dict[str, Model]:
+        """Those named, each beginning where the same model of more measurements ended, if it is given."""
+        before = like or {}
         return {
-            name: MODELS[name](self.table, self.logs, self.noise, like[name] if like else None)
-            for name in names
-        }
+            name: MODELS[name](self.table, self.logs, self.noise, before.get(name)) for name in names
+        }  # fmt: skip
 
     def rows(self, which: NDArray[np.int64]) -> _Facts:
         """Some of the measurements."""
@@ -171,10 +170,11 @@ class _Facts:
         count = len(self.logs)
         errors, sds = np.zeros((count, len(like))), np.zeros((count, len(like)))
         order = np.random.default_rng(seed).permutation(count)
-        for fold in np.array_split(
-            order, count if count <= ONE_BY_ONE else 10 if count < ENOUGH_FOR_TREES else 5
-        ):
-            models = self.rows(np.setdiff1d(order, fold)).models(like)
+        few = count <= ONE_BY_ONE
+        folds = count if few else 10 if count < ENOUGH_FOR_TREES else 5
+        for fold in np.array_split(order, folds):
+            # A covariance that has seen all of a few measurements is too sure of those that are left out.
+            models = self.rows(np.setdiff1d(order, fold)).models(list(like), None if few else like)
             table = self.table.rows(fold)
             for column, model in enumerate(models.values()):
                 mean, sds[fold, column] = model.predict(table)
@@ -196,7 +196,7 @@ def weigh(errors: Values) -> Values:
     doubt = (CAUTION / count) ** 0.5
     rows = [errors / scale / count**0.5, doubt * np.eye(models), 1e3 * np.ones((1, models))]
     found: Values = nnls(np.vstack(rows), np.concatenate([np.zeros(count + models), [1e3]]))[0]
-    return found / found.sum()
+    return np.asarray(found / found.sum(), dtype=np.float64)
 
 
 def _variance(means: Values, sds: Values, weights: Values) -> Values:

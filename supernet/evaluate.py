@@ -44,6 +44,12 @@ class Result:
         return f"{self.scores[0]} of {self.examples}"
 
 
+def layout_of(supernet: Supernet) -> torch.memory_format:
+    """Depth-wise convolutions run up to twice as fast with channels last on a CPU; it is for maps only."""
+    flat = all(parameter.dim() <= 4 for parameter in supernet.parameters())
+    return torch.channels_last if flat else torch.preserve_format
+
+
 class Evaluator:
     """Judges the subnets of one supernet on one split, each calibrated first.
 
@@ -68,7 +74,7 @@ class Evaluator:
         *,
         examples: int | None = None,
         calibration_examples: int = 512,
-        batch_size: int = 256,
+        batch_size: int = 64,
         seed: int = 0,
     ) -> None:
         self.supernet = supernet
@@ -77,6 +83,7 @@ class Evaluator:
         self.examples = examples
         self.batch_size = batch_size
         self.device = next(supernet.parameters()).device
+        self.layout = layout_of(supernet)
         batches = dataset.calibration_batches(calibration_examples, 128, seed)
         self.calibration = [moved(batch, self.device) for batch in batches]
         self._prepared = self._prepare()
@@ -93,7 +100,7 @@ class Evaluator:
     def statistics(self, arch: Architecture) -> dict[str, Tensor]:
         """Batch-norm statistics of one subnet, as `Supernet.subnet` and `Supernet.extract` take them."""
         values = self.supernet.input_values(arch)
-        inputs = [self.task.inputs(batch, values) for batch in self.calibration]
+        inputs = [self.task.inputs(batch, values).to(memory_format=self.layout) for batch in self.calibration]
         return calibrate(self.supernet.subnet(arch), inputs)
 
     @torch.inference_mode()
@@ -105,6 +112,7 @@ class Evaluator:
             SupernetError: when a metric of the task is no number.
         """
         subnet = self.supernet.extract(arch, self.statistics(arch)).eval()
+        subnet.to(memory_format=self.layout)
         try:
             return self.of(subnet, self.supernet.input_values(arch))
         except SupernetError as error:
@@ -125,7 +133,7 @@ class Evaluator:
         examples = 0
         for batch in self._prepared or self.dataset.batches(self.split, self.batch_size, self.examples):
             here = moved(batch, self.device)
-            inputs = self.task.inputs(here, values)
+            inputs = self.task.inputs(here, values).to(memory_format=self.layout)
             outputs: Any = inputs.call(network)
             scores = added_up(scores, self.task.metrics(outputs, here))
             examples += inputs.batch

@@ -27,6 +27,13 @@ NOTICED_S = 5.0
 """Seconds in which the connections of a rank that died are all closed."""
 
 
+def _gloo() -> dist.ProcessGroup | None:
+    """A group of all ranks beside that of the gradients."""
+    found = dist.new_group(backend="gloo", timeout=PATIENCE)
+    assert isinstance(found, dist.ProcessGroup), "every rank belongs to it"
+    return found
+
+
 class Ranks:
     """The processes of a training; this class is one process alone, for which nothing is to do.
 
@@ -103,8 +110,8 @@ class Together(Ranks):
 
     def __init__(self) -> None:
         super().__init__(dist.get_rank(), dist.get_world_size())
-        self._small = dist.new_group(backend="gloo", timeout=PATIENCE)
-        self._farewells = dist.new_group(backend="gloo", timeout=PATIENCE)
+        self._small = _gloo()
+        self._farewells = _gloo()
         others = [rank for rank in range(self.count) if rank != self.rank]
         self._heard = {rank: torch.zeros(1, dtype=torch.int64) for rank in others}
         self._hears = {rank: dist.irecv(heard, rank, self._farewells) for rank, heard in self._heard.items()}
@@ -124,7 +131,7 @@ class Together(Ranks):
             flat = torch.cat([tensor.reshape(-1) for tensor in some])
             with self._naming():
                 dist.all_reduce(flat)
-            for tensor, part in zip(some, flat.split([tensor.numel() for tensor in some])):
+            for tensor, part in zip(some, flat.split([tensor.numel() for tensor in some])):  # type: ignore[no-untyped-call]
                 tensor.copy_(part.view_as(tensor))
 
     def totals(self, numbers: Sequence[float]) -> list[float]:

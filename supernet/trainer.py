@@ -12,50 +12,40 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from copy import deepcopy
 from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Any
 
 import torch
-from torch import Tensor
-from torch.utils._pytree import tree_map
 
 from supernet.ahead import Ahead
 from supernet.checkpoint import CHECKPOINT as CHECKPOINT, Checkpoints, State, below, write_checkpoint
 from supernet.config import decode, to_plain
 from supernet.elastic.costs import Costs
-from supernet.elastic.subnet import executions
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ConfigError, StateError
-from supernet.evaluate import Evaluator, Result
-from supernet.features import caught
+from supernet.evaluate import Evaluator, Result, layout_of
 from supernet.guard import BlownUp, Guard, all_finite, hopeless
-from supernet.healing import healed_stages, stage_loss
+from supernet.lessons import Lessons
 from supernet.lock import is_removed, locked
 from supernet.options import TrainOptions
 from supernet.ordering import began_with, note_order, order_units, sort_anew
-from supernet.probing import Probe, fixed_buffers, without_dropout
 from supernet.ranks import joined
 from supernet.recipe import device_of
 from supernet.record import Epoch, Record
 from supernet.same_training import FREE, check_same
-from supernet.seeds import derive, rng
+from supernet.seeds import rng
 from supernet.sight import Look, gradient_norm, is_due, memory_mib, watched
 from supernet.space import Architecture
 from supernet.stepping import Stepper
 from supernet.strategies import Context, Lesson, Observer, Sorter, Strategy, strategies
-from supernet.tasks.task import Batch, Dataset, moved, piece_of
+from supernet.tasks.task import Batch, Dataset, moved
 from supernet.teaching import (
     FILE,
     TEACHER,
-    Answer,
     Teacher,
-    Teaching,
     alone,
-    heard,
-    lesson_loss,
     taught_by,
     teacher_from,
     teacher_of,
@@ -98,7 +88,7 @@ class Trainer:
         strategy: Strategy | None = None,
     ) -> None:
         self.options = options = options or TrainOptions()
-        self.layout = _layout(supernet)
+        self.layout = layout_of(supernet)
         self.ranks = joined()
         self.device = self.ranks.device(device_of(options))
         self.supernet = supernet.to(self.device, memory_format=self.layout)  # type: ignore[call-overload]
@@ -112,18 +102,16 @@ class Trainer:
         batch = partial(dataset.batch, batch_size=options.batch_size, seed=options.seed)
         self.batches: Ahead[Batch] = Ahead(batch, self.steps, dataset.workers)
         self.stepper = Stepper(supernet, options, self.epoch_steps, self.ranks)
-        self._pieces = self.ranks.pieces(options.batch_size, options.accumulate, dataset.count("train"))
-        executions[options.execution]
+        pieces = self.ranks.pieces(options.batch_size, options.accumulate, dataset.count("train"))
+        self.lessons = Lessons(supernet, self.task, options, self.stepper, pieces, self.layout)
         self.step = 0
         self.state: dict[str, Any] = {}
         self.reordered: dict[str, Any] | None = None
         self.record = Record(folder if self.ranks.leads else None)
         self.guard = Guard()
         self.checkpoints = Checkpoints(folder)
-        self.teacher: Teacher | None = None
         self.taught_by = taught_by(options, folder)
-        self.healed = healed_stages(supernet.largest) if options.block_distil_weight else []
-        if self.healed and options.teacher == "finetuned" and isinstance(self.strategy, Sorter):
+        if self.lessons.healed and options.teacher == "finetuned" and isinstance(self.strategy, Sorter):
             raise ConfigError(
                 f"the strategy {options.strategy} sorts units, and those of a fine-tuned teacher stay where they are: "
                 f"its stages can not be learnt from; set train.block_distil_weight=0, or train.teacher=largest"
@@ -174,7 +162,7 @@ class Trainer:
         if self.step < self.steps:
             self.ranks.agree({**self._belongs_to(), "step": self.step})
             self.ranks.spread(list(self.supernet.state_dict().values()))
-            self.teacher = self._teacher(progress)
+            self.lessons.teacher = self._teacher(progress)
             self.record.open(self.step)
         if self.step == 0 and self.options.rollbacks:
             self.checkpoints.hold(*self._state())
@@ -238,16 +226,7 @@ class Trainer:
             sort_anew(self.supernet, self.dataset, options, sort, self.stepper.beside())
         lessons = self.strategy.lessons(context)
         self.stepper.begin(step, self.guard.rate)
-        losses = [0.0] * len(lessons)
-        with torch.random.fork_rng():
-            torch.manual_seed(derive(options.seed, "layers", step) + self.ranks.rank)
-            for piece in self._pieces:
-                teaching = self._teaching(step)
-                for number, lesson in enumerate(lessons):
-                    answer, loss = self._teach(lesson, batch, piece, teaching)
-                    teaching.answers.append(answer)
-                    losses[number] += loss
-        losses = self.ranks.totals(losses)
+        losses = self.lessons.learn(lessons, batch, step, self.guard)
         self.stepper.step()
         self.step += 1
         self._note(lessons, losses)
@@ -282,9 +261,7 @@ class Trainer:
         """What the strategy sees of this step."""
         options, step, net = self.options, self.step, self.supernet
         _, done, steps = self.stepper.schedule.at(step)
-        pieces = [piece_of(batch, *piece) for piece in self._pieces]
-        seed = derive(options.seed, "probes", step)
-        probe = Probe(net, self.task, pieces, self._answer, seed, self.ranks)
+        probe = self.lessons.probe(batch, step)
         return Context(
             net.space,
             done,
@@ -305,90 +282,21 @@ class Trainer:
         found: Costs = net.costs(None if net.example is not None else self.task.example_inputs())
         return found
 
-    def _teaching(self, step: int) -> Teaching:
-        """What the lessons of a step can learn from."""
-        _, done, steps = self.stepper.schedule.at(step)
-        weight = heard(self.options, done, steps)
-        if self.teacher is None or not (weight or self.healed):
-            return Teaching(weight)
-        return Teaching(weight, partial(self.teacher.answer, self.task, stages=self.healed))
-
-    def _teach(
-        self, lesson: Lesson, batch: Batch, piece: tuple[int, int], teaching: Teaching
-    ) -> tuple[Answer, float]:
-        """Add the gradients of one lesson on a piece of its part of the batch.
-
-        A part is cut into pieces, and not a piece into parts: the lesson then learns from the same examples however
-        many processes and micro-batches there are.
-
-        Returns:
-            Its answer, and its share of the loss, without that of its stages.
-        """
-        options, parts = self.options, lesson.part[1]
-        if parts * piece[1] > options.batch_size:
-            raise ConfigError(
-                f"a batch of {options.batch_size} cannot be dealt out among {parts} lessons; "
-                f"raise train.batch_size, or ask the strategy for fewer"
-            )
-        own, share = piece_of(piece_of(batch, *lesson.part)[0], *piece)
-        with ExitStack() as stack:
-            if not lesson.moves_statistics:
-                stack.enter_context(fixed_buffers(self.supernet))
-            if not self._is_regularised(lesson):
-                stack.enter_context(without_dropout(self.supernet))
-            features = stack.enter_context(caught(self.supernet.largest, self.healed))
-            outputs = self._answer(lesson.arch, own)
-        self._meet(outputs, own)
-        with self.stepper.autocast():
-            teacher = teaching.of(lesson, own)
-            loss = told = lesson_loss(
-                self.task,
-                outputs,
-                own,
-                teacher and teacher.outputs,
-                teaching.weight,
-                options.label_smoothing,
-                lesson.distance,
-            )
-            if teacher and self.healed:
-                loss = loss + options.block_distil_weight * stage_loss(features, teacher.features)
-        self.stepper.backward(loss * lesson.weight * share)
-        return Answer(*_detached((outputs, features))), told.item() * share
-
-    def _meet(self, outputs: Any, batch: Batch) -> None:
-        """Show the guard the first answers of a training; all ranks then know the same."""
-        if self.guard.knowing_nothing is None:
-            self.guard.meet(self.task, outputs, batch)
-            (told,) = self.ranks.totals([self.guard.knowing_nothing or 0.0])
-            self.guard.knowing_nothing = told / self.ranks.count
-
-    def _is_regularised(self, lesson: Lesson) -> bool:
-        only_largest = self.options.regularise == "largest"
-        return lesson.regularised and not (only_largest and self._role(lesson.arch) != "largest")
-
     def _note(self, lessons: Sequence[Lesson], losses: Sequence[float]) -> None:
         """Record the mean loss of every role."""
         by_role = defaultdict[str, list[float]](list)
-        if self.teacher and self.teacher.macs:
+        if (teacher := self.lessons.teacher) and teacher.macs:
             macs = self._costs.macs(self.supernet.space.matrix(lesson.arch for lesson in lessons))
             shares = [3 / lesson.part[1] for lesson in lessons]
             self.record.spend("lessons", round(float(macs @ shares)))
-            if self._teaching(self.step - 1).ask:
-                self.record.spend("teacher", self.teacher.macs)
+            if self.lessons.teaching(self.step - 1).ask:
+                self.record.spend("teacher", teacher.macs)
         for lesson, loss in zip(lessons, losses):
             by_role[self._role(lesson.arch)].append(loss)
         means = {role: sum(values) / len(values) for role, values in by_role.items()}
         self.guard.look(self.step, means)
         norm = gradient_norm(self.supernet) if self.record.is_open else None
         self.record.step(self.step, means, self.stepper.lr, norm)
-
-    def _answer(self, arch: Architecture, batch: Batch) -> Any:
-        inputs = self.task.inputs(batch, self.supernet.input_values(arch)).to(memory_format=self.layout)
-        execution = self.options.execution
-        run = self.supernet if execution == "eager" else self.supernet.subnet(arch, execution=execution)
-        args = (*inputs.args, arch) if execution == "eager" else inputs.args
-        with self.stepper.autocast():
-            return run(*args, **inputs.kwargs)
 
     def _role(self, arch: Architecture) -> str:
         return self._roles.get(arch, "between")
@@ -499,7 +407,7 @@ class Trainer:
         ended = last[1]["step"] == self.steps
         check_same(path, last[1]["run"], self._belongs_to(), self.options, ended=ended)
         self._restore(last)
-        if not self.ranks.leads:  # before the first one replaces the file
+        if self.options.rollbacks and not self.ranks.leads:  # before the first one replaces the file
             self.checkpoints.hold(*self.checkpoints.good())
         log.info("going on after step %d of %d", self.step, self.steps)
 
@@ -513,13 +421,3 @@ class Trainer:
         note_order(self.supernet, document["reordered"])
         self.record.restore(document)
         self.guard = Guard.from_json(document.get("guard", {}))
-
-
-def _layout(supernet: Supernet) -> torch.memory_format:
-    """Depth-wise convolutions train up to twice as fast with channels last on a CPU; it is for maps only."""
-    flat = all(parameter.dim() <= 4 for parameter in supernet.parameters())
-    return torch.channels_last if flat else torch.preserve_format
-
-
-def _detached(outputs: Any) -> Any:
-    return tree_map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, outputs)

@@ -38,7 +38,11 @@ FIGURES |= {
         *("compute_over_siblings", "macs_over_siblings"),
     },
     "search": {"share.30", "worst_share.30", "share.40", "random.share.40", "nsga2.share.40", "duplicates"},
+    "profiler": {"within_spread", "spearman", "within10", "export_share", "export_ratio"},
     "search_devices": {"share_together", "share_separate_same_total", "share_separate_third"},
+    "latency_transfer": {*("spearman.10", "kendall.10", "mape.10", "within10.10", "worst_coverage90.10")},
+    "latency_indevice": {*("spearman.20", "kendall.20", "mape.20", "within10.20", "worst_coverage90.20")},
+    "accuracy_predictor": {"tau.50", "mae.50", "fit_seconds.50", "coverage90.50"},
     "search_speed": {"candidates_per_second", "nsga2_ms_per_generation_1000"},
 }
 FIGURES |= {

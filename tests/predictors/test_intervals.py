@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from predictors.intervals import width_factor
+from predictors.intervals import Calibration, width_factor
 
 
 @pytest.mark.parametrize("level", [0.5, 0.9])
@@ -26,3 +26,10 @@ def test_a_few_residuals_give_more_room_than_many() -> None:
     residuals = np.random.default_rng(0).standard_normal(400)
     few = np.mean([width_factor(part, np.ones(5), 0.9) for part in residuals.reshape(80, 5)])
     assert few > 1.1 * width_factor(residuals, np.ones(400), 0.9)
+
+
+def test_nothing_is_much_surer_than_the_usual_error() -> None:
+    residuals = np.random.default_rng(0).standard_normal(40)
+    found = Calibration.of(residuals, np.full(40, 0.2), 0.9)
+    assert found.sd(np.array([0.0, 0.2])) == pytest.approx([found.usual / 2**0.5, found.usual])
+    assert found.sd(np.array([2.0]))[0] > 5 * found.usual

@@ -105,7 +105,7 @@ def test_a_folder_of_profiles_is_read_without_those_of_other_spaces_and_this_dev
     assert [name.partition(" ")[0] for name in found] == ["phone", "tablet"]
     assert "other.json" in caplog.text and "notes.json" in caplog.text
     fresh = sampled(100, seed=4)
-    np.testing.assert_allclose(found[list(found)[0]].predict(fresh).mean, elsewhere(fresh, 0), rtol=0.1)
+    np.testing.assert_allclose(found[next(iter(found))].predict(fresh).mean, elsewhere(fresh, 0), rtol=0.1)
     mine = local_device(DeviceOptions(threads=len("phone"))).id
     assert len(read_references(tmp_path, SPACE, macs=macs, other_than=mine)) == 1
     with pytest.raises(StateError, match=r"no folder .*profile\.json"):

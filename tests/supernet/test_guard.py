@@ -83,6 +83,18 @@ def test_after_a_burst_it_is_the_training_that_had_half_the_rate_from_there_on(
     assert [epoch.step for epoch in history] == [4, 8, 12]
 
 
+def test_one_that_bursts_in_its_first_epoch_begins_anew_without_the_momentum_it_had(
+    few: ImageDataset,
+) -> None:
+    burst, calm = trainer(few, Bursts(1)), trainer(few)
+    burst.run()
+    (rollback,) = burst.guard.rollbacks
+    assert rollback.to == 0
+    calm.guard.rollbacks.append(rollback)
+    calm.run()
+    assert equal(weights(burst), weights(calm))
+
+
 def test_a_calm_training_is_bit_for_bit_what_it_is_without_the_guard(few: ImageDataset) -> None:
     watched, alone = (trainer(few, rollbacks=allowed) for allowed in (2, 0))
     assert watched.run() == alone.run() and equal(weights(watched), weights(alone))

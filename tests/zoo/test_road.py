@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from supernet.space import Architecture
 from tests.supernet.test_preprocessing import by_hand, photograph
 from zoo.cli import app
 from zoo.pipeline.figure import _label
+from zoo.pipeline.options import PredictOptions
 from zoo.pipeline.run import open_run
 from zoo.pipeline.steps import Workspace, evaluations as evaluated, opened, profiled
 from zoo.store.fetch import Cache
@@ -245,6 +246,21 @@ def test_a_latency_was_measured_and_is_predicted_for_what_was_not(road: Road) ->
         assert device.device["id"] == known.device.id and device.runs > 0
         assert device.p10_ms <= device.median_ms <= device.p90_ms
         assert device.predicted_ms is not None and 0 < device.predicted_ms < math.inf
+
+
+def test_the_profiles_of_other_devices_are_learned_from_and_this_one_is_not(
+    road: Road, tmp_path: Path
+) -> None:
+    known = Profile.load(road.folder / "profile" / "profile.json")
+    known.save(tmp_path / "here.json")
+    replace(known, device=replace(known.device, name="board", threads=7)).save(tmp_path / "board.json")
+    run = road.workspace.run
+    options = replace(run.options, predict=PredictOptions(references=str(tmp_path)))
+    found = profiled(replace(road.workspace, run=replace(run, options=options)))
+    assert found.predictor.model.partition("references: ")[2].startswith("board (")
+    assert "references" not in profiled(road.workspace).predictor.model
+    # a device that is like this one in everything leaves less to guess
+    assert found.validation.mape < profiled(road.workspace).validation.mape
 
 
 def test_every_accuracy_in_the_archive_is_that_of_the_trained_weights(road: Road) -> None:

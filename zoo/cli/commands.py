@@ -11,6 +11,7 @@ import typer
 from supernet.errors import SupernetError
 from supernet.plain import plain
 from supernet.wording import counted
+from zoo.cli.device_commands import device_app
 from zoo.cli.session import Session, Stopped, as_typed, heed_signals, in_session
 from zoo.cli.typed import Config, Data, MaxLatency, MaxParams, Model, NoLimits, RunFolder, Set, Weights
 from zoo.cli.zoo_commands import zoo_app
@@ -22,6 +23,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(zoo_app, name="zoo")
+app.add_typer(device_app, name="device")
 
 
 def _version(asked: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import onnxruntime
 from numpy.typing import NDArray
 
-from hardware.export import ORT_ERRORS
+from hardware.onnx_session import ORT_ERRORS
 from supernet.errors import StateError
 from zoo.store.manifest import MANIFEST, Manifest, describe_file, parse
 from zoo.store.pull import Pulled
