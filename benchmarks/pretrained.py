@@ -385,7 +385,8 @@ def compare(family: Family, args: argparse.Namespace, result: Result) -> None:
         seconds.append((found.seconds, _sum([one.outcome.seconds for one in beside.values()])))
         if found.macs is not None:
             macs.append((found.macs, sum(one.macs for one in beside.values())))
-        print(f"seed {seed}: {result.rows[-5:]}", file=sys.stderr, flush=True)
+        said = [f"{row['size']} {row['from the supernet']:.1f}" for row in result.rows if row["seed"] == seed]
+        print(f"seed {seed}: {', '.join(said)}", file=sys.stderr, flush=True)
     result.settings = {**result.settings, "offered": model.options.get("dims")}
     for name, values in gaps.items():
         result.figures[name] = mean(values)

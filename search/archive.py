@@ -49,6 +49,7 @@ CREATE TABLE IF NOT EXISTS proposals (
     step INTEGER PRIMARY KEY, goals TEXT NOT NULL, searcher TEXT NOT NULL, seed INTEGER NOT NULL,
     known INTEGER NOT NULL, genes BLOB NOT NULL, date REAL NOT NULL);
 """
+NONE: Mapping[str, float] = {}
 TABLES = ("about", "quantities", "results", "proposals")
 
 
@@ -248,7 +249,7 @@ def evaluations(
         Evaluation(
             arch,
             dict(zip(names, numbers)),
-            {name: float(column[i]) for name, column in cautious.items()},
+            {name: float(column[i]) for name, column in cautious.items()} if cautious else NONE,
         )
         for i, (arch, numbers) in enumerate(zip(space.architectures(genes), values.tolist()))
     ]
