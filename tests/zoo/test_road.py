@@ -156,11 +156,12 @@ def largest_entry(road: Road, arch: str) -> str:
         ("train", "networks after 2 epochs"),
         ("train", "Next: supernet profile --run"),
         ("profile", "10 subnets took"),
-        ("profile", "The predictor, on subnets it has not seen"),
+        ("profile", "on subnets it has not seen"),
         ("profile", "Predicted against measured: "),
         ("search", "8 networks evaluated (8 of them now"),
         ("search", "The front as a picture: "),
-        ("quickstart", "8 networks evaluated (0 of them now, the others were in the archive)"),
+        ("limited", "16 networks evaluated (8 of them now, the others were in the archive)"),
+        ("quickstart", "16 networks evaluated (0 of them now, the others were in the archive)"),
         ("export", "published in"),
         ("quickstart", "every hash checked"),
         ("pull", "ONNX Runtime opens"),
@@ -200,7 +201,7 @@ def test_the_json_of_a_command_holds_what_it_says(road: Road) -> None:
     )
     assert [epoch["epoch"] for epoch in trained["epochs"]] == [1, 2]
     found = {e.arch.id: e.values for e in evaluated(road.workspace, profiled(road.workspace))}
-    assert searched["evaluated"] == 8 and searched["scored_now"] == 0
+    assert searched["evaluated"] == 16 and searched["scored_now"] == 0
     assert all(network["values"] == found[network["network"]] for network in searched["front"])
     assert {entry["id"] for entry in listed["entries"]} == {entry.id for entry in road.entries}
     assert shown["network"] == searched["chosen"]["knee"] == walked["search"]["chosen"]["knee"]
@@ -259,8 +260,6 @@ def test_the_profiles_of_other_devices_are_learned_from_and_this_one_is_not(
     found = profiled(replace(road.workspace, run=replace(run, options=options)))
     assert found.predictor.model.partition("references: ")[2].startswith("board (")
     assert "references" not in profiled(road.workspace).predictor.model
-    # a device that is like this one in everything leaves less to guess
-    assert found.validation.mape < profiled(road.workspace).validation.mape
 
 
 def test_every_accuracy_in_the_archive_is_that_of_the_trained_weights(road: Road) -> None:

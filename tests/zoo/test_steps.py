@@ -17,7 +17,7 @@ def test_a_space_too_small_to_learn_from_is_refused_before_anything_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     net = Mobile(resolution=8, widths=(8, 8, 12), depths=(1, 2), features=32).supernet()
-    monkeypatch.setattr(steps, "spread", lambda space, *_: [space.smallest(), space.largest()])
+    monkeypatch.setattr(steps, "most_telling", lambda space, *_: [space.smallest(), space.largest()])
     with pytest.raises(SpaceError, match="a predictor needs 10 to learn from"):
         profile_device(Workspace(open_run(tmp_path / "run"), net))
     assert list(tmp_path.iterdir()) == []
