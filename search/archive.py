@@ -160,7 +160,7 @@ class Archive:
         told = zip(stored(genes), values.tolist(), fine, notes or [""] * len(genes))
         rows = [
             (quantity, key, value if good else None, seconds, DONE if good else FAILED, by, now, note)
-            for key, value, good, note in told
+            for key, value, good, note in sorted(told)
         ]
         with self._writing():
             self._db.executemany(
@@ -304,6 +304,7 @@ def _checked(path: Path, heading: Mapping[str, object]) -> sqlite3.Connection:
     try:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA wal_autocheckpoint = 10000")  # pages: a copy of the log at every batch is dear
         faults = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if faults != "ok":
             raise sqlite3.DatabaseError(faults)
