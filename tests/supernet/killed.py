@@ -1,8 +1,8 @@
 """A process whose children train and are killed: ``python -m tests.supernet.killed STRATEGY EPOCHS S KILLS FOLDER``.
 
-``S`` is seconds between checkpoints. ``KILLS`` are commas between ``HOW:AFTER``: killed at the so-manieth ``step`` (once
-it is told), ``lesson`` (while it learns) or ``sync`` (while it writes a checkpoint), counted from where that child went
-on.
+``S`` is seconds between checkpoints. ``KILLS`` are commas between ``HOW:AFTER``: killed at the so-manieth ``step``
+(once it is told), ``lesson`` (while it learns) or ``sync`` (while it writes a checkpoint), counted from where that
+child went on.
 """
 
 from __future__ import annotations
