@@ -1,7 +1,8 @@
-"""A process whose forks train and are killed: ``python -m tests.supernet.killed STRATEGY EPOCHS SECONDS KILLS FOLDER``.
+"""A process whose children train and are killed: ``python -m tests.supernet.killed STRATEGY EPOCHS S KILLS FOLDER``.
 
-``KILLS`` are commas between ``HOW:AFTER``: killed at the so-manieth ``step`` (once it is told), ``lesson`` (while it
-learns) or ``sync`` (while it writes a checkpoint), counted from where that fork went on.
+``S`` is seconds between checkpoints. ``KILLS`` are commas between ``HOW:AFTER``: killed at the so-manieth ``step``
+(once it is told), ``lesson`` (while it learns) or ``sync`` (while it writes a checkpoint), counted from where that
+child went on.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -27,30 +29,20 @@ OPTIONS = TrainOptions(batch_size=8, lr=0.02, evaluate_examples=8, calibration_e
 def main() -> None:
     """Train once undisturbed, and once killed as often as asked."""
     strategy, epochs, seconds, kills, folder = sys.argv[1:]
-    torch.set_num_threads(1)
     data = load_data(DataOptions(resolution=32, channels=3))
     assert isinstance(data, ImageDataset)
     few = replace(data, train=data.train.take(torch.arange(40)))
     options = replace(OPTIONS, strategy=strategy, epochs=int(epochs), checkpoint_seconds=float(seconds))
     for name, how in (("whole", ""), *(("parts", kill) for kill in kills.split(",")), ("parts", "")):
-        status = forked(lambda name=name, how=how: train(few, options, Path(folder) / name, how))
-        print(name, how, -os.waitstatus_to_exitcode(status), flush=True)
-
-
-def forked(work: Callable[[], None]) -> int:
-    """Work in a process of its own; its exit status. This one has not trained, so it can be forked."""
-    pid = os.fork()
-    if pid:
-        return os.waitpid(pid, 0)[1]
-    try:
-        work()
-        os._exit(0)
-    finally:
-        os._exit(1)
+        child = get_context("spawn").Process(target=train, args=(few, options, Path(folder) / name, how))
+        child.start()
+        child.join()
+        print(name, how, -(child.exitcode or 0), flush=True)
 
 
 def train(data: ImageDataset, options: TrainOptions, folder: Path, how: str) -> None:
     """Go on with the training in a folder, and be killed on the way."""
+    torch.set_num_threads(1)
     trainer = Trainer(tiny_supernet(), data, options, folder)
     kind, _, after = how.partition(":")
     strike = _strike(int(after or 0))

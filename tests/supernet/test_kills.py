@@ -28,6 +28,7 @@ def _killed(strategy: str, epochs: int, seconds: float, kills: list[str], folder
     assert not list((folder / "parts").glob("good*"))
 
 
+@pytest.mark.slow
 def test_two_kills_leave_no_trace(tmp_path: Path) -> None:
     _killed("shift", 2, 0.0, ["lesson:3", "sync:2"], tmp_path)
 
