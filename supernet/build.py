@@ -66,8 +66,7 @@ def data_for(data: DataOptions, supernet: SupernetOptions) -> DataOptions:
     Raises:
         ConfigError: when the model is asked for by ``preprocess`` and timm does not know how it was trained.
     """
-    begins = supernet.weights is not None or bool(supernet.options.get("pretrained"))
-    if data.preprocess == "data" or (data.preprocess == "auto" and not begins):
+    if data.preprocess == "data" or (data.preprocess == "auto" and not supernet.is_pretrained):
         return data
     trained = _trained_with(supernet.model)
     if trained is None:

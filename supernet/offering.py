@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from supernet.build import build
-from supernet.elastic.sizes import DIMS
 from supernet.elastic.supernet import Supernet
 from supernet.evaluate import Evaluator
 from supernet.heads import take_statistics, warm_head
@@ -39,9 +38,8 @@ class Offer:
 
 def is_undecided(options: SupernetOptions) -> bool:
     """Whether a study is to decide: for a pretrained network of which nobody said what is elastic."""
-    pretrained = options.weights is not None or bool(options.options.get("pretrained"))
     said = "dims" in options.options or options.offer == "all"
-    return pretrained and not said and options.model not in presets
+    return options.is_pretrained and not said and options.model not in presets
 
 
 def offer(
@@ -67,8 +65,7 @@ def offer(
         net, dataset, examples=EXAMPLES, calibration_examples=train.calibration_examples, seed=train.seed
     )
     cuts = sensitivity(evaluator, told, each=False)
-    dims = [kind for kind in worthwhile(cuts) if kind in DIMS]
-    return Offer(tuple(dims), tuple(cuts))
+    return Offer(tuple(worthwhile(cuts)), tuple(cuts))
 
 
 def acquaintance(

@@ -179,6 +179,11 @@ class SupernetOptions:
                 f"weights is {self.weights!r} and options.pretrained is true; leave one of them out"
             )
 
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether it begins with weights of a file, or timm's own."""
+        return self.weights is not None or bool(self.options.get("pretrained"))
+
 
 @dataclass(frozen=True)
 class TrainOptions:

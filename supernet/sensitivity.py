@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import isfinite
 
+from supernet.elastic.sizes import DIMS
 from supernet.elastic.supernet import Supernet
 from supernet.errors import SpaceError
 from supernet.evaluate import Evaluator
@@ -110,7 +111,7 @@ def prices(cuts: list[Cut]) -> dict[str, float]:
 
 
 def worthwhile(cuts: list[Cut]) -> list[str]:
-    """The kinds that are worth offering: the cheapest, and of the others as few as make networks small enough.
+    """The dims that are worth offering: the cheapest, and of the others as few as make networks small enough.
 
     Each kind that is offered takes its part of the training: EfficientNet-Lite2, trained on 5,000 images for three
     epochs, was better at every size with depth alone elastic than with widths as well (docs/benchmarks.md, pretrained).
@@ -118,7 +119,7 @@ def worthwhile(cuts: list[Cut]) -> list[str]:
     found: list[str] = []
     left = 1.0
     for kind, price in prices(cuts).items():
-        if left > SMALL and isfinite(price):
+        if kind in DIMS and left > SMALL and isfinite(price):
             found.append(kind)
             left *= min(cut.macs for cut in cuts if cut.kind == kind and not cut.choice)
     return found

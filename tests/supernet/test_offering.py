@@ -31,6 +31,10 @@ def test_the_cheapest_kind_is_offered_and_others_only_where_it_leaves_networks_l
     large = replace(depth, macs=0.7, worse=0.01)
     assert worthwhile([WHOLE, hidden, large, kernel]) == ["depth", "hidden"]
     assert worthwhile([WHOLE, kernel]) == []
+    resolution = cut("resolution", 0.01)
+    assert worthwhile([WHOLE, resolution, depth]) == ["depth"], (
+        "a resolution is asked for by an option of its own"
+    )
 
 
 def test_a_kind_is_priced_by_a_mild_cut() -> None:

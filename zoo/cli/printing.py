@@ -8,7 +8,6 @@ from math import ceil, inf, nan
 from search.options import SearchOptions
 from search.report import rows
 from supernet.config import decode
-from supernet.elastic.sizes import DIMS
 from supernet.elastic.supernet import Supernet
 from supernet.options import title
 from supernet.presets import presets
@@ -127,8 +126,8 @@ def print_study(run: Run, found: Study, task: Task, narrator: Narrator) -> None:
             ],
         )
     narrator.say(f"From the cheapest cut to the dearest, for the MACs it saves: {', '.join(found.dims)}.")
-    offered = [kind for kind in found.worthwhile if kind in DIMS]
-    if len(found.dims) > 1 and run.options.supernet.model not in presets:
+    offered = found.worthwhile
+    if offered and len(found.dims) > 1 and run.options.supernet.model not in presets:
         named = ", ".join(f'"{kind}"' for kind in offered)
         narrator.say(
             f"Worth offering: {', '.join(offered)}. To offer that and nothing else: "
