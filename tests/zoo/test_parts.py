@@ -26,7 +26,9 @@ from zoo.pipeline.run import open_run
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained run."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    train(folder, **{key.replace(".", "__"): str(value) for key, value in (TINY | {"train.epochs": 1}).items()})
+    train(
+        folder, **{key.replace(".", "__"): str(value) for key, value in (TINY | {"train.epochs": 1}).items()}
+    )
     return folder
 
 
@@ -58,7 +60,9 @@ def test_a_saved_supernet_is_refused_where_it_does_not_fit(whole: Path) -> None:
     saved = SupernetOptions(model=f"supernet:{whole / 'supernet'}")
     with pytest.raises(SupernetError, match="answers with 10 classes, the data have 7"):
         build(saved, ImageClassification(tuple("abcdefg"), 1, 8))
-    with pytest.raises(SupernetError, match="does not run on image-classification with classes 10, channels 3"):
+    with pytest.raises(
+        SupernetError, match="does not run on image-classification with classes 10, channels 3"
+    ):
         build(saved, ImageClassification(tuple("abcdefghij"), 3, 8))
     with pytest.raises(StateError, match="there is no supernet in"):
         build(SupernetOptions(model=f"supernet:{whole / 'nowhere'}"), data.task)

@@ -296,7 +296,10 @@ def split(
     session: Session,
     run: RunFolder = None,
     by: Annotated[
-        str, typer.Option(help="gradients: where values would move the weights they share | lid: what they make of it.")
+        str,
+        typer.Option(
+            help="gradients: where values would move the weights they share | lid: what they make of it."
+        ),
     ] = "gradients",
     parts: Annotated[int, typer.Option(help="How many.")] = 2,
 ) -> None:
