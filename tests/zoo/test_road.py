@@ -26,8 +26,10 @@ from tests.supernet.test_preprocessing import by_hand, photograph
 from zoo.cli import app
 from zoo.pipeline.figure import _label
 from zoo.pipeline.options import PredictOptions
+from zoo.pipeline.profiling import profiled
 from zoo.pipeline.run import open_run
-from zoo.pipeline.steps import Workspace, evaluations as evaluated, opened, profiled
+from zoo.pipeline.searching import evaluations as evaluated
+from zoo.pipeline.workspace import Workspace, opened
 from zoo.store.fetch import Cache
 from zoo.store.images import judge, load_for_images
 from zoo.store.load import load_onnx
@@ -118,7 +120,7 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
             "search": typed("search", "--run", run),
         }
         rest = Road(Path(run), home, said)
-        largest = max(evaluated(rest.workspace, profiled(rest.workspace)), key=lambda e: e.values["params"])
+        largest = max(evaluated(rest.workspace, [profiled(rest.workspace)]), key=lambda e: e.values["params"])
         said["export"] = typed("export", "--run", run, "--arch", largest.arch.id)
         said["limited"] = typed("search", "--run", run, "--max-params", "1e6")
         said["still limited"] = typed("search", "--run", run)
@@ -200,7 +202,7 @@ def test_the_json_of_a_command_holds_what_it_says(road: Road) -> None:
         for command in ("train", "search", "zoo list", "show knee", "quickstart")
     )
     assert [epoch["epoch"] for epoch in trained["epochs"]] == [1, 2]
-    found = {e.arch.id: e.values for e in evaluated(road.workspace, profiled(road.workspace))}
+    found = {e.arch.id: e.values for e in evaluated(road.workspace, [profiled(road.workspace)])}
     assert searched["evaluated"] == 16 and searched["scored_now"] == 0
     assert all(network["values"] == found[network["network"]] for network in searched["front"])
     assert {entry["id"] for entry in listed["entries"]} == {entry.id for entry in road.entries}
@@ -264,7 +266,7 @@ def test_the_profiles_of_other_devices_are_learned_from_and_this_one_is_not(
 
 def test_every_accuracy_in_the_archive_is_that_of_the_trained_weights(road: Road) -> None:
     workspace = road.workspace
-    found = evaluated(workspace, profiled(workspace))
+    found = evaluated(workspace, [profiled(workspace)])
     assert len(found) >= 8
     for evaluation in found[:4]:
         again = Evaluator(workspace.net, workspace.dataset, examples=128, calibration_examples=128)
