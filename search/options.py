@@ -79,18 +79,18 @@ def latency_limits(typed: Sequence[str], devices: Sequence[str]) -> dict[str, fl
     """Limits on latencies as they are typed, ``"12"`` on all devices or ``"NAME=12"`` on one, by the key of the option.
 
     Args:
-        devices: the only ones that a limit may be about.
+        devices: the only ones that a limit may be about; an empty name stands for the run's own.
 
     Raises:
         ConfigError: for what is no limit, or one on another device.
     """
-    limits: dict[str, float] = {}
+    named_ones, limits = list(filter(None, devices)), dict[str, float]()
     for word in typed:
         device, named, number = word.rpartition("=")
-        if named and device not in devices:
+        if named and device not in named_ones:
             raise ConfigError(
                 f"--max-latency-ms {word} is about a device that this command is not"
-                f"{did_you_mean(device, devices)}; name it with --device {device}"
+                f"{did_you_mean(device, named_ones)}; name it with --device {device}"
             )
         try:
             limit = float(number)

@@ -82,10 +82,13 @@ def list_(session: Session) -> None:
 
     with ThreadPoolExecutor(16) as pool:
         rows = list(pool.map(_row, device_names()))
-    columns = ("name", "id", "runtime", "address", "reachable")
-    session.narrator.table(
+    columns, narrator = ("name", "id", "runtime", "address", "reachable"), session.narrator
+    narrator.table(
         f"{len(rows)} described", [{column: row[column] for column in columns} for row in rows], text=columns
     )
+    for row in rows:
+        if row["why"]:
+            narrator.say(f"{row['name']}: {row['why']}")
     session.result({"devices": rows})
 
 
@@ -94,13 +97,13 @@ def _row(name: str) -> dict[str, str]:
     from hardware.checkup import reach
     from hardware.described import read_device
 
-    row = {"name": name, "id": "", "runtime": "", "address": "", "reachable": "yes"}
+    row = {"name": name, "id": "", "runtime": "", "address": "", "reachable": "yes", "why": ""}
     try:
         options = read_device(name)
         row |= {"runtime": options.runtime, "address": options.address or "this machine"}
         row["id"] = reach(options).id
     except SupernetError as error:
-        row["reachable"] = f"no: {error}"
+        row |= {"reachable": "no", "why": str(error)}
     return row
 
 

@@ -79,7 +79,7 @@ def front(
     )
     workspace = opened(asked)
     known = [profiled(workspace, name) for name in devices]
-    print_limits(workspace.run.options.search, session.narrator, devices)
+    print_limits(workspace.run.options.search, session.narrator, devices, kept=False)
     _tell_fronts(session, workspace, known, known_front(workspace, known), evaluate=False)
 
 

@@ -174,11 +174,14 @@ def print_failed(failed: Mapping[str, SupernetError], narrator: Narrator) -> Non
         narrator.say(f"{name} could not be profiled: {why}")
 
 
-def print_limits(options: SearchOptions, narrator: Narrator, devices: Sequence[str] = ("",)) -> None:
-    """Which limits are in force, when any are, for some devices of a run."""
+def print_limits(
+    options: SearchOptions, narrator: Narrator, devices: Sequence[str] = ("",), *, kept: bool = True
+) -> None:
+    """Which limits are in force, when any are, for some devices of a run; and that they are kept with it, if so."""
     words = limits({device: options.max_latency_on(device) for device in devices}, options.max_params)
     if words:
-        narrator.say(f"Limits in force: {words} (they are kept with the run; --no-limits clears them).")
+        rest = " (they are kept with the run; --no-limits clears them)" if kept else ""
+        narrator.say(f"Limits in force: {words}{rest}.")
 
 
 def limits(max_latency_ms: Mapping[str, float | None], max_params: float | None) -> str:
