@@ -17,6 +17,7 @@ from hardware.device import Device, local_device, pinned
 from hardware.export import export_onnx
 from hardware.journal import Burst
 from hardware.options import DeviceOptions, ProfileOptions
+from hardware.remote import RemoteRuntime
 from hardware.runners import Runtime, runtime_of
 from supernet.elastic.inputs import Inputs
 
@@ -81,11 +82,7 @@ def noise(bursts: Sequence[Burst]) -> float:
 
 
 def _impatient(options: DeviceOptions) -> Runtime:
-    if options.address:
-        from hardware.remote import RemoteRuntime
-
-        return RemoteRuntime(options, patient=False)
-    return runtime_of(options)
+    return RemoteRuntime(options, patient=False) if options.address else runtime_of(options)
 
 
 def _tiny() -> nn.Module:
