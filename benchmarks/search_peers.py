@@ -16,6 +16,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import mean, stdev
@@ -147,21 +148,24 @@ def linas(task: Task, evaluations: int, seed: int) -> None:
         """One column for each value of each choice."""
         return np.asarray(columns[genes].reshape(len(genes), -1), dtype=np.float64)
 
-    genes = sample_genes(space, POPULATION, rng)
-    known = task(genes)
-    while True:
-        centre, spread = known[:, 0].mean(), known[:, 0].std()
-        model = SVR(C=10.0, epsilon=0.01).fit(encoded(genes), (known[:, 0] - centre) / spread)
+    def learned(genes: Genes, known: Values) -> Callable[[Genes], Scored]:
+        """Accuracy as a model has it, latency as it is."""
+        centre, scale = known[:, 0].mean(), known[:, 0].std()
+        model = SVR(C=10.0, epsilon=0.01).fit(encoded(genes), (known[:, 0] - centre) / scale)
 
         def judge(some: Genes) -> Scored:
-            """Accuracy as predicted, latency as it is."""
-            accuracy = model.predict(encoded(some)) * spread + centre
+            """Candidates, without paying for them."""
+            accuracy = model.predict(encoded(some)) * scale + centre
             latency = task.kit.latency_ms(some, task.device)
             return Scored(some, np.stack([accuracy, latency], axis=1), np.zeros(len(some)))
 
-        found = evolve(space, judge, sample_genes(space, 200, rng), rng, generations=50)
-        strange = np.array([row.tobytes() not in task.paid for row in found.genes])
-        found = found.rows(strange)
+        return judge
+
+    genes = sample_genes(space, POPULATION, rng)
+    known = task(genes)
+    while True:
+        found = evolve(space, learned(genes, known), sample_genes(space, 200, rng), rng, generations=50)
+        found = found.rows(np.array([row.tobytes() not in task.paid for row in found.genes]))
         chosen = found.genes[best_first(found, POPULATION)]
         genes, known = np.concatenate([genes, chosen]), np.concatenate([known, task(chosen)])
 
@@ -228,10 +232,8 @@ def one(
 ) -> dict[str, Any]:
     """The shares of one search of one peer after each budget."""
     task, start = Task(kit, device, max(budgets)), time.process_time()
-    try:
+    with suppress(Enough):
         PEERS[name](task, max(budgets), seed)
-    except Enough:
-        pass
     seconds = time.process_time() - start
     shares = {f"share.{budget}": measure.share(task.losses[:budget]) for budget in budgets}
     return {"peer": name, "seed": seed, **shares, "cpu s": seconds}
