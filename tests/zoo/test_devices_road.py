@@ -174,7 +174,9 @@ def test_each_device_sees_a_front_of_its_own(walked: Devices) -> None:
         for network in document["front"]:
             predicted = learnt.predictor.predict(np.array([network["genes"]])).mean[0]
             assert network["values"][f"latency_{name}"] == pytest.approx(predicted)
-        assert document["front"] == walked.document("front", "--device", name)["devices"][name]["front"]
+        asked = walked.document("front", "--device", name)["devices"][name]
+        assert [n["network"] for n in document["front"]] == [n["network"] for n in asked["front"]]
+        assert document["chosen"] == asked["chosen"]
         with Image.open(walked.folder / f"front-{name}.png") as image:
             assert image.size == (1500, 840)
     together = {network["network"] for network in walked.searched["front"]}
@@ -243,8 +245,6 @@ def test_what_is_published_for_a_device_was_measured_there_too(walked: Devices, 
     assert network["measured"]["median_ms"] == board.median_ms
     assert str(walked.folder / "subnets" / "board") in network["onnx"]["path"]
     assert best(store, device="board", max_latency_ms=board.median_ms).id == published
-    again = walked.document("export", "--device", "board", "--arch", entry.architecture.id)
-    assert again["published"] == [published]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from hardware.device import Device, local_device
@@ -26,16 +28,25 @@ class Profiled:
     Args:
         profile: the measurements.
         predictor: fitted on all of them.
-        held_out: each latency as predicted without its own measurement.
-        validation: how far those are off.
+        fresh: one like it that has learned nothing yet.
         name: of the device in the run; empty for the run's own.
     """
 
     profile: Profile
     predictor: Predictor
-    held_out: Estimate
-    validation: Validation
+    fresh: Callable[[], Predictor] = field(repr=False)
     name: str = ""
+
+    @cached_property
+    def held_out(self) -> Estimate:
+        """Each latency as predicted without its own measurement; it takes a predictor for every fold."""
+        found = self.profile
+        return held_out(self.fresh, found.genes, found.median_ms, found.noise_ms)
+
+    @cached_property
+    def validation(self) -> Validation:
+        """How far those are off."""
+        return compare(self.held_out, self.profile.median_ms, folds=FOLDS)
 
     @property
     def latency(self) -> str:
@@ -102,7 +113,7 @@ def references(workspace: Workspace, device: Device) -> dict[str, Predictor]:
 
 
 def learn(workspace: Workspace, measured: Profile, device: str = "") -> Profiled:
-    """Fit the run's predictor on a profile, and hold it against subnets it has not seen."""
+    """Fit the run's predictor on a profile."""
     options, others = workspace.run.options.predict, references(workspace, measured.device)
     more = {"references": others} if others else {}
 
@@ -114,9 +125,7 @@ def learn(workspace: Workspace, measured: Profile, device: str = "") -> Profiled
 
     predictor = fresh()
     predictor.fit(measured.genes, measured.median_ms, measured.noise_ms)
-    unseen = held_out(fresh, measured.genes, measured.median_ms, measured.noise_ms)
-    figures = compare(unseen, measured.median_ms, folds=FOLDS)
-    return Profiled(measured, predictor, unseen, figures, device)
+    return Profiled(measured, predictor, fresh, device)
 
 
 def profiled(workspace: Workspace, device: str = "") -> Profiled:
