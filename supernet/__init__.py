@@ -42,6 +42,7 @@ Learning and judging:
 - `healing`: block by block, what was cut learns to do what the whole one does
 - `ordering`: important units first, before the first step
 - `heads`: a pretrained network becomes acquainted with other data, for a moment
+- `partial_channels`: a few input channels of each layer learn: a light way to adapt
 - `stepping`: from losses to moved weights
 - `ranks`: the processes that train together
 - `recipe`: optimiser, schedule and device

@@ -81,8 +81,14 @@ class Lessons:
         """What one subnet says to some examples, in the precision and by the execution of the recipe."""
         inputs = self.task.inputs(batch, self.supernet.input_values(arch)).to(memory_format=self.layout)
         execution = self.options.execution
-        run = self.supernet if execution == "eager" else self.supernet.subnet(arch, execution=execution)
-        args = (*inputs.args, arch) if execution == "eager" else inputs.args
+        partial_channels = self.stepper.partial
+        is_plain = execution == "eager" and not partial_channels
+        run = (
+            self.supernet
+            if is_plain
+            else partial_channels.install_in(self.supernet.subnet(arch, execution=execution))
+        )
+        args = (*inputs.args, arch) if is_plain else inputs.args
         with self.stepper.autocast():
             return run(*args, **inputs.kwargs)
 
