@@ -4,10 +4,10 @@ A layer keeps, for the gradient of its weight, what it was given. Where only som
 those channels alone, and their gradients are what they would have been. The optimiser sees the entries that learn and
 nothing else, so it remembers only these, and the others are neither decayed nor moved by momentum.
 
-Source: Woo et al., "PaCA: Partial Connection Adaptation for Efficient Fine-Tuning", ICLR 2025 (arXiv:2503.01905). There everything but
-these entries is frozen, and channels are drawn from all. Here biases, norms, embeddings and the head learn as always,
-which costs no activation; and one channel is drawn from each of as many equal stretches of the axis, so that a narrow
-subnet, which keeps its first channels, finds its share of them there.
+Source: Woo et al., "PaCA: Partial Connection Adaptation for Efficient Fine-Tuning", arXiv:2503.01905. There everything
+but these entries is frozen, and channels are drawn from all. Here biases, norms, embeddings and the head learn as
+always, which costs no activation; and one channel is drawn from each of as many equal stretches of the axis, so that a
+narrow subnet, which keeps its first channels, finds its share of them there.
 """
 
 from __future__ import annotations
@@ -226,8 +226,8 @@ class Partial:
             dtype = torch.get_autocast_dtype(x.device.type)
             given = tuple(tensor if tensor is None else tensor.to(dtype) for tensor in given)
         with torch.autocast(x.device.type, enabled=False):
-            answer = _Product.apply(*given, self.learning, geometry)
-        return answer
+            found: Tensor = _Product.apply(*given, self.learning, geometry)
+        return found
 
 
 @cache
