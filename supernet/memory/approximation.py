@@ -46,7 +46,9 @@ def approximation(
         loss: of that subnet; differentiated once plain and once in the mode.
         seed: of dropout and stochastic depth, the same both times.
     """
-    plain, found = (_gradient(supernet.subnet(arch, execution=how), loss, seed) for how in ("plain", execution))
+    plain, found = (
+        _gradient(supernet.subnet(arch, execution=how), loss, seed) for how in ("plain", execution)
+    )
     learnt = [name for name in plain if name in found]
     ours, theirs = (torch.cat([of[name].flatten() for name in learnt]).double() for of in (found, plain))
     left = [gradient.norm() for name, gradient in plain.items() if name not in found]

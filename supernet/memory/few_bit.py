@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import lru_cache, partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -101,4 +102,4 @@ def best_pieces(values: Any, weights: Any, count: int) -> tuple[list[int], list[
     for start in reversed(starts):
         ends.append(int(start[ends[-1]]))
     cuts = [0, *reversed(ends[1:]), n]
-    return cuts[1:], [float(mean[i, j]) for i, j in zip(cuts, cuts[1:])]
+    return cuts[1:], [float(mean[i, j]) for i, j in pairwise(cuts)]

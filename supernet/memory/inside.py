@@ -62,7 +62,11 @@ class Replaced(TorchFunctionMode):
         self.calls = calls
 
     def __torch_function__(
-        self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Any,
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """What a call of PyTorch answers."""
         return self.calls.get(func, func)(*args, **(kwargs or {}))

@@ -1,9 +1,9 @@
 """Activations kept in eight bits: what operations save of their inputs and results is rounded, channel by channel.
 
-After Pan et al., "Mesa: a memory-saving training framework for transformers", arXiv:2111.11124. There ranges are running
-estimates, head by head; here they are those of the tensor at hand, so that nothing is remembered: an entry is off by at
-most a 510th of the range of its channel. Rounding is to the nearest, so that two passes agree and no random number is
-drawn; a channel whose least entry is 0, as after a ReLU, keeps its zeros.
+After Pan et al., "Mesa: a memory-saving training framework for transformers", arXiv:2111.11124. There ranges are
+running estimates, head by head; here they are those of the tensor at hand, so that nothing is remembered: an entry is
+off by at most a 510th of the range of its channel. Rounding is to the nearest, so that two passes agree and no random
+number is drawn; a channel whose least entry is 0, as after a ReLU, keeps its zeros.
 """
 
 from __future__ import annotations
@@ -127,7 +127,11 @@ class Packing:
         if tensor.dim() not in (3, 4) or not tensor.is_floating_point() or tensor.numel() < FEWEST:
             return kept
         storage = tensor.untyped_storage()
-        if storage._cdata in self._own or tensor.shape in self._shapes or 1 in (tensor.shape[1], tensor.shape[-1]):
+        if (
+            storage._cdata in self._own
+            or tensor.shape in self._shapes
+            or 1 in (tensor.shape[1], tensor.shape[-1])
+        ):
             return kept
         dense = is_dense(tensor)
         lies = (tensor.numel(),) if dense else (tensor.shape, tensor.stride())
@@ -162,7 +166,9 @@ def unpack(kept: Kept | View) -> Tensor:
 def is_dense(tensor: Tensor) -> bool:
     """Whether a tensor is a stretch of memory without gaps in which no two entries share a place."""
     expected = 1
-    for stride, size in sorted((stride, size) for stride, size in zip(tensor.stride(), tensor.shape) if size > 1):
+    for stride, size in sorted(
+        (stride, size) for stride, size in zip(tensor.stride(), tensor.shape) if size > 1
+    ):
         if stride != expected:
             return False
         expected *= size

@@ -2,8 +2,8 @@
 
 Source: Yang et al., "Reducing Fine-Tuning Memory Overhead by Approximate and Memory-Sharing Backpropagation",
 arXiv:2406.16282. The sum is 0 far to the left and ``x`` far to the right, and the nearest such function in the mean
-square over the whole line. GELU and SiLU are half of ``x`` plus an even function, and so is the nearest sum: it is given
-by where it leaves 0 and by its value at 0.
+square over the whole line. GELU and SiLU are half of ``x`` plus an even function, and so is the nearest sum: it is
+given by where it leaves 0 and by its value at 0.
 """
 
 from __future__ import annotations
