@@ -6,21 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from supernet.elastic.subnet import Subnet
-from supernet.elastic.supernet import Supernet
-from supernet.memory.modes import Execution
 from supernet.probing import fixed_buffers
-from supernet.space import Architecture
 
-Loss = Callable[[Subnet], Tensor]
-"""From a subnet to its loss on some examples, the same at every call."""
+Loss = Callable[[], Tensor]
+"""A loss on some examples, the same at every call."""
 
 
 @dataclass(frozen=True)
 class Approximation:
-    """What the gradient of a subnet in some mode differs in from the plain one.
+    """What the gradient of a network in some mode differs in from the plain one.
 
     Args:
         error: Euclidean norm of the difference over that of the plain gradient, both of the parameters that learn in
@@ -34,36 +30,34 @@ class Approximation:
     untrained: float
 
 
-def approximation(
-    supernet: Supernet, arch: Architecture, execution: Execution, loss: Loss, seed: int = 0
-) -> Approximation:
-    """Compare the gradient of one subnet in a mode with the plain one; nothing is changed by it.
+def approximation(network: nn.Module, plain: Loss, found: Loss, seed: int = 0) -> Approximation:
+    """Compare the gradient of a loss in a mode with the plain one; nothing is changed by it.
 
     Args:
-        supernet: in training mode.
-        arch: which subnet.
-        execution: the mode, or modes by module path.
-        loss: of that subnet; differentiated once plain and once in the mode.
+        network: whose parameters learn, such as the supernet.
+        plain: the loss of it, or of a subnet.
+        found: the same loss in the mode, e.g. of ``supernet.subnet(arch, execution="int8")``.
         seed: of dropout and stochastic depth, the same both times.
     """
-    plain, found = (
-        _gradient(supernet.subnet(arch, execution=how), loss, seed) for how in ("plain", execution)
+    exact, near = (_gradient(network, loss, seed) for loss in (plain, found))
+    theirs, ours = (
+        torch.cat([of[name].flatten() for name in exact if name in near]).double() for of in (exact, near)
     )
-    learnt = [name for name in plain if name in found]
-    ours, theirs = (torch.cat([of[name].flatten() for name in learnt]).double() for of in (found, plain))
-    left = [gradient.norm() for name, gradient in plain.items() if name not in found]
-    whole = torch.stack([gradient.norm() for gradient in plain.values()]).norm().item()
+    left = torch.stack(
+        [torch.zeros(()), *(part.norm().cpu() for name, part in exact.items() if name not in near)]
+    )
+    whole = torch.stack([part.norm() for part in exact.values()]).norm().item()
     return Approximation(
         error=((ours - theirs).norm() / theirs.norm()).item(),
         cosine=torch.cosine_similarity(ours, theirs, dim=0).item(),
-        untrained=torch.stack(left).norm().item() / whole if left else 0.0,
+        untrained=left.norm().item() / whole,
     )
 
 
-def _gradient(subnet: Subnet, loss: Loss, seed: int) -> dict[str, Tensor]:
-    """Of the shared parameters that this subnet learns, by name."""
-    parameters = {name: p for name, p in subnet.supernet.largest.named_parameters() if p.requires_grad}
-    with torch.random.fork_rng(), fixed_buffers(subnet.supernet):
+def _gradient(network: nn.Module, loss: Loss, seed: int) -> dict[str, Tensor]:
+    """Of the parameters that learn, by name."""
+    parameters = {name: own for name, own in network.named_parameters() if own.requires_grad}
+    with torch.random.fork_rng(), fixed_buffers(network):
         torch.manual_seed(seed)
-        gradients = torch.autograd.grad(loss(subnet), list(parameters.values()), allow_unused=True)
+        gradients = torch.autograd.grad(loss(), list(parameters.values()), allow_unused=True)
     return {name: gradient for name, gradient in zip(parameters, gradients) if gradient is not None}

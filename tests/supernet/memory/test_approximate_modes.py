@@ -14,7 +14,6 @@ from scipy.optimize import minimize
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from supernet.elastic.subnet import Subnet
 from supernet.memory.approximation import approximation
 from supernet.memory.few_bit import ACTIVATIONS, best_pieces, best_steps
 from supernet.memory.inside import Replaced, run_inside
@@ -83,15 +82,15 @@ def test_an_approximate_mode_runs_in_mixed_precision_and_in_one_block(name: str)
 def test_the_measured_error_of_the_gradient_is_bounded(name: str, error: float) -> None:
     net, x = tiny_supernet().train(name != "shift_only"), tiny_images(8)
 
-    def loss(subnet: Subnet) -> Tensor:
-        """Of some labels."""
-        return F.cross_entropy(subnet(x), torch.arange(8))
+    def loss(execution: str) -> Tensor:
+        """Of some labels, in some mode."""
+        return F.cross_entropy(net.subnet(net.space.largest(), execution=execution)(x), torch.arange(8))
 
     before = {key: value.clone() for key, value in net.state_dict().items()}
-    found = approximation(net, net.space.largest(), name, loss)
+    found = approximation(net, partial(loss, "plain"), partial(loss, name))
     assert 0 < found.error < error and found.cosine > 1 - error**2
     assert (found.untrained > 0) == (name == "shift_only")
-    same = approximation(net, net.space.largest(), "plain", loss)
+    same = approximation(net, partial(loss, "plain"), partial(loss, "plain"))
     assert same.error == same.untrained == 0
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
 
