@@ -7,7 +7,8 @@ of a step (forward and backward pass) over that of plain, the processor time lik
 the gradient, its cosine, the share of the gradient whose parameters the way does not train; and the accuracy on the
 test split after as many steps again, all from the same weights and on the same batches. ``partial N``: of each layer
 that share of the input channels learns (``train.partial_channels``); its gradients are exact, and what is untrained is
-the point.
+the point. ``adapters N``, of vision transformers: reversible adapters and the head learn, and N bits are kept for a
+block; ``start`` is the largest difference of the first answers from plain ones, over the largest of these.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from supernet.memory.inside import Replaced, run_inside
 from supernet.memory.modes import modes
 from supernet.options import DataOptions
 from supernet.partial_channels import PartialChannels
+from supernet.reversible.adapters import reversible_adapters
 from supernet.sources import load_data
 
 MODELS = "mobilenetv3_small_050,vit_tiny_patch16_224,mobilenetv2_050"
@@ -59,7 +61,9 @@ def main() -> None:
     found = load_data(DataOptions(resolution=args.resolution, channels=3))
     assert isinstance(found, ImageDataset)
     for name in args.models.split(","):
-        for row in rows(name, found, args):
+        network = made(name, args)
+        learn(network, None, found, args, first=0)
+        for row in [*rows(network, found, args), *adapted_rows(network, found, args)]:
             result.rows.append({"model": name, **row})
             for key in sorted({"memory", "time", "error"} & row.keys()):
                 result.figures[f"{name}.{row['way']}.{key}"] = row[key]
@@ -91,10 +95,8 @@ def partly(share: float, network: nn.Module) -> PartialChannels:
     return found
 
 
-def rows(name: str, data: ImageDataset, args: Any) -> list[dict[str, Any]]:
+def rows(network: nn.Module, data: ImageDataset, args: Any) -> list[dict[str, Any]]:
     """One for each way."""
-    network = made(name, args)
-    learn(network, None, data, args, first=0)
     x, labels = data.batch(args.steps, args.batch, args.seed)
     every = ways()
     runs = {way: running(network, install) for way, install in every.items()}
@@ -113,11 +115,33 @@ def rows(name: str, data: ImageDataset, args: Any) -> list[dict[str, Any]]:
                 "time": seconds[way] / seconds["plain"],
                 **({} if exact else {"error": off.error, "cosine": off.cosine}),
                 "untrained": off.error if exact else off.untrained,
-                "accuracy": taught(network, install, data, args),
+                "accuracy": taught(copied(network, install), data, args),
                 "plain_mib": peaks["plain"] / 2**20,
             }
         )
     return found
+
+
+def adapted_rows(network: nn.Module, data: ImageDataset, args: Any) -> list[dict[str, Any]]:
+    """One for each number of bits that reversible adapters keep; none for what is no vision transformer."""
+    if not isinstance(network, timm.models.VisionTransformer):
+        return []
+    x, labels = data.batch(args.steps, args.batch, args.seed)
+    expected = network(x).detach()
+    nets = {f"adapters {bits}": reversible_adapters(deepcopy(network), bits=bits) for bits in (16, 8, 0)}
+    steps = {way: partial(step, net, partial(loss_of, net, x, labels)) for way, net in nets.items()}
+    steps["plain"] = partial(step, network, partial(loss_of, network, x, labels))
+    seconds, peaks = cpu_seconds(steps, args.repeats), {way: peak_bytes(one) for way, one in steps.items()}
+    return [
+        {
+            "way": way,
+            "memory": peaks[way] / peaks["plain"],
+            "time": seconds[way] / seconds["plain"],
+            "start": ((net(x) - expected).abs().max() / expected.abs().max()).item(),
+            "accuracy": taught((net, None), data, args),
+        }
+        for way, net in nets.items()
+    ]
 
 
 def made(name: str, args: Any) -> nn.Module:
@@ -159,10 +183,15 @@ def learn(
         network.zero_grad()
 
 
-def taught(network: nn.Module, install: Way, data: ImageDataset, args: Any) -> float:
-    """Test accuracy in percent after the network has learnt in some way."""
+def copied(network: nn.Module, install: Way) -> tuple[nn.Module, PartialChannels | None]:
+    """A network with tensors of its own that runs in some way."""
     copy = deepcopy(network)
-    partly = install(copy)
+    return copy, install(copy)
+
+
+def taught(running: tuple[nn.Module, PartialChannels | None], data: ImageDataset, args: Any) -> float:
+    """Test accuracy in percent after a network has learnt."""
+    copy, partly = running
     learn(copy, partly, data, args, first=args.steps)
     copy.eval()
     right = total = 0
