@@ -292,6 +292,31 @@ def sensitivity(
 
 @app.command()
 @in_session
+def split(
+    session: Session,
+    run: RunFolder = None,
+    by: Annotated[
+        str,
+        typer.Option(
+            help="gradients: where values would move the weights they share | lid: what they make of it."
+        ),
+    ] = "gradients",
+    parts: Annotated[int, typer.Option(help="How many.")] = 2,
+) -> None:
+    """Give values that disagree weights of their own: a trained run becomes several, each to be trained on."""
+    from zoo.cli import documents
+    from zoo.cli.printing import print_parts
+    from zoo.pipeline.parts import split_run
+
+    opened, narrator = session.open(run, None, None), session.narrator
+    with narrator.progress() as progress:
+        found, made = split_run(opened, by, parts, progress)
+    print_parts(found, made, narrator)
+    session.result(documents.parts(opened, found, made))
+
+
+@app.command()
+@in_session
 def settings(
     session: Session,
     key: Annotated[

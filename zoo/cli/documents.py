@@ -11,7 +11,9 @@ import msgspec
 from search.archive import Evaluation
 from supernet.evaluate import Result
 from supernet.space import Architecture, SearchSpace
+from supernet.splitting import Split
 from supernet.trainer import Trainer
+from zoo.pipeline.parts import Part
 from zoo.pipeline.pick import Picked
 from zoo.pipeline.prove import Proof
 from zoo.pipeline.run import Run
@@ -42,6 +44,12 @@ def trained(run: Run, trainer: Trainer) -> Document:
 def studied(run: Run, found: Study) -> Document:
     """What cuts cost: the largest network first, then every cut, and the kinds from the cheapest to the dearest."""
     return {"run": run.folder, "of": found.of, "dims": found.dims, "cuts": found.cuts}
+
+
+def parts(run: Run, found: Split, made: Sequence[Part]) -> Document:
+    """What a run was split into."""
+    held = [{"run": part.run.folder, "values": part.values, "log10_size": part.log10_size} for part in made]
+    return {"run": run.folder, "choice": found.choice, "agreement": found.agreement, "parts": held}
 
 
 def profiled(run: Run, known: Profiled, figure: Path) -> Document:

@@ -14,6 +14,7 @@ from supernet.presets import presets
 from supernet.sensitivity import prices
 from supernet.settings import Setting
 from supernet.space import Architecture
+from supernet.splitting import Split
 from supernet.stages import Stage, stages
 from supernet.tasks.task import Dataset, Metric, Task
 from supernet.trainer import Trainer
@@ -23,6 +24,7 @@ from zoo.cli.narrator import Narrator
 from zoo.pipeline.find import Known
 from zoo.pipeline.kept import kept, weights_of
 from zoo.pipeline.offered import offer_of
+from zoo.pipeline.parts import Part
 from zoo.pipeline.pick import Picked
 from zoo.pipeline.prove import Proof
 from zoo.pipeline.run import Run
@@ -94,6 +96,15 @@ def print_beginning(trainer: Trainer, narrator: Narrator) -> None:
             f"Every lesson also learnt from a teacher ({trainer.options.teacher}), whose training and answers took "
             f"{trainer.record.teacher_share:.0%} of the multiply-adds."
         )
+
+
+def print_parts(found: Split, made: Sequence[Part], narrator: Narrator) -> None:
+    """What a run was split into, and how to go on."""
+    narrator.say(f"The values of {found.choice} agree least ({found.agreement:.2f} between the parts).")
+    for part in made:
+        values = ", ".join(map(str, part.values))
+        narrator.say(f"{part.run.folder}: {found.choice} {values}; 10^{part.log10_size:.1f} networks")
+    narrator.say(f"Next: {made[0].run.command('train')}, and so for each")
 
 
 def print_study(run: Run, found: Study, task: Task, narrator: Narrator) -> None:

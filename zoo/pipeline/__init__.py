@@ -9,6 +9,7 @@ In the order one would read them:
 - `offered`: what the supernet of a run offers
 - `steps`: train, profile, search: each goes on where it stopped
 - `study`: which cuts are cheap and which are dear, before a training or after
+- `parts`: a run split into several, where its values disagree
 - `pick`: which of the evaluated networks are to be proven
 - `kept`: what a run holds so far, in words
 - `find`: an architecture by whatever a person calls it

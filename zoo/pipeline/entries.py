@@ -72,7 +72,9 @@ def manifest(workspace: Workspace, proof: Proof, profile: Profile) -> Manifest:
         task=data.task.name,
         parent=hash_file(run.supernet / SUPERNET_WEIGHTS),
         space=SpaceRecord(
-            name=run.options.supernet.model, fingerprint=space.fingerprint, log10_size=space.log10_size
+            name=title(run.options.supernet.model),
+            fingerprint=space.fingerprint,
+            log10_size=space.log10_size,
         ),
         architecture=describe_architecture(space, proof.arch),
         weights_sha256=proof.weights_sha256,
@@ -110,7 +112,7 @@ def manifest(workspace: Workspace, proof: Proof, profile: Profile) -> Manifest:
 
 def entry_id(run: Run, proof: Proof) -> str:
     """Model, architecture and weights: equal for equal networks, another for any other."""
-    model = "".join(c if c.isalnum() else "-" for c in run.options.supernet.model.lower())
+    model = "".join(c if c.isalnum() else "-" for c in title(run.options.supernet.model).lower())
     return f"{model}-{proof.arch.id}-{proof.onnx.sha256[:8]}"
 
 

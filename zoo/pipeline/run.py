@@ -187,7 +187,9 @@ def _anchored(options: RunOptions) -> RunOptions:
     return replace(
         options,
         data=replace(options.data, source=absolute(options.data.source)),
-        supernet=replace(options.supernet, weights=weights and _there(weights)),
+        supernet=replace(
+            options.supernet, model=absolute(options.supernet.model), weights=weights and _there(weights)
+        ),
         train=replace(options.train, teacher=_there(teacher) if Path(teacher).exists() else teacher),
     )
 
