@@ -37,7 +37,7 @@ from supernet.partial_channels import PartialChannels
 from supernet.reversible.adapters import reversible_adapters
 from supernet.sources import load_data
 
-MODELS = "mobilenetv3_small_050,vit_tiny_patch16_224,mobilenetv2_050"
+MODELS = "mobilenetv3_small_050,vit_tiny_patch16_224"
 Way = Callable[[nn.Module], PartialChannels | None]
 """Lets a bound copy of a network run in some way; answers with the channels that learn, where not all do."""
 
