@@ -15,7 +15,7 @@ Approximate modes, whose answers are exact and whose gradients are not (docs/mem
 `few_bit`        pointwise activations keep three bits of every entry
 `relu_backward`  GELU and SiLU go back as a sum of ReLUs: two bits
 `shift_only`     norms learn their shift only; Hardswish and ReLU6 keep one bit
-`approximation`  how far their gradients are off, and what they keep
+`approximation`  how far their gradients are off
 """
 
 from __future__ import annotations
