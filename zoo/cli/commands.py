@@ -118,7 +118,7 @@ def train(
     print_data(dataset, narrator)
     with narrator.progress() as progress:
         trainer = step(opened, progress, dataset)
-    print_offer(opened, narrator)
+    print_offer(opened, dataset.task, narrator)
     print_beginning(trainer, narrator)
     narrator.say(
         f"10^{trainer.supernet.space.log10_size:.1f} networks after {counted(len(trainer.history), 'epoch')}; "

@@ -67,15 +67,15 @@ def print_data(data: Dataset, narrator: Narrator) -> None:
         narrator.say(f"Note: {note}.")
 
 
-def print_offer(run: Run, narrator: Narrator) -> None:
+def print_offer(run: Run, task: Task, narrator: Narrator) -> None:
     """Which kinds of cuts a study of the pretrained network chose, and by what; nothing where there was none."""
     found = offer_of(run)
     if found is None:
         return
     costs = [f"{kind} {price:.2g}" for kind, price in prices(list(found.cuts)).items()]
     narrator.say(
-        f"Elastic: {', '.join(found.dims)}. Mild cuts of the pretrained network cost, in loss for all of its MACs: "
-        f"{', '.join(costs)}; as few kinds as make networks of half its size are offered, the cheapest first "
+        f"Elastic: {', '.join(found.dims)}. Cuts of the pretrained network cost, in {task.measures[0].name} for all of "
+        f"its MACs: {', '.join(costs)}; as few kinds as make networks of half its size are offered, the cheapest first "
         f"(supernet.offer=all offers everything, supernet.options.dims what it names)."
     )
 

@@ -112,7 +112,7 @@ def _train(run: Run, narrator: Narrator) -> tuple[Trainer, Workspace]:
     print_data(data, narrator)
     with narrator.progress() as progress:
         trainer = train(run, progress, data)
-    print_offer(run, narrator)
+    print_offer(run, data.task, narrator)
     print_beginning(trainer, narrator)
     workspace = opened(run, data)
     space = workspace.net.space
