@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from supernet.elastic.slicing import PRESENT
+from supernet.errors import SpaceError
 
 LEAST_SCALE = 1e-3
 """The smallest factor of a stream: its inverse multiplies every rounding error."""
@@ -49,6 +50,7 @@ class Coupling(nn.Module):
         """
         factor = self.factor()
         out: Tensor = self.branch(*given)
+        need_shape(self, out, own)
         return (own if factor is None else own * factor) + out
 
     def factor(self) -> Tensor | float | None:
@@ -58,6 +60,19 @@ class Coupling(nn.Module):
     def extra_repr(self) -> str:
         """Which stream, and what it reads."""
         return f"stream {self.stream} reads {', '.join(map(str, self.reads))}"
+
+
+def need_shape(coupling: Coupling, out: Tensor, own: Tensor) -> None:
+    """Make sure that a branch answers in the shape of the stream it is added to.
+
+    Raises:
+        SpaceError: naming the branch, both shapes and the way out.
+    """
+    if out.shape != own.shape:
+        raise SpaceError(
+            f"{coupling.title} turns a stream of shape {tuple(own.shape)} into {tuple(out.shape)}: inside a reversible "
+            "stage the size stays; put strides and changes of width into an ordinary layer between two stages"
+        )
 
 
 def is_there(module: nn.Module) -> bool:

@@ -86,9 +86,7 @@ class _Freezing:
             }
         if buffers := own["_buffers"]:
             moving = STATISTICS if moves_statistics(module) else ()
-            kept = own["_buffers"] = {
-                name: None if name in moving else one for name, one in buffers.items()
-            }
+            kept = own["_buffers"] = {name: None if name in moving else one for name, one in buffers.items()}
             self.buffers |= {id(one): one for one in kept.values() if one is not None}
         if modules := own["_modules"]:
             own["_modules"] = {

@@ -66,7 +66,7 @@ class Made:
         self.value: Tensor | None = value
 
     def __call__(self) -> Tensor:
-        """The tensor; made anew each time once it was dropped, which costs less than a map held through a convolution."""
+        """The tensor. Once dropped it is made each time: a map held through a convolution would cost more."""
         return self.make() if self.value is None else self.value
 
 
