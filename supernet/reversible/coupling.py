@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from supernet.elastic.slicing import PRESENT
 from supernet.errors import SpaceError
 
 LEAST_SCALE = 1e-3
@@ -73,12 +72,6 @@ def need_shape(coupling: Coupling, out: Tensor, own: Tensor) -> None:
             f"{coupling.title} turns a stream of shape {tuple(own.shape)} into {tuple(out.shape)}: inside a reversible "
             "stage the size stays; put strides and changes of width into an ordinary layer between two stages"
         )
-
-
-def is_there(module: nn.Module) -> bool:
-    """Whether a module of a bound network is part of its architecture."""
-    present = module._buffers.get(PRESENT)
-    return present is None or present.shape[0] > 0
 
 
 def held_off(scale: Tensor, least: float = LEAST_SCALE) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from inspect import Parameter, signature
 from typing import Any
 
@@ -13,7 +13,8 @@ from supernet.elastic.skeleton import bind
 from supernet.elastic.slicing import Slices
 from supernet.errors import SpaceError
 from supernet.reversible.arithmetic import REDUCED, FixedPoint, Floats, Range, added, held
-from supernet.reversible.coupling import Coupling, is_there, need_shape
+from supernet.memory.pieces import runs
+from supernet.reversible.coupling import Coupling, need_shape
 from supernet.reversible.inverting import Pass, random_branch
 
 LETTERS = "FGHIJKLMNOPQ"
@@ -112,7 +113,7 @@ class ReversibleStage(nn.Module):
         """
         if len(streams) != self.streams:
             raise SpaceError(f"{len(streams)} streams were given to a stage of {self.streams}")
-        couplings = [coupling for coupling in self.couplings if is_there(coupling)]
+        couplings = [coupling for coupling in self.couplings if runs(coupling)]
         kind = streams[0].dtype
         autocast = torch.is_autocast_enabled(streams[0].device.type)
         inner = kind if kind in REDUCED and not autocast else None
@@ -132,11 +133,6 @@ class ReversibleStage(nn.Module):
     def extra_repr(self) -> str:
         """How streams are held."""
         return f"{self.streams} streams{', fixed point' if self.fixed_point else ''}"
-
-
-def stages_of(module: nn.Module) -> Iterator[ReversibleStage]:
-    """The reversible stages inside a module."""
-    yield from (inner for inner in module.modules() if isinstance(inner, ReversibleStage))
 
 
 def shares(shape: Sequence[int], streams: int, axis: int = 0) -> tuple[int, ...]:
@@ -218,7 +214,7 @@ def try_out(coupling: Coupling, shapes: Sequence[Sequence[int]]) -> None:
     """Run a branch on one sample of zeros, and see that it answers in the shape of its stream.
 
     Args:
-        coupling: whose branch; one that needs more than streams is not tried.
+        coupling: whose branch; one that needs more than streams, or has no memory, is not tried.
         shapes: of the streams, of one sample.
 
     Raises:
@@ -227,6 +223,8 @@ def try_out(coupling: Coupling, shapes: Sequence[Sequence[int]]) -> None:
     if _wants(coupling.branch) > len(coupling.reads):
         return
     like = next(coupling.branch.parameters(), torch.empty(0))
+    if like.is_meta:
+        return
     copy = bind(coupling.branch, Slices({}, frozenset()), training=False, own=True)
     zeros = [like.new_zeros((1, *shape), requires_grad=False) for shape in shapes]
     try:
