@@ -126,7 +126,9 @@ class TwoStreamPreset(PlannedPreset):
     def __post_init__(self) -> None:
         need_blocks("depths", self.depths)
         if len(self.strides) != len(self.widths):
-            raise SpaceError(f"{len(self.strides)} strides were given for {len(self.widths)} stages; give one each")
+            raise SpaceError(
+                f"{len(self.strides)} strides were given for {len(self.widths)} stages; give one each"
+            )
         for i, widths in enumerate(self.widths):
             if not widths or any(width % 16 or width < 16 for width in widths):
                 near = tuple(max(16, round(width / 16) * 16) for width in widths) or (32, 48)
@@ -193,7 +195,9 @@ class TwoStreamPreset(PlannedPreset):
         pool = nn.AdaptiveAvgPool2d(1) if self.kinds == 2 else nn.AdaptiveAvgPool3d(1)
         return TwoStreams(
             layers(
-                conv=conv(self.channels, self.stem, 3, 2, 1, bias=False), bn=norm(self.stem), act=nn.Hardswish()
+                conv=conv(self.channels, self.stem, 3, 2, 1, bias=False),
+                bn=norm(self.stem),
+                act=nn.Hardswish(),
             ),
             [self.transition(i) for i in range(len(self.widths))],
             [self.stage(i) for i in range(len(self.widths))],
