@@ -55,18 +55,7 @@ def _table() -> dict[Any, Cheap]:
     plain: tuple[Any, ...] = (
         *(F.layer_norm, F.group_norm, F.gelu, F.sigmoid, F.tanh, F.normalize, F.softplus),
         *(torch.relu, torch.sigmoid, torch.tanh, torch.mul, torch.div, torch.layer_norm, torch.group_norm),
-        *(
-            T.relu,
-            T.sigmoid,
-            T.tanh,
-            T.mul,
-            T.div,
-            T.__mul__,
-            T.__rmul__,
-            T.__truediv__,
-            T.clamp,
-            torch.clamp,
-        ),
+        *(T.relu, T.sigmoid, T.tanh, T.mul, T.div, T.__mul__, T.__rmul__, T.__truediv__, T.clamp, torch.clamp),
         *(F.pad, torch.cat, torch.stack, T.contiguous, T.clone),
     )
     found |= {call: Cheap(call) for call in plain}
@@ -85,7 +74,9 @@ def _table() -> dict[Any, Cheap]:
         **{T.relu_: T.relu, torch.relu_: torch.relu, T.sigmoid_: T.sigmoid, T.tanh_: T.tanh},
         **{T.clamp_: T.clamp},
     }
-    found |= {call: Cheap(pure, writes=True, sums=pure in (T.add, T.sub)) for call, pure in written.items()}
+    found |= {
+        call: Cheap(pure, writes=True, sums=pure in (T.add, T.sub)) for call, pure in written.items()
+    }
     return found
 
 
@@ -94,7 +85,9 @@ CHEAP = _table()
 ADDS = frozenset({torch.add, torch.sub, Tensor.add, Tensor.sub, Tensor.__add__, Tensor.__radd__})
 
 
-def normalised(x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, invstd: Tensor) -> Tensor:
+def normalised(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, invstd: Tensor
+) -> Tensor:
     """What batch norm answered in training, from its statistics, on the CPU.
 
     It scales by ``weight * invstd``, then shifts. That product is handed in as the weight, beside a variance of one, so

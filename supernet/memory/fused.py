@@ -193,9 +193,7 @@ def _keeps_statistics(out: Tensor, x: Tensor, weight: Tensor | None) -> bool:
     """Whether what batch norm saved is enough to make its answer again, to the bit."""
     node = out.grad_fn
     wide = weight is None or weight.dtype in (torch.float32, torch.float64)
-    return (
-        node is not None and node.name() == "NativeBatchNormBackward0" and wide and is_dense(x) and x.is_cpu
-    )
+    return node is not None and node.name() == "NativeBatchNormBackward0" and wide and is_dense(x) and x.is_cpu
 
 
 @modes.register("fused")

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from supernet.elastic.skeleton import bind
 from supernet.elastic.slicing import Slices
 from supernet.errors import SpaceError
-from supernet.reversible.arithmetic import REDUCED, FixedPoint, Floats, Range, added, held
 from supernet.memory.pieces import runs
+from supernet.reversible.arithmetic import REDUCED, FixedPoint, Floats, Range, added, held
 from supernet.reversible.coupling import Coupling, need_shape
 from supernet.reversible.inverting import Pass, random_branch
 
