@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from supernet.memory.cheap import CHEAP, Cheap, is_dense, normalised
+from supernet.memory.cheap import BATCH_NORM, CHEAP, LONG, NORMALISED, PICKED, SEEN, Cheap, is_dense
 from supernet.memory.modes import modes
-from supernet.memory.recipes import SMALL, Cast, Recipe, Source, cast_of, size_of
+from supernet.memory.recipes import SMALL, Recipe, Remake, Source, cast_of, size_of
 
 Node = Recipe | Source
 
@@ -59,6 +59,8 @@ class Fusing(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is F.batch_norm:
             return self._batch_norm(args, kwargs)
+        if func is F.max_pool2d:
+            return self._max_pool(args, kwargs)
         cheap = CHEAP.get(func)
         if cheap is None or not torch.is_grad_enabled():
             return func(*args, **kwargs)
@@ -79,10 +81,24 @@ class Fusing(TorchFunctionMode):
             if copies and before.ready(size_of(out)):
                 _replace(copies, before)
         if isinstance(out, Tensor):
-            self._learn(out, Recipe(cheap.call, nodes, named, cast_of(out), cheap.sums), slots)
+            self._learn(out, Recipe(cheap.remake, nodes, named, cast_of(out)), slots)
         elif isinstance(out, tuple | list):
             for i, one in enumerate(out):
-                self._learn(one, Recipe(_Entry(cheap.call, i), nodes, named, cast_of(one), True), [])
+                remake = Remake(_Entry(cheap.remake.call, i), is_fresh=False)
+                self._learn(one, Recipe(remake, nodes, named, cast_of(one)), [])
+        return out
+
+    def _max_pool(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Keep where the maxima were, in half of the bytes, and pick them there again."""
+        node = self._noted(args[0])
+        self._slots = slots = []
+        out = F.max_pool2d(*args, **kwargs)
+        if isinstance(out, Tensor) and out.requires_grad and args[0].is_contiguous():
+            found = [slot for slot in slots if slot.node.is_like(out.shape, torch.int64)]
+            for slot in found:
+                places = Source(slot.node.value().int(), keep=True)
+                _replace([slot], Recipe(LONG, (places,), {}, cast_of(out)))
+                self._learn(out, Recipe(PICKED, (node, places), {}, cast_of(out)), slots)
         return out
 
     def _batch_norm(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
@@ -97,12 +113,12 @@ class Fusing(TorchFunctionMode):
         cast, eps = cast_of(out), given.get("eps", 1e-5)
         if not given.get("training", False):
             fixed = [Source(given[name], keep=True) for name in names[1:3]]
-            recipe = Recipe(F.batch_norm, (nodes[0], *fixed, *nodes[1:], False, 0.0, eps), {}, cast, False)
+            recipe = Recipe(BATCH_NORM, (nodes[0], *fixed, *nodes[1:], False, 0.0, eps), {}, cast)
         elif _keeps_statistics(out, x, weight):
             mean, invstd = out.grad_fn._saved_result1, out.grad_fn._saved_result2  # type: ignore[union-attr]
-            recipe = Recipe(normalised, (*nodes, Source(mean, True), Source(invstd, True)), {}, cast, False)
+            recipe = Recipe(NORMALISED, (*nodes, Source(mean, True), Source(invstd, True)), {}, cast)
         else:
-            recipe = Recipe(F.batch_norm, (nodes[0], None, None, *nodes[1:], True, 0.0, eps), {}, cast, False)
+            recipe = Recipe(BATCH_NORM, (nodes[0], None, None, *nodes[1:], True, 0.0, eps), {}, cast)
         self._learn(out, recipe, slots)
         return out
 
@@ -139,11 +155,21 @@ class Fusing(TorchFunctionMode):
             return tuple(map(self._noted, arg))
         return arg
 
+    def _view(self, tensor: Tensor) -> Recipe | None:
+        """A recipe for a view that a call took of a tensor that is known, such as the rows that ``linear`` makes."""
+        whole = tensor._base
+        node = None if whole is None else self._node(whole)
+        if whole is None or not isinstance(node, Recipe) or whole.storage_offset() or not is_dense(whole):
+            return None
+        where = tensor.shape, tensor.stride(), tensor.storage_offset()
+        return Recipe(SEEN, (node, *where), {}, cast_of(tensor))
+
     def _pack(self, tensor: Tensor) -> Slot:
         """What to keep for a tensor that autograd saves."""
         if tensor.grad_fn is None or (size := size_of(tensor)) < SMALL:
-            return Slot(Source(tensor, keep=True))
-        node = self._node(tensor)
+            self._slots.append(slot := Slot(Source(tensor, keep=True)))
+            return slot
+        node = self._node(tensor) or self._view(tensor)
         if isinstance(node, Recipe) and node.ready(size):
             node.uses += 1
             slot = Slot(node)
@@ -193,7 +219,9 @@ def _keeps_statistics(out: Tensor, x: Tensor, weight: Tensor | None) -> bool:
     """Whether what batch norm saved is enough to make its answer again, to the bit."""
     node = out.grad_fn
     wide = weight is None or weight.dtype in (torch.float32, torch.float64)
-    return node is not None and node.name() == "NativeBatchNormBackward0" and wide and is_dense(x) and x.is_cpu
+    return (
+        node is not None and node.name() == "NativeBatchNormBackward0" and wide and is_dense(x) and x.is_cpu
+    )
 
 
 @modes.register("fused")

@@ -21,7 +21,10 @@ M = TypeVar("M", bound=Mode)
 
 modes: Registry[Mode] = Registry(
     "execution mode",
-    modules=tuple(f"supernet.memory.{name}" for name in ("int8", "few_bit", "relu_backward", "shift_only")),
+    modules=tuple(
+        f"supernet.memory.{name}"
+        for name in ("fused", "reversible", "int8", "few_bit", "relu_backward", "shift_only")
+    ),
     group="supernet.modes",
 )
 """Execution modes, by name."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 from weakref import ref
 
@@ -38,6 +39,10 @@ class Source:
         """Hold the tensor, without the graph it came from, which would then hold itself."""
         self.kept = tensor if tensor.grad_fn is None else tensor.detach()
 
+    def is_like(self, shape: torch.Size, dtype: torch.dtype) -> bool:
+        """Whether a tensor of that shape and type is kept."""
+        return self.kept is not None and self.kept.shape == shape and self.kept.dtype == dtype
+
     @property
     def watched(self) -> Tensor | None:
         """The tensor, while it is there and has not been written to."""
@@ -61,24 +66,38 @@ class Source:
     use = value
 
 
+@dataclass(frozen=True)
+class Remake:
+    """How a tensor is computed from others.
+
+    Args:
+        call: answers it, and writes to none of its arguments.
+        over: the same, over its first argument, where that is of no further use; None for a call that cannot.
+        is_fresh: whether the answer lies in memory of its own.
+        adds: whether the call adds up residuals: a recipe is long by how many of these are in a row.
+    """
+
+    call: Callable[..., Any]
+    over: Callable[..., Any] | None = None
+    is_fresh: bool = True
+    adds: bool = False
+
+
 class Recipe:
     """A tensor that is computed again when it is needed, and held while it is needed once more.
 
     Args:
-        call: computes it.
+        remake: how it is computed.
         args: of the call; a recipe, a source, a tuple of such, or anything else as it is.
         kwargs: likewise.
         cast: of autocast, when it was first computed.
-        sums: whether the call only adds: its own backward pass then needs nothing of what it added.
     """
 
-    __slots__ = ("again", "args", "call", "cast", "depth", "held", "is_ready", "kwargs", "uses")
+    __slots__ = ("again", "args", "cast", "depth", "held", "is_ready", "kwargs", "remake", "uses")
 
-    def __init__(
-        self, call: Callable[..., Tensor], args: Sequence[Any], kwargs: dict[str, Any], cast: Cast, sums: bool
-    ) -> None:
-        self.call, self.args, self.kwargs, self.cast = call, args, kwargs, cast
-        self.depth = sums + max((node.depth for node in self.nodes), default=0)
+    def __init__(self, remake: Remake, args: Sequence[Any], kwargs: dict[str, Any], cast: Cast) -> None:
+        self.remake, self.args, self.kwargs, self.cast = remake, args, kwargs, cast
+        self.depth = remake.adds + max((node.depth for node in self.nodes), default=0)
         self.again = False
         self.is_ready = False
         self.uses = 0
@@ -93,6 +112,10 @@ class Recipe:
             for entry in (arg if isinstance(arg, tuple) else (arg,))
         ]
         return [entry for entry in flat if isinstance(entry, Recipe | Source)]
+
+    def is_like(self, shape: torch.Size, dtype: torch.dtype) -> bool:
+        """No tensor is kept."""
+        return False
 
     def ready(self, size: int) -> bool:
         """Whether keeping the recipe takes less than the tensor; what it starts from is then kept.
@@ -140,11 +163,13 @@ class Recipe:
     def value(self, again: bool = False) -> Tensor:
         """The tensor, for another recipe.
 
+        Held if somebody waits for it and that is soon, or it lies in the middle of a long row of sums.
+
         Args:
-            again: whether it is needed right afterwards too, and held if somebody waits for it.
+            again: whether it is needed right afterwards too.
         """
         tensor = self.held if self.held is not None else self._computed()
-        if again and self.uses > 0:
+        if self.uses > 0 and (again or (self.depth > 0 and self.depth % 2 == 0)):
             self.held = tensor
         return tensor
 
@@ -152,14 +177,27 @@ class Recipe:
         args = [self._given(arg) for arg in self.args]
         kwargs = {name: self._given(arg) for name, arg in self.kwargs.items()}
         with torch.no_grad(), casting(self.cast):
-            return self.call(*args, **kwargs)
+            call = self.remake.over if self._can_overwrite(args) else self.remake.call
+            return call(*args, **kwargs)  # type: ignore[misc,no-any-return]
 
-    # A method and no inner function: one that calls itself would be a cycle, and hold its tensors until it is collected.
+    # A method, as an inner function that calls itself would be a cycle and hold its tensors until it is collected.
     def _given(self, arg: Any) -> Any:
         """An argument of the call, with tensors for recipes."""
         if isinstance(arg, Recipe | Source):
             return arg.value(self.again)
         return tuple(self._given(entry) for entry in arg) if isinstance(arg, tuple) else arg
+
+    def _can_overwrite(self, args: Sequence[Any]) -> bool:
+        """Whether the first argument was made for this only, and has the shape of the answer."""
+        if self.remake.over is None or not isinstance(first := self.args[0], Recipe):
+            return False
+        if first.held is not None or not first.remake.is_fresh:
+            return False
+        ours, others = args[0], [arg for arg in args[1:] if isinstance(arg, Tensor)]
+        return all(
+            other.dtype == ours.dtype and torch.broadcast_shapes(other.shape, ours.shape) == ours.shape
+            for other in others
+        )
 
 
 Cast = tuple[str, bool, torch.dtype]

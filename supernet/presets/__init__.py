@@ -22,6 +22,8 @@ In the order one would read them:
 - `autoformer`: AutoFormer and PreNAS: elastic ViTs
 - `vit_resnas`: ViT-ResNAS: a ViT in three stages
 - `matformer`: MatFormer: nested MLPs
+- `two_streams`: what reversible networks share: stages of two streams, cut alike
+- `rev_mobile`: reversible MBConv
 """
 
 from __future__ import annotations
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
         load_reference as load_reference,
         load_searched as load_searched,
     )
+    from supernet.presets.rev_mobile import RevMobile as RevMobile
     from supernet.presets.single_path import SinglePath as SinglePath
     from supernet.presets.spos import SPOS as SPOS
     from supernet.presets.vit_resnas import ViTResNASSmall as ViTResNASSmall, ViTResNASTiny as ViTResNASTiny
@@ -78,6 +81,7 @@ _MODULES = {
     "OFAProxyless": "supernet.presets.ofa",
     "OFAResNet50D": "supernet.presets.ofa_resnet",
     "ProxylessNAS": "supernet.presets.proxylessnas",
+    "RevMobile": "supernet.presets.rev_mobile",
     "SinglePath": "supernet.presets.single_path",
     "SPOS": "supernet.presets.spos",
     "ViTResNASSmall": "supernet.presets.vit_resnas",

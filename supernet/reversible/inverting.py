@@ -20,7 +20,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from supernet.errors import SupernetError
 from supernet.reversible.arithmetic import Arithmetic, FixedPoint, Range, fingerprint, need_same
-from supernet.reversible.coupling import Coupling
+from supernet.reversible.coupling import Coupling, need_shape
 from supernet.reversible.freezing import Frozen, freeze, reaches_beyond
 from supernet.reversible.lanes import Lanes, lanes
 from supernet.reversible.replaying import Noting, Statistics, replaying
@@ -111,9 +111,7 @@ class Pass:
             frozen = freeze(coupling.branch)
             places = tuple(self._place(own) for own in frozen.originals)
             self.steps.append(
-                Step(
-                    coupling, frozen, self._place(factor) if isinstance(factor, Tensor) else factor, places
-                )
+                Step(coupling, frozen, self._place(factor) if isinstance(factor, Tensor) else factor, places)
             )
         inputs, self.inputs = self.inputs, []
         self._places = {}
@@ -161,7 +159,7 @@ class Pass:
                 need_shape(coupling, out, own)
                 states = self._note(step, states, versions, device)
                 if reach:
-                    reach.grow(out)
+                    reach.grow(coupling.stream, out)
                 held[coupling.stream] = self.arithmetic.add(own, self._factor(step, inputs), out)
                 del given, out, own
         values = [self.arithmetic.read(held[i]) for i in self.changed]
@@ -304,19 +302,6 @@ def _add(into: list[Tensor | None], place: int, part: Tensor | None) -> None:
     if part is not None:
         known = into[place]
         into[place] = part if known is None else known + part
-
-
-def need_shape(coupling: Coupling, out: Tensor, own: Tensor) -> None:
-    """Make sure that a branch answers in the shape of the stream it is added to.
-
-    Raises:
-        SupernetError: naming the branch, both shapes and the way out.
-    """
-    if out.shape != own.shape:
-        raise SupernetError(
-            f"{coupling.title} turns a stream of shape {tuple(own.shape)} into {tuple(out.shape)}: inside a reversible "
-            "stage the size stays; put strides and changes of width into an ordinary layer between two stages"
-        )
 
 
 def random_branch(title: str, what: str) -> str:

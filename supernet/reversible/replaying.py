@@ -11,7 +11,7 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from inspect import signature
 from typing import Any
 
@@ -28,7 +28,7 @@ NORMS = frozenset((F.layer_norm, F.group_norm))
 ACTIVATIONS = frozenset(
     (F.hardswish, F.hardtanh, F.relu6, F.silu, F.gelu, F.leaky_relu, F.mish, F.hardsigmoid, F.softplus)
 )
-_BATCH_NORM = signature(F.batch_norm)
+_BATCH_NORM = tuple(signature(F.batch_norm).parameters)
 
 
 class Noting(TorchFunctionMode):
@@ -66,7 +66,7 @@ class Made:
         self.value: Tensor | None = value
 
     def __call__(self) -> Tensor:
-        """The tensor; made anew each time once it was dropped, which costs less than a map held through a convolution."""
+        """The tensor. Once dropped it is made each time: a map held through a convolution would cost more."""
         return self.make() if self.value is None else self.value
 
 
@@ -81,6 +81,7 @@ class Replaying(TorchFunctionMode):
         super().__init__()
         self.statistics = statistics
         self.known: dict[int, tuple[weakref.ref[Tensor], int, Made]] = {}
+        self.hooks = saved_tensors_hooks(self.pack, _unpack)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -90,9 +91,12 @@ class Replaying(TorchFunctionMode):
             return self._batch_norm(call)
         if func in NORMS:
             self._drop(args[0].numel())
-        if func in NORMS or (func in ACTIVATIONS and not _in_place(func, args, kwargs)):
-            return self._noted(func(*args, **kwargs), func, args, kwargs)
-        return func(*args, **kwargs)
+        known = any(isinstance(arg, Tensor) and arg.data_ptr() in self.known for arg in args)
+        with self.hooks if known else nullcontext():
+            out = func(*args, **kwargs)
+        if func in NORMS or (func in ACTIVATIONS and not _in_place(args, kwargs)):
+            self._note(out, func, args, kwargs)
+        return out
 
     def pack(self, tensor: Tensor) -> Tensor | Made:
         """What is kept in the place of a tensor."""
@@ -107,34 +111,27 @@ class Replaying(TorchFunctionMode):
 
     def _batch_norm(self, call: Mapping[str, Any]) -> Tensor:
         mean, deviation = self.statistics.popleft()
-        x, weight, bias, eps = call["input"], call["weight"], call["bias"], call["eps"]
+        x, weight, bias = call["input"], call["weight"], call["bias"]
         self._drop(x.numel())
-        variance = deviation.pow(-2) - eps
-        out: Tensor = _BatchNorm.apply(x, weight, bias, mean, deviation, variance, eps)
-        return self._noted(out, F.batch_norm, (x, mean, variance, weight, bias), {"eps": eps})
+        variance = deviation.pow(-2)
+        out: Tensor = _BatchNorm.apply(x, weight, bias, mean, deviation, variance)
+        self._note(out, F.batch_norm, (x, mean, variance, weight, bias, False, 0.0, 0.0), {})
+        return out
 
-    def _noted(self, out: Tensor, func: Callable[..., Any], args: Any, kwargs: Any) -> Tensor:
+    def _note(self, out: Tensor, func: Callable[..., Any], args: Any, kwargs: Any) -> None:
         """Know how a result is made, should somebody want to keep it."""
-        sources = [self._source(arg) for arg in args]
+        sources = [self.pack(arg) if isinstance(arg, Tensor) else arg for arg in args]
 
         def make() -> Tensor:
             """The result once more."""
             with torch.no_grad():
-                again: Tensor = func(*(one() if isinstance(one, Made) else one for one in sources), **kwargs)
+                again: Tensor = func(*map(_unpack, sources), **kwargs)
             return again
 
-        made = Made(make, out.detach())
-        self.known[out.data_ptr()] = weakref.ref(out), out._version, made
-        return out
-
-    def _source(self, arg: Any) -> Any:
-        if not isinstance(arg, Tensor):
-            return arg
-        kept = self.pack(arg)
-        return kept if isinstance(kept, Made) else arg.detach()
+        self.known[out.data_ptr()] = weakref.ref(out), out._version, Made(make, out)
 
     def _drop(self, size: int) -> None:
-        """Before a larger tensor is normalised, smaller results go; the last ones are asked for right away."""
+        """Before a tensor is normalised, results that are no larger go; the last ones are asked for right away."""
         for _, _, made in self.known.values():
             if made.value is not None and made.value.numel() <= size:
                 made.value = None
@@ -144,13 +141,13 @@ class Replaying(TorchFunctionMode):
 def replaying(statistics: Statistics) -> Iterator[None]:
     """Run a branch for the second time."""
     mode = Replaying(statistics)
-    with mode, saved_tensors_hooks(mode.pack, _unpack):
+    with mode:
         yield
     # What is kept holds on to the mode; the mode must not hold on to what need not be kept.
     mode.known.clear()
 
 
-def _unpack(kept: Tensor | Made) -> Tensor:
+def _unpack(kept: Any) -> Any:
     return kept() if isinstance(kept, Made) else kept
 
 
@@ -166,12 +163,10 @@ class _BatchNorm(torch.autograd.Function):
         mean: Tensor,
         deviation: Tensor,
         variance: Tensor,
-        eps: float,
     ) -> Tensor:
         """Of the shape of ``x``."""
         ctx.save_for_backward(x, weight, mean, deviation)
-        ctx.eps = eps
-        return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
+        return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, 0.0)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
@@ -179,19 +174,18 @@ class _BatchNorm(torch.autograd.Function):
         x, weight, mean, deviation = ctx.saved_tensors
         wanted = list(ctx.needs_input_grad[:3])
         found = torch.ops.aten.native_batch_norm_backward(
-            grads[0], x, weight, None, None, mean, deviation, True, ctx.eps, wanted
+            grads[0], x, weight, None, None, mean, deviation, True, 0.0, wanted
         )
-        return *(grad if need else None for grad, need in zip(found, wanted)), None, None, None, None
+        return *(grad if need else None for grad, need in zip(found, wanted)), None, None, None
 
 
 def _training(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The arguments of a batch norm that measures its batch; None for one that does not, or that will be refused."""
-    bound = _BATCH_NORM.bind(*args, **kwargs)
-    bound.apply_defaults()
-    call = bound.arguments
+    call = {"weight": None, "bias": None, "training": False, "momentum": 0.1, "eps": 1e-5}
+    call |= dict(zip(_BATCH_NORM, args)) | kwargs
     x = call["input"]
     return call if call["training"] and x.numel() > x.shape[1] else None
 
 
-def _in_place(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+def _in_place(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
     return bool(kwargs.get("inplace")) or any(arg is True for arg in args[1:])
