@@ -96,7 +96,7 @@ class PartialChannels:
                 layer = network.get_submodule(path)
                 if type(layer).forward in _CALLS:
                     layer.__dict__["learning"] = self._channels(path, learning, layer, sizes)
-                    layer.__class__ = _partial(type(layer))  # type: ignore[assignment]
+                    layer.__class__ = _partial(type(layer))  # type: ignore[arg-type]
 
     def install_in(self, subnet: Subnet) -> Subnet:
         """`install` in the modules of a subnet, which are its own; the same subnet."""
@@ -221,8 +221,8 @@ class Partial:
             answer: Tensor = super().forward(x)  # type: ignore[misc]
             return answer
         geometry = (list(self.stride), list(self.padding), list(self.dilation), self.groups) if conv else None
-        given = x, self.weight, self.bias
-        if torch.is_autocast_enabled(x.device.type):
+        given: tuple[Tensor | None, ...] = (x, self.weight, self.bias)
+        if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
             dtype = torch.get_autocast_dtype(x.device.type)
             given = tuple(tensor if tensor is None else tensor.to(dtype) for tensor in given)
         with torch.autocast(x.device.type, enabled=False):
@@ -252,7 +252,7 @@ class _Product(torch.autograd.Function):
         return torch.convolution(x, weight, bias, stride, padding, dilation, False, [0] * len(stride), groups)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Exact, for the channels that learn; zero for the others."""
         kept, weight, learning = ctx.saved_tensors
@@ -316,7 +316,8 @@ class _Conv:
             _groups(self.weight, 0, learning, groups),
         )
         found = self._backward(gradient, kept, part, len(learning), 1)
-        dw.unflatten(0, (groups, -1)).index_copy_(0, learning, found.unflatten(0, (len(learning), -1)))
+        rows = dw.shape[0] // groups, *dw.shape[1:]
+        dw.view(groups, *rows).index_copy_(0, learning, found.reshape(len(learning), *rows))
 
     def _backward(self, gradient: Tensor, x: Tensor, weight: Tensor, groups: int, which: int) -> Tensor:
         stride, padding, dilation, _ = self.geometry
@@ -331,4 +332,6 @@ def _groups(tensor: Tensor, axis: int, which: Tensor, groups: int) -> Tensor:
     """The entries of some of the equal groups that an axis is made of; of one group, the entries themselves."""
     if groups == 1:
         return tensor.index_select(axis, which)
-    return tensor.unflatten(axis, (groups, -1)).index_select(axis, which).flatten(axis, axis + 1)
+    before, after = tensor.shape[:axis], tensor.shape[axis + 1 :]
+    split = tensor.reshape(*before, groups, tensor.shape[axis] // groups, *after)
+    return split.index_select(axis, which).flatten(axis, axis + 1)

@@ -29,7 +29,7 @@ def run_inside(module: nn.Module, surroundings: Surroundings) -> None:
     """
     own = module.__dict__.get("forward")
     if own is None:
-        module.__class__ = _inside(type(module), surroundings)  # type: ignore[assignment]
+        module.__class__ = _inside(type(module), surroundings)  # type: ignore[arg-type]
         return
 
     def forward(*args: Any, **kwargs: Any) -> Any:

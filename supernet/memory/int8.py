@@ -136,7 +136,7 @@ class Packing:
         dense = is_dense(tensor)
         lies = (tensor.numel(),) if dense else (tensor.shape, tensor.stride())
         # held weakly, so that its address can not be another one's meanwhile
-        self._storages.setdefault(storage._cdata, StorageWeakRef(storage))
+        self._storages.setdefault(storage._cdata, StorageWeakRef(storage))  # type: ignore[no-untyped-call]
         key = storage._cdata, tensor.storage_offset(), tensor.dtype, tensor._version, *lies
         rounded = self._rounded.get(key)
         if rounded is None:

@@ -140,7 +140,7 @@ class _Norm:
 def _shifted(
     x: Tensor, scale: Tensor | None, shift: Tensor | None, call: Callable[[Tensor], Tensor], norm: _Norm
 ) -> Tensor:
-    answer: Tensor = _Shifted.apply(x, scale, shift, call, norm)  # type: ignore[no-untyped-call]
+    answer: Tensor = _Shifted.apply(x, scale, shift, call, norm)
     return answer
 
 
@@ -162,7 +162,7 @@ class _Shifted(torch.autograd.Function):
         return call(x)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Of the input, nearly; of the scale none; of the shift exactly."""
         factor, scale = ctx.saved_tensors

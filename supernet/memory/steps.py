@@ -60,7 +60,7 @@ class Steps:
 
 def stepped(x: Tensor, call: Pointwise, steps: Steps) -> Tensor:
     """What a pointwise function answers; its derivative is a few steps."""
-    answer: Tensor = _Stepped.apply(x, call, steps)  # type: ignore[no-untyped-call]
+    answer: Tensor = _Stepped.apply(x, call, steps)
     return answer
 
 
@@ -76,10 +76,11 @@ class _Stepped(torch.autograd.Function):
         return call(x)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         """The gradient times the level of each entry."""
-        codes = unpacked(*ctx.saved_tensors, ctx.shape)
+        (planes,) = ctx.saved_tensors
+        codes = unpacked(planes, ctx.shape)
         return gradient * ctx.steps.of(codes, gradient.dtype), None, None
 
 

@@ -104,7 +104,7 @@ class Remainders(FixedPoint):
 
     @property
     def _mask(self) -> int:
-        return 2**self.bits - 1
+        return (1 << self.bits) - 1
 
 
 class AdaptedStage(ReversibleStage):
@@ -123,9 +123,11 @@ class AdaptedStage(ReversibleStage):
         """The streams after the stage; where gradients are recorded and it is memory-free, by whole numbers."""
         if not (self.memory_free and torch.is_grad_enabled()):
             return super().forward(*streams, extra=extra)
+        kind = streams[0].dtype
+        inner = kind if kind in REDUCED and not torch.is_autocast_enabled(streams[0].device.type) else None
         wide = tuple(x.float() if x.dtype in REDUCED else x for x in streams)
         couplings = [coupling for coupling in self.couplings if isinstance(coupling, Coupling)]
-        return Pass(couplings, Remainders(wide[0].dtype, self.bits), None, False, extra)(wide)
+        return Pass(couplings, Remainders(wide[0].dtype, self.bits), inner, False, extra)(wide)
 
 
 class AdaptedBlocks(nn.Module):
@@ -149,7 +151,8 @@ class AdaptedBlocks(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens ``(batch, tokens, width)`` after all blocks."""
-        return self.stage(x, x)[self.newest].to(x.dtype)
+        found: Tensor = self.stage(x, x)[self.newest]
+        return found.to(x.dtype)
 
 
 def reversible_adapters(model: nn.Module, rank: int = 16, bits: int = MOST_BITS, seed: int = 0) -> nn.Module:

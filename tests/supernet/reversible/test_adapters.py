@@ -124,6 +124,8 @@ def test_it_runs_in_mixed_precision() -> None:
         loss = model(x).float().square().mean()
     loss.backward()
     assert torch.isfinite(loss) and model.head.weight.grad.abs().max() > 0
+    half = model.bfloat16()
+    half(x.bfloat16()).square().mean().backward()
 
 
 def test_a_block_adds_its_kept_bits_and_its_gradients_to_the_peak() -> None:
