@@ -19,7 +19,11 @@ Execution = str | Mapping[str, str]
 
 M = TypeVar("M", bound=Mode)
 
-modes: Registry[Mode] = Registry("execution mode", group="supernet.modes")
+modes: Registry[Mode] = Registry(
+    "execution mode",
+    modules=("supernet.memory.checkpoint", "supernet.memory.fused"),
+    group="supernet.modes",
+)
 """Execution modes, by name."""
 
 
