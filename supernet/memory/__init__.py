@@ -6,11 +6,16 @@ when a subnet is bound, ``supernet.subnet(arch, execution={"blocks.2": "checkpoi
 
 `modes`       the registry, and how a choice of modes is checked and installed
 `pieces`      the parts of a module that a mode treats one by one, such as the blocks of a stage
-`inside`      a module that runs inside a context, and functions of PyTorch that are others in there
-`steps`       pointwise functions whose derivative is a few steps
+`checkpoint`  keeps the inputs of blocks, and runs each block again
+`fused`       keeps what convolutions and products of matrices answer, and makes the rest again
+`recipes`     how a tensor is computed again, from what, and when it is held
+`cheap`       which calls are cheap enough for that
+`reversible`  reversible stages keep only what comes out
 
 Approximate modes, whose answers are exact and whose gradients are not (docs/memory_light.md):
 
+`inside`         a module that runs inside a context, and functions of PyTorch that are others in there
+`steps`          pointwise functions whose derivative is a few steps
 `int8`           saved activations in eight bits
 `few_bit`        pointwise activations keep three bits of every entry
 `relu_backward`  GELU and SiLU go back as a sum of ReLUs: two bits

@@ -23,7 +23,10 @@ modes: Registry[Mode] = Registry(
     "execution mode",
     modules=tuple(
         f"supernet.memory.{name}"
-        for name in ("fused", "reversible", "int8", "few_bit", "relu_backward", "shift_only")
+        for name in (
+            *("checkpoint", "fused", "reversible"),
+            *("int8", "few_bit", "relu_backward", "shift_only"),
+        )
     ),
     group="supernet.modes",
 )
