@@ -47,16 +47,22 @@ def main() -> None:
     parser = arguments("memory_approximate", __doc__.partition("\n")[0])
     parser.add_argument("--models", default=MODELS, help="timm models, separated by commas")
     parser.add_argument("--resolution", type=int, default=64, help="side of the images in pixels")
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument(
-        "--steps", type=int, default=30, help="that the plain network learns before, and each way after"
+        "--steps", type=int, default=20, help="that the plain network learns before, and each way after"
     )
     parser.add_argument("--repeats", type=int, default=3, help="turns of which the quickest counts")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.quick:
-        args.models, args.steps, args.repeats, args.resolution = "mobilenetv3_small_050", 2, 1, 32
+        args.models, args.steps, args.repeats, args.resolution, args.batch = (
+            "mobilenetv3_small_050",
+            2,
+            1,
+            32,
+            8,
+        )
     result = Result("memory_approximate", vars(args))
     found = load_data(DataOptions(resolution=args.resolution, channels=3))
     assert isinstance(found, ImageDataset)

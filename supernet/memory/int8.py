@@ -151,13 +151,13 @@ def unpack(kept: Kept | View) -> Tensor:
     """What the backward pass is given.
 
     Raises:
-        RuntimeError: when a tensor that was kept as it is has been changed in place since.
+        RuntimeError: when a tensor that was kept as it is has been modified in place since.
     """
     if isinstance(kept, View):
         return kept.rounded.restored().as_strided(kept.shape, kept.strides, 0)
     if kept.tensor._version != kept.version:
         raise RuntimeError(
-            f"a tensor {tuple(kept.tensor.shape)} that the gradients need was changed in place between forward and "
+            f"a tensor {tuple(kept.tensor.shape)} that the gradients need was modified in place between forward and "
             f"backward pass: it is at version {kept.tensor._version}, and was at {kept.version}"
         )
     return kept.tensor

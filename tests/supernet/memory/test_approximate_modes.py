@@ -368,7 +368,7 @@ def test_a_weight_that_is_changed_before_the_backward_pass_is_an_error() -> None
     answer = net(noise(2, 16, 16, 16, dtype=torch.float32))
     with torch.no_grad():
         net[0].weight.add_(1)
-    with pytest.raises(RuntimeError, match="changed in place between forward and backward"):
+    with pytest.raises(RuntimeError, match="modified in place between forward and backward"):
         answer.sum().backward()
 
 
