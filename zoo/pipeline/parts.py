@@ -10,7 +10,7 @@ from supernet.space import Value
 from supernet.splitting import Split, split
 from zoo.pipeline.progress import Progress, silent
 from zoo.pipeline.run import CONFIG, Run
-from zoo.pipeline.steps import opened
+from zoo.pipeline.workspace import opened
 
 PARTS = "parts"
 """Folder of a run that holds the supernets its parts begin with."""
