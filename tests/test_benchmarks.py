@@ -45,6 +45,11 @@ FIGURES |= {
     "accuracy_predictor": {"tau.50", "mae.50", "fit_seconds.50", "coverage90.50"},
     "search_speed": {"candidates_per_second", "nsga2_ms_per_generation_1000"},
 }
+FIGURES["memory"] = {
+    f"{way}.{figure}"
+    for way in ("fused", "reversible", "torch_checkpoint")
+    for figure in ("memory.2", "memory.4", "time.2", "time.4", "worst_gradient_error")
+} | {"growth_over_parameter_gradients", "fixed_point.worst_gradient_error"}
 FIGURES |= {
     f"coverage --set {of}": FIGURES["coverage"] | {"training_wrong", "costs_wrong", "crashed", "timed_out"}
     for of in ("timm22", "timm", "torchvision", "transformers")
@@ -52,6 +57,7 @@ FIGURES |= {
 ZERO = {
     *("mismatches", "wrong", "difference", "macs_mismatches", "params_mismatches"),
     *("training_wrong", "costs_wrong", "crashed", "timed_out", "duplicates"),
+    *("fixed_point.worst_gradient_error", "torch_checkpoint.worst_gradient_error"),
 }
 
 
