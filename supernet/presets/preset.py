@@ -91,6 +91,8 @@ presets: Registry[Callable[..., Preset]] = Registry(
         "supernet.presets.ofa_resnet",
         "supernet.presets.proxylessnas",
         "supernet.presets.rev_mobile",
+        "supernet.presets.rev_resnet",
+        "supernet.presets.rev_vit",
         "supernet.presets.single_path",
         "supernet.presets.spos",
         "supernet.presets.vit_resnas",

@@ -112,8 +112,8 @@ class TwoStreamPreset(PlannedPreset):
         overlap: on a GPU, recompute beside the gradients.
     """
 
-    kinds: ClassVar[int] = 2
-    """Spatial dimensions."""
+    spatial: ClassVar[int] = 2
+    """Spatial dimensions of the features."""
 
     classes: int = 1000
     stem: int = 16
@@ -138,12 +138,12 @@ class TwoStreamPreset(PlannedPreset):
                 )
 
     @abstractmethod
-    def branch(self, half: int) -> nn.Module:
-        """A freshly initialised branch at its largest, for a stream of so many channels."""
+    def branch(self, half: int, letter: str) -> nn.Module:
+        """A freshly initialised branch F or G at its largest, for a stream of so many channels."""
 
     @abstractmethod
     def branch_choices(self, name: str, needs: tuple[str, tuple[Any, ...]] | None) -> Iterator[Choice]:
-        """What can be chosen of a branch of this name."""
+        """What can be chosen of a branch; its name ends with its letter."""
 
     @abstractmethod
     def wire_branch(self, wiring: PlanBuilder, path: str, name: str, half: str, width: str) -> None:
@@ -173,13 +173,13 @@ class TwoStreamPreset(PlannedPreset):
     def stage(self, i: int) -> ReversibleStage:
         """The largest form of a stage."""
         half = self.widths[i][-1] // 2
-        blocks = [(self.branch(half), self.branch(half)) for _ in range(self.depths[-1])]
+        blocks = [[self.branch(half, letter) for letter in BRANCHES] for _ in range(self.depths[-1])]
         return ReversibleStage.of(blocks, fixed_point=self.fixed_point, overlap=self.overlap)
 
     def transition(self, i: int) -> nn.Module:
         """The layer before a stage, at its largest."""
         into = self.widths[i - 1][-1] if i else self.stem
-        return inverted_bottleneck(into, 4 * into, self.widths[i][-1], 3, self.strides[i], self.kinds)
+        return inverted_bottleneck(into, 4 * into, self.widths[i][-1], 3, self.strides[i], self.spatial)
 
     def wire_transition(self, wiring: PlanBuilder, i: int) -> None:
         """State the sizes of the layer before a stage."""
@@ -190,9 +190,9 @@ class TwoStreamPreset(PlannedPreset):
 
     def network(self) -> nn.Module:
         """The largest network, freshly initialised."""
-        conv, norm = CONVS[self.kinds], NORMS[self.kinds]
+        conv, norm = CONVS[self.spatial], NORMS[self.spatial]
         last = self.widths[-1][-1]
-        pool = nn.AdaptiveAvgPool2d(1) if self.kinds == 2 else nn.AdaptiveAvgPool3d(1)
+        pool = nn.AdaptiveAvgPool2d(1) if self.spatial == 2 else nn.AdaptiveAvgPool3d(1)
         return TwoStreams(
             layers(
                 conv=conv(self.channels, self.stem, 3, 2, 1, bias=False),
@@ -203,6 +203,10 @@ class TwoStreamPreset(PlannedPreset):
             [self.stage(i) for i in range(len(self.widths))],
             layers(pool=pool, flatten=nn.Flatten(), classifier=nn.Linear(last, self.classes)),
         )
+
+    def wire_head(self, wiring: PlanBuilder, features: Axis) -> None:
+        """State the sizes of the head."""
+        wiring.layer("head.classifier", None, features)
 
     def plan(self, network: nn.Module) -> Plan:
         """Both streams of a stage cut alike, whole blocks left out, and what each branch has."""
@@ -217,7 +221,7 @@ class TwoStreamPreset(PlannedPreset):
                 self.wire_branch(wiring, f"{path}.branch", name, half, width)
                 if j >= self.depths[0]:
                     wiring.switch(path, f"{name}.present", [f"stages.{i}.depth"], partial(int.__lt__, j))
-        wiring.layer("head.classifier", None, both(f"stages.{len(self.widths) - 1}.half"))
+        self.wire_head(wiring, both(f"stages.{len(self.widths) - 1}.half"))
         return wiring.plan()
 
     def from_reference(self, config: Mapping[str, Any]) -> Architecture:

@@ -36,7 +36,10 @@ SMALL |= {
     for family in ("autoformer", "prenas")
     for size in ("tiny", "small", "base")
 }
-SMALL |= {"rev_mobile": {"stem": 16, "widths": ((16, 32), (32, 48)), "strides": (1, 2), "depths": (1, 2)}}
+STREAMS = {"widths": ((16, 32), (32, 48)), "strides": (1, 2), "depths": (1, 2)}
+SMALL |= {"rev_mobile": STREAMS, "rev_resnet": STREAMS}
+TOKENS = {"widths": ((32, 64),), "depths": (1, 2), "resolution": 32, "patch": 8}
+SMALL |= {"rev_vit": TOKENS | {"head_counts": (1, 2), "head_dim": 8}, "rev_mlp": TOKENS}
 SMALL |= {f"vit_resnas_{size}": {"resolution": 56, "widths": (64, 128, 256)} for size in ("tiny", "small")}
 PIXELS = {"matformer": 224, "mobile": 16}
 
@@ -120,7 +123,8 @@ SHORT: dict[str, dict[str, Any]] = {
     "autoformer_tiny": {"resolution": 64, "depths": (2, 3)},
     "ofa_mobilenetv3": {"width": 0.5, "depths": (1, 2)},
     "ofa_resnet50d": {"stage_widths": (32, 64, 96, 128)},
-    "rev_mobile": SMALL["rev_mobile"],
+    "rev_mobile": {"widths": ((16, 32),), "strides": (2,), "depths": (1, 2)},
+    "rev_vit": SMALL["rev_vit"],
     "proxylessnas": {"widths": (24, 40), "cells": (2, 1), "strides": (2, 2)},
     "single_path": {},
     "spos": {"repeats": (1, 2), "widths": (32, 64), "scales": (0.5, 1.0)},
