@@ -25,6 +25,7 @@ In the order one would read them:
 - `two_streams`: what reversible networks share: stages of two streams, cut alike
 - `rev_mobile`: reversible MBConv
 - `rev_resnet`: reversible bottlenecks
+- `rev_unet3d`: a 3-D U-Net of reversible MBConv stages
 - `rev_vit`: reversible ViT, and a mixer of MLPs
 """
 
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     )
     from supernet.presets.rev_mobile import RevMobile as RevMobile
     from supernet.presets.rev_resnet import RevResNet as RevResNet
+    from supernet.presets.rev_unet3d import RevUNet3d as RevUNet3d
     from supernet.presets.rev_vit import RevMLP as RevMLP, RevViT as RevViT
     from supernet.presets.single_path import SinglePath as SinglePath
     from supernet.presets.spos import SPOS as SPOS
@@ -87,6 +89,7 @@ _MODULES = {
     "ProxylessNAS": "supernet.presets.proxylessnas",
     "RevMobile": "supernet.presets.rev_mobile",
     "RevResNet": "supernet.presets.rev_resnet",
+    "RevUNet3d": "supernet.presets.rev_unet3d",
     "RevMLP": "supernet.presets.rev_vit",
     "RevViT": "supernet.presets.rev_vit",
     "SinglePath": "supernet.presets.single_path",

@@ -92,6 +92,7 @@ presets: Registry[Callable[..., Preset]] = Registry(
         "supernet.presets.proxylessnas",
         "supernet.presets.rev_mobile",
         "supernet.presets.rev_resnet",
+        "supernet.presets.rev_unet3d",
         "supernet.presets.rev_vit",
         "supernet.presets.single_path",
         "supernet.presets.spos",

@@ -160,15 +160,19 @@ class TwoStreamPreset(PlannedPreset):
     @cached_property
     def space(self) -> SearchSpace:
         """Width and depth per stage, and what each branch has, which matters when its block is there."""
-        choices: list[Choice] = []
-        for i, widths in enumerate(self.widths):
-            choices += [Choice(f"stages.{i}.width", widths), Choice(f"stages.{i}.depth", self.depths)]
-            for j in range(self.depths[-1]):
-                deep = tuple(depth for depth in self.depths if depth > j)
-                needs = (f"stages.{i}.depth", deep) if deep != self.depths else None
-                for letter in BRANCHES:
-                    choices += self.branch_choices(f"stages.{i}.{j}.{letter}", needs)
-        return SearchSpace(tuple(choices))
+        return SearchSpace(
+            tuple(choice for i, widths in enumerate(self.widths) for choice in self.stage_choices(i, widths))
+        )
+
+    def stage_choices(self, i: int, widths: tuple[int, ...]) -> Iterator[Choice]:
+        """What can be chosen of a stage."""
+        yield Choice(f"stages.{i}.width", widths)
+        yield Choice(f"stages.{i}.depth", self.depths)
+        for j in range(self.depths[-1]):
+            deep = tuple(depth for depth in self.depths if depth > j)
+            needs = (f"stages.{i}.depth", deep) if deep != self.depths else None
+            for letter in BRANCHES:
+                yield from self.branch_choices(f"stages.{i}.{j}.{letter}", needs)
 
     def stage(self, i: int) -> ReversibleStage:
         """The largest form of a stage."""
@@ -212,17 +216,22 @@ class TwoStreamPreset(PlannedPreset):
         """Both streams of a stage cut alike, whole blocks left out, and what each branch has."""
         wiring = PlanBuilder(network, self.space)
         for i in range(len(self.widths)):
-            width = f"stages.{i}.width"
-            half = wiring.dim(f"stages.{i}.half", [width], lambda wide: wide // 2, "residual")
+            self.wire_stage(wiring, i, i)
             self.wire_transition(wiring, i)
-            for k in range(2 * self.depths[-1]):
-                j, letter = k // 2, BRANCHES[k % 2]
-                path, name = f"stages.{i}.couplings.{k}", f"stages.{i}.{j}.{letter}"
-                self.wire_branch(wiring, f"{path}.branch", name, half, width)
-                if j >= self.depths[0]:
-                    wiring.switch(path, f"{name}.present", [f"stages.{i}.depth"], partial(int.__lt__, j))
         self.wire_head(wiring, both(f"stages.{len(self.widths) - 1}.half"))
         return wiring.plan()
+
+    def wire_stage(self, wiring: PlanBuilder, i: int, level: int) -> None:
+        """State the sizes of stage ``i``, which has the width of stage ``level``."""
+        width, half = f"stages.{level}.width", f"stages.{level}.half"
+        if half not in wiring.dims:
+            wiring.dim(half, [width], lambda wide: wide // 2, "residual")
+        for k in range(2 * self.depths[-1]):
+            j, letter = k // 2, BRANCHES[k % 2]
+            path, name = f"stages.{i}.couplings.{k}", f"stages.{i}.{j}.{letter}"
+            self.wire_branch(wiring, f"{path}.branch", name, half, width)
+            if j >= self.depths[0]:
+                wiring.switch(path, f"{name}.present", [f"stages.{i}.depth"], partial(int.__lt__, j))
 
     def from_reference(self, config: Mapping[str, Any]) -> Architecture:
         """The architecture of these values; this preset is its own reference.

@@ -69,5 +69,5 @@ def test_its_steps_are_those_of_the_paper_and_its_gradients_those_of_the_steps()
 
 
 def test_a_solve_without_steps_is_refused() -> None:
-    with pytest.raises(SpaceError, match="0 steps from 0.0 to 1.0 solve nothing"):
+    with pytest.raises(SpaceError, match=r"0 steps from 0\.0 to 1\.0 solve nothing"):
         ReversibleHeun(Decay(), steps=0)
