@@ -50,19 +50,22 @@ def peak_bytes(step: Step, device: torch.device | str = "cpu", *, warm: bool = T
     return peak
 
 
-def cpu_seconds(steps: Mapping[str, Step], turns: int, best: bool = True) -> dict[str, float]:
+def cpu_seconds(
+    steps: Mapping[str, Step], turns: int, best: bool = True, clock: Callable[[], float] = time.process_time
+) -> dict[str, float]:
     """Processor time of each step, in seconds, by name; they run in turn, after one turn that is not timed.
 
     Args:
         steps: by name.
         turns: how many times each is timed.
         best: the least of the turns, which other programs disturb least; or else the median.
+        clock: what is read before and after; `time.perf_counter` for steps that wait for a GPU.
     """
     spent: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(turns + 1):
         for name, step in steps.items():
-            start = time.process_time()
+            start = clock()
             step()
             if turn:
-                spent[name].append(time.process_time() - start)
+                spent[name].append(clock() - start)
     return {name: (min if best else statistics.median)(times) for name, times in spent.items()}

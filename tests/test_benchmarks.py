@@ -49,6 +49,11 @@ FIGURES |= {
         f"mobilenetv3_small_050.{key}" for key in ("int8.memory", "int8.time", "int8.error", "partial 0.25.memory")
     },
 }
+FIGURES["memory"] = {
+    f"{way}.{figure}"
+    for way in ("fused", "reversible", "torch_checkpoint")
+    for figure in ("memory.2", "memory.4", "time.2", "time.4", "worst_gradient_error")
+} | {"growth_over_parameter_gradients", "fixed_point.worst_gradient_error"}
 FIGURES |= {
     f"coverage --set {of}": FIGURES["coverage"] | {"training_wrong", "costs_wrong", "crashed", "timed_out"}
     for of in ("timm22", "timm", "torchvision", "transformers")
@@ -56,6 +61,7 @@ FIGURES |= {
 ZERO = {
     *("mismatches", "wrong", "difference", "macs_mismatches", "params_mismatches"),
     *("training_wrong", "costs_wrong", "crashed", "timed_out", "duplicates"),
+    *("fixed_point.worst_gradient_error", "torch_checkpoint.worst_gradient_error"),
 }
 
 

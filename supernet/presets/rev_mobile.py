@@ -30,9 +30,9 @@ class RevMobile(TwoStreamPreset):
     kernels: tuple[int, ...] = (3, 5, 7)
     expands: tuple[int, ...] = (3, 4, 6)
 
-    def branch(self, half: int) -> nn.Module:
+    def branch(self, half: int, letter: str) -> nn.Module:
         """An inverted bottleneck of the largest kernel and ratio."""
-        return inverted_bottleneck(half, half * self.expands[-1], half, self.kernels[-1], dims=self.kinds)
+        return inverted_bottleneck(half, half * self.expands[-1], half, self.kernels[-1], dims=self.spatial)
 
     def branch_choices(self, name: str, needs: tuple[str, tuple[Any, ...]] | None) -> Iterator[Choice]:
         """Kernel size and expand ratio."""

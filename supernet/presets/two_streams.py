@@ -112,8 +112,8 @@ class TwoStreamPreset(PlannedPreset):
         overlap: on a GPU, recompute beside the gradients.
     """
 
-    kinds: ClassVar[int] = 2
-    """Spatial dimensions."""
+    spatial: ClassVar[int] = 2
+    """Spatial dimensions of the features."""
 
     classes: int = 1000
     stem: int = 16
@@ -138,12 +138,12 @@ class TwoStreamPreset(PlannedPreset):
                 )
 
     @abstractmethod
-    def branch(self, half: int) -> nn.Module:
-        """A freshly initialised branch at its largest, for a stream of so many channels."""
+    def branch(self, half: int, letter: str) -> nn.Module:
+        """A freshly initialised branch F or G at its largest, for a stream of so many channels."""
 
     @abstractmethod
     def branch_choices(self, name: str, needs: tuple[str, tuple[Any, ...]] | None) -> Iterator[Choice]:
-        """What can be chosen of a branch of this name."""
+        """What can be chosen of a branch; its name ends with its letter."""
 
     @abstractmethod
     def wire_branch(self, wiring: PlanBuilder, path: str, name: str, half: str, width: str) -> None:
@@ -160,26 +160,30 @@ class TwoStreamPreset(PlannedPreset):
     @cached_property
     def space(self) -> SearchSpace:
         """Width and depth per stage, and what each branch has, which matters when its block is there."""
-        choices: list[Choice] = []
-        for i, widths in enumerate(self.widths):
-            choices += [Choice(f"stages.{i}.width", widths), Choice(f"stages.{i}.depth", self.depths)]
-            for j in range(self.depths[-1]):
-                deep = tuple(depth for depth in self.depths if depth > j)
-                needs = (f"stages.{i}.depth", deep) if deep != self.depths else None
-                for letter in BRANCHES:
-                    choices += self.branch_choices(f"stages.{i}.{j}.{letter}", needs)
-        return SearchSpace(tuple(choices))
+        return SearchSpace(
+            tuple(choice for i, widths in enumerate(self.widths) for choice in self.stage_choices(i, widths))
+        )
+
+    def stage_choices(self, i: int, widths: tuple[int, ...]) -> Iterator[Choice]:
+        """What can be chosen of a stage."""
+        yield Choice(f"stages.{i}.width", widths)
+        yield Choice(f"stages.{i}.depth", self.depths)
+        for j in range(self.depths[-1]):
+            deep = tuple(depth for depth in self.depths if depth > j)
+            needs = (f"stages.{i}.depth", deep) if deep != self.depths else None
+            for letter in BRANCHES:
+                yield from self.branch_choices(f"stages.{i}.{j}.{letter}", needs)
 
     def stage(self, i: int) -> ReversibleStage:
         """The largest form of a stage."""
         half = self.widths[i][-1] // 2
-        blocks = [(self.branch(half), self.branch(half)) for _ in range(self.depths[-1])]
+        blocks = [[self.branch(half, letter) for letter in BRANCHES] for _ in range(self.depths[-1])]
         return ReversibleStage.of(blocks, fixed_point=self.fixed_point, overlap=self.overlap)
 
     def transition(self, i: int) -> nn.Module:
         """The layer before a stage, at its largest."""
         into = self.widths[i - 1][-1] if i else self.stem
-        return inverted_bottleneck(into, 4 * into, self.widths[i][-1], 3, self.strides[i], self.kinds)
+        return inverted_bottleneck(into, 4 * into, self.widths[i][-1], 3, self.strides[i], self.spatial)
 
     def wire_transition(self, wiring: PlanBuilder, i: int) -> None:
         """State the sizes of the layer before a stage."""
@@ -190,9 +194,9 @@ class TwoStreamPreset(PlannedPreset):
 
     def network(self) -> nn.Module:
         """The largest network, freshly initialised."""
-        conv, norm = CONVS[self.kinds], NORMS[self.kinds]
+        conv, norm = CONVS[self.spatial], NORMS[self.spatial]
         last = self.widths[-1][-1]
-        pool = nn.AdaptiveAvgPool2d(1) if self.kinds == 2 else nn.AdaptiveAvgPool3d(1)
+        pool = nn.AdaptiveAvgPool2d(1) if self.spatial == 2 else nn.AdaptiveAvgPool3d(1)
         return TwoStreams(
             layers(
                 conv=conv(self.channels, self.stem, 3, 2, 1, bias=False),
@@ -204,21 +208,30 @@ class TwoStreamPreset(PlannedPreset):
             layers(pool=pool, flatten=nn.Flatten(), classifier=nn.Linear(last, self.classes)),
         )
 
+    def wire_head(self, wiring: PlanBuilder, features: Axis) -> None:
+        """State the sizes of the head."""
+        wiring.layer("head.classifier", None, features)
+
     def plan(self, network: nn.Module) -> Plan:
         """Both streams of a stage cut alike, whole blocks left out, and what each branch has."""
         wiring = PlanBuilder(network, self.space)
         for i in range(len(self.widths)):
-            width = f"stages.{i}.width"
-            half = wiring.dim(f"stages.{i}.half", [width], lambda wide: wide // 2, "residual")
+            self.wire_stage(wiring, i, i)
             self.wire_transition(wiring, i)
-            for k in range(2 * self.depths[-1]):
-                j, letter = k // 2, BRANCHES[k % 2]
-                path, name = f"stages.{i}.couplings.{k}", f"stages.{i}.{j}.{letter}"
-                self.wire_branch(wiring, f"{path}.branch", name, half, width)
-                if j >= self.depths[0]:
-                    wiring.switch(path, f"{name}.present", [f"stages.{i}.depth"], partial(int.__lt__, j))
-        wiring.layer("head.classifier", None, both(f"stages.{len(self.widths) - 1}.half"))
+        self.wire_head(wiring, both(f"stages.{len(self.widths) - 1}.half"))
         return wiring.plan()
+
+    def wire_stage(self, wiring: PlanBuilder, i: int, level: int) -> None:
+        """State the sizes of stage ``i``, which has the width of stage ``level``."""
+        width, half = f"stages.{level}.width", f"stages.{level}.half"
+        if half not in wiring.dims:
+            wiring.dim(half, [width], lambda wide: wide // 2, "residual")
+        for k in range(2 * self.depths[-1]):
+            j, letter = k // 2, BRANCHES[k % 2]
+            path, name = f"stages.{i}.couplings.{k}", f"stages.{i}.{j}.{letter}"
+            self.wire_branch(wiring, f"{path}.branch", name, half, width)
+            if j >= self.depths[0]:
+                wiring.switch(path, f"{name}.present", [f"stages.{i}.depth"], partial(int.__lt__, j))
 
     def from_reference(self, config: Mapping[str, Any]) -> Architecture:
         """The architecture of these values; this preset is its own reference.

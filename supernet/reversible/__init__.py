@@ -10,11 +10,13 @@ In the order one would read them:
 - `coupling`: one step: a stream gains what a branch makes of the others
 - `stage`: `ReversibleStage`: couplings in a row, under ordinary autograd or memory-free
 - `inverting`: the memory-free way: one autograd function for a stage
+- `replaying`: the second run of a branch, which keeps less and measures no batch again
 - `freezing`: a branch as it was when the forward pass ran
 - `surroundings`: autocast and the states of generators, restored
 - `arithmetic`: streams as floats, or as whole numbers that are undone to the last bit
 - `adapters`: a pretrained vision transformer made reversible: adapters learn, it begins as it was
 - `lanes`: recomputing and differentiating at the same time on a GPU
+- `heun`: the reversible Heun solver of neural ODEs as a stage
 """
 
 from __future__ import annotations
@@ -25,8 +27,13 @@ from supernet.lazy import offers
 
 if TYPE_CHECKING:
     from supernet.reversible.coupling import Coupling as Coupling
+    from supernet.reversible.heun import ReversibleHeun as ReversibleHeun
     from supernet.reversible.stage import ReversibleStage as ReversibleStage
 
-_MODULES = {"Coupling": "supernet.reversible.coupling", "ReversibleStage": "supernet.reversible.stage"}
+_MODULES = {
+    "Coupling": "supernet.reversible.coupling",
+    "ReversibleStage": "supernet.reversible.stage",
+    "ReversibleHeun": "supernet.reversible.heun",
+}
 __all__ = list(_MODULES)
 __getattr__, __dir__ = offers(__name__, _MODULES)
