@@ -46,7 +46,8 @@ FIGURES |= {
     "search_peers": {f"{p}.share.{n}" for p in ("guided", "pymoo", "linas", "random") for n in (60, 80)},
     "search_speed": {"candidates_per_second", "nsga2_ms_per_generation_1000"},
     "memory_approximate": {
-        f"mobilenetv3_small_050.{key}" for key in ("int8.memory", "int8.time", "int8.error", "partial 0.25.memory")
+        f"mobilenetv3_small_050.{key}"
+        for key in ("int8.memory", "int8.time", "int8.error", "partial 0.25.memory")
     },
 }
 FIGURES["memory"] = {
