@@ -15,6 +15,8 @@ The parts, in the order one would read them. What an architecture is:
 The networks:
 
 - `elastic`: the engine: largest network, plan, subnets, costs, conversion; its own page lists its parts
+- `memory`: execution modes: what a network keeps of its forward pass, and what it computes again
+- `reversible`: networks that can be run backwards, so that training need not keep their activations
 - `presets`: the published supernets, each a page
 - `networks`: small plain networks for tasks that timm has none for
 - `build`: from the options of a run to a supernet
@@ -42,6 +44,7 @@ Learning and judging:
 - `healing`: block by block, what was cut learns to do what the whole one does
 - `ordering`: important units first, before the first step
 - `heads`: a pretrained network becomes acquainted with other data, for a moment
+- `partial_channels`: a few input channels of each layer learn: a light way to adapt
 - `stepping`: from losses to moved weights
 - `ranks`: the processes that train together
 - `recipe`: optimiser, schedule and device

@@ -217,7 +217,12 @@ class TrainOptions:
         ema: decay of a moving average of weights and running statistics, e.g. 0.999; evaluation, and the supernet that
             is there in the end, have the average. It warms up: the decay is at most (1 + steps) / (10 + steps). 0
             keeps none.
-        execution: how lessons run: ``eager``, or ``compiled`` by torch.compile in graphs that all widths share.
+        execution: how lessons run: ``plain``, or ``compiled`` by torch.compile in graphs that all widths share; or a
+            mode that saves memory (docs/memory.md), for the whole network or for some of its modules by path:
+            ``execution={"blocks.2" = "checkpoint"}``.
+        partial_channels: share of the input channels of each linear layer and convolution that learns, drawn by the
+            seed (arXiv:2503.01905): a light way to adapt pretrained weights, which keeps that share of what layers are
+            given, and of what the optimiser remembers. The head, biases and norms learn whole. 0 and 1 train all.
         regularise: ``largest`` leaves dropout and stochastic depth to the lessons of the largest, where the strategy
             does not say so itself.
         optimizer: by timm's name; ``sgd`` is with Nesterov momentum.
@@ -268,7 +273,8 @@ class TrainOptions:
     clip_norm: float = 0.0
     clip_value: float = 0.0
     ema: float = 0.0
-    execution: str = "eager"
+    execution: str | dict[str, str] = "plain"
+    partial_channels: float = 0.0
     regularise: Regularise = "all"
     optimizer: str = "sgd"
     schedule: str = "cosine"
@@ -311,7 +317,14 @@ class TrainOptions:
             raise ConfigError(
                 f"restarts is {list(self.restarts)}; it can be epochs from 1 to {self.epochs - 1}, ascending"
             )
-        for name in ("warmup", "momentum", "label_smoothing", "distil_after", "distil_weight"):
+        for name in (
+            "warmup",
+            "momentum",
+            "label_smoothing",
+            "distil_after",
+            "distil_weight",
+            "partial_channels",
+        ):
             within(name, getattr(self, name), 0.0, 1.0)
         for name in (
             "lr",

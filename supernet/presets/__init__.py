@@ -22,6 +22,11 @@ In the order one would read them:
 - `autoformer`: AutoFormer and PreNAS: elastic ViTs
 - `vit_resnas`: ViT-ResNAS: a ViT in three stages
 - `matformer`: MatFormer: nested MLPs
+- `two_streams`: what reversible networks share: stages of two streams, cut alike
+- `rev_mobile`: reversible MBConv
+- `rev_resnet`: reversible bottlenecks
+- `rev_unet3d`: a 3-D U-Net of reversible MBConv stages
+- `rev_vit`: reversible ViT, and a mixer of MLPs
 """
 
 from __future__ import annotations
@@ -53,6 +58,10 @@ if TYPE_CHECKING:
         load_reference as load_reference,
         load_searched as load_searched,
     )
+    from supernet.presets.rev_mobile import RevMobile as RevMobile
+    from supernet.presets.rev_resnet import RevResNet as RevResNet
+    from supernet.presets.rev_unet3d import RevUNet3d as RevUNet3d
+    from supernet.presets.rev_vit import RevMLP as RevMLP, RevViT as RevViT
     from supernet.presets.single_path import SinglePath as SinglePath
     from supernet.presets.spos import SPOS as SPOS
     from supernet.presets.vit_resnas import ViTResNASSmall as ViTResNASSmall, ViTResNASTiny as ViTResNASTiny
@@ -78,6 +87,11 @@ _MODULES = {
     "OFAProxyless": "supernet.presets.ofa",
     "OFAResNet50D": "supernet.presets.ofa_resnet",
     "ProxylessNAS": "supernet.presets.proxylessnas",
+    "RevMobile": "supernet.presets.rev_mobile",
+    "RevResNet": "supernet.presets.rev_resnet",
+    "RevUNet3d": "supernet.presets.rev_unet3d",
+    "RevMLP": "supernet.presets.rev_vit",
+    "RevViT": "supernet.presets.rev_vit",
     "SinglePath": "supernet.presets.single_path",
     "SPOS": "supernet.presets.spos",
     "ViTResNASSmall": "supernet.presets.vit_resnas",

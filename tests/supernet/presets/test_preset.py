@@ -28,7 +28,6 @@ SMALL: dict[str, dict[str, Any]] = {
     "attentivenas": {"resolutions": (32, 40)},
     "bignas": {"resolutions": (32, 40)},
     "matformer": {"model": "vit_tiny_patch16_224"},
-    "mobile": {"channels": 3},
     "ofa_resnet50d": {"stage_widths": (32, 64, 96, 128)},
 }
 SMALL |= {
@@ -36,6 +35,11 @@ SMALL |= {
     for family in ("autoformer", "prenas")
     for size in ("tiny", "small", "base")
 }
+STREAMS = {"widths": ((16, 32), (32, 48)), "strides": (1, 2), "depths": (1, 2)}
+SMALL |= {"rev_mobile": STREAMS, "rev_resnet": STREAMS}
+TOKENS = {"widths": ((32, 64),), "depths": (1, 2), "resolution": 32, "patch": 8}
+SMALL |= {"rev_unet3d": {"widths": ((16, 32), (32,)), "strides": (1, 2), "depths": (1, 2), "resolution": 8}}
+SMALL |= {"rev_vit": TOKENS | {"head_counts": (1, 2), "head_dim": 8}, "rev_mlp": TOKENS}
 SMALL |= {f"vit_resnas_{size}": {"resolution": 56, "widths": (64, 128, 256)} for size in ("tiny", "small")}
 PIXELS = {"matformer": 224, "mobile": 16}
 
@@ -44,10 +48,10 @@ PIXELS = {"matformer": 224, "mobile": 16}
 def made(name: str) -> tuple[Preset, Supernet]:
     """A preset of few classes, and its supernet with statistics and affine parameters that show."""
     torch.manual_seed(0)
-    preset = presets[name](classes=4, **SMALL.get(name, {}))
+    preset = presets[name](classes=4, channels=3, **SMALL.get(name, {}))
     supernet = preset.supernet().eval()
     for module in supernet.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
             nn.init.normal_(module.running_mean, 0, 0.1)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
             if module.affine:
@@ -57,7 +61,8 @@ def made(name: str) -> tuple[Preset, Supernet]:
 
 def images(name: str) -> Tensor:
     pixels = PIXELS.get(name, SMALL.get(name, {}).get("resolution", 32))
-    return torch.randn(2, 3, pixels, pixels, generator=torch.Generator().manual_seed(1))
+    sides = [pixels] * (3 if name.endswith("3d") else 2)
+    return torch.randn(2, 3, *sides, generator=torch.Generator().manual_seed(1))
 
 
 # The wide ones differ from their small siblings in numbers only, and cost seconds to make.
@@ -119,6 +124,8 @@ SHORT: dict[str, dict[str, Any]] = {
     "autoformer_tiny": {"resolution": 64, "depths": (2, 3)},
     "ofa_mobilenetv3": {"width": 0.5, "depths": (1, 2)},
     "ofa_resnet50d": {"stage_widths": (32, 64, 96, 128)},
+    "rev_mobile": {"widths": ((16, 32),), "strides": (2,), "depths": (1, 2)},
+    "rev_vit": SMALL["rev_vit"],
     "proxylessnas": {"widths": (24, 40), "cells": (2, 1), "strides": (2, 2)},
     "single_path": {},
     "spos": {"repeats": (1, 2), "widths": (32, 64), "scales": (0.5, 1.0)},
@@ -160,7 +167,7 @@ def test_the_same_seed_makes_the_same_weights_and_leaves_the_rest_of_torch_alone
 def test_grey_images_are_an_option(name: str) -> None:
     with torch.device("meta") if name != "mobile" else nullcontext():
         network = presets[name](classes=4, **SMALL.get(name, {}) | {"channels": 1}).network()
-    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Conv3d))
     assert first.in_channels == 1
 
 

@@ -1,0 +1,223 @@
+"""How a tensor is computed again: the tensors it comes from, and the cheap calls in between.
+
+While a network runs, every call of `supernet.memory.cheap` leaves a recipe for what it answers. What autograd wants to
+keep for the backward pass is then replaced by its recipe, where everything that the recipe starts from is kept already,
+or takes less memory. A recipe names tensors by themselves and by their version, never by where they lie in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+from weakref import ref
+
+import torch
+from torch import Tensor
+
+SMALL = 4096
+"""Bytes below which a tensor is kept as it is: a recipe would take as much."""
+LONGEST = 8
+"""Sums in a row that are computed again at most: each needs the one before."""
+
+
+class Source:
+    """A tensor that recipes start from: watched, and held once it is kept."""
+
+    __slots__ = ("__weakref__", "_tensor", "kept", "version")
+    depth = 0
+
+    def __init__(self, tensor: Tensor, keep: bool = False) -> None:
+        self._tensor = ref(tensor)
+        self.version = tensor._version
+        self.kept: Tensor | None = None
+        if keep:
+            self.keep(tensor)
+
+    def keep(self, tensor: Tensor) -> None:
+        """Hold the tensor, without the graph it came from, which would then hold itself."""
+        self.kept = tensor if tensor.grad_fn is None else tensor.detach()
+
+    def is_like(self, shape: torch.Size, dtype: torch.dtype) -> bool:
+        """Whether a tensor of that shape and type is kept."""
+        return self.kept is not None and self.kept.shape == shape and self.kept.dtype == dtype
+
+    @property
+    def watched(self) -> Tensor | None:
+        """The tensor, while it is there and has not been written to."""
+        tensor = self._tensor()
+        return tensor if tensor is not None and tensor._version == self.version else None
+
+    def value(self, again: bool = False) -> Tensor:
+        """The tensor that is kept.
+
+        Raises:
+            RuntimeError: when it was written to since.
+        """
+        assert self.kept is not None
+        if self.kept._version != self.version:
+            raise RuntimeError(
+                f"a tensor of shape {tuple(self.kept.shape)} that the backward pass needs was modified by an inplace "
+                f"operation: it is at version {self.kept._version}, expected {self.version}"
+            )
+        return self.kept
+
+    use = value
+
+
+@dataclass(frozen=True)
+class Remake:
+    """How a tensor is computed from others.
+
+    Args:
+        call: answers it, and writes to none of its arguments.
+        over: the same, over its first argument, where that is of no further use; None for a call that cannot.
+        is_fresh: whether the answer lies in memory of its own.
+        adds: whether the call adds up residuals: a recipe is long by how many of these are in a row.
+    """
+
+    call: Callable[..., Any]
+    over: Callable[..., Any] | None = None
+    is_fresh: bool = True
+    adds: bool = False
+
+
+class Recipe:
+    """A tensor that is computed again when it is needed, and held while it is needed once more.
+
+    Args:
+        remake: how it is computed.
+        args: of the call; a recipe, a source, a tuple of such, or anything else as it is.
+        kwargs: likewise.
+        cast: of autocast, when it was first computed.
+    """
+
+    __slots__ = ("again", "args", "cast", "depth", "held", "is_ready", "kwargs", "remake", "uses")
+
+    def __init__(self, remake: Remake, args: Sequence[Any], kwargs: dict[str, Any], cast: Cast) -> None:
+        self.remake, self.args, self.kwargs, self.cast = remake, args, kwargs, cast
+        self.depth = remake.adds + max((node.depth for node in self.nodes), default=0)
+        self.again = False
+        self.is_ready = False
+        self.uses = 0
+        self.held: Tensor | None = None
+
+    @property
+    def nodes(self) -> list[Recipe | Source]:
+        """What the call takes."""
+        flat = [
+            entry
+            for arg in (*self.args, *self.kwargs.values())
+            for entry in (arg if isinstance(arg, tuple) else (arg,))
+        ]
+        return [entry for entry in flat if isinstance(entry, Recipe | Source)]
+
+    def is_like(self, shape: torch.Size, dtype: torch.dtype) -> bool:
+        """No tensor is kept."""
+        return False
+
+    def ready(self, size: int) -> bool:
+        """Whether keeping the recipe takes less than the tensor; what it starts from is then kept.
+
+        Args:
+            size: of the tensor in bytes.
+        """
+        if self.is_ready:
+            return True
+        if self.depth > LONGEST:
+            return False
+        missing: dict[int, tuple[Source, Tensor]] = {}
+        if not self._find(missing) or sum(size_of(tensor) for _, tensor in missing.values()) >= size:
+            return False
+        for source, tensor in missing.values():
+            source.keep(tensor)
+        self._settle()
+        return True
+
+    def _find(self, missing: dict[int, tuple[Source, Tensor]]) -> bool:
+        """Note what is not kept yet; whether all of it is still there."""
+        for node in self.nodes:
+            if isinstance(node, Recipe):
+                if not node.is_ready and not node._find(missing):
+                    return False
+            elif node.kept is None:
+                if (tensor := node.watched) is None:
+                    return False
+                missing[id(node)] = node, tensor
+        return True
+
+    def _settle(self) -> None:
+        self.is_ready = True
+        for node in self.nodes:
+            if isinstance(node, Recipe) and not node.is_ready:
+                node._settle()
+
+    def use(self) -> Tensor:
+        """The tensor, for one of those that wait for it."""
+        self.uses -= 1
+        tensor = self.held if self.held is not None else self._computed()
+        self.held = tensor if self.uses > 0 else None
+        return tensor
+
+    def value(self, again: bool = False) -> Tensor:
+        """The tensor, for another recipe.
+
+        Held if somebody waits for it and that is soon, or it lies in the middle of a long row of sums.
+
+        Args:
+            again: whether it is needed right afterwards too.
+        """
+        tensor = self.held if self.held is not None else self._computed()
+        if self.uses > 0 and (again or (self.depth > 0 and self.depth % 2 == 0)):
+            self.held = tensor
+        return tensor
+
+    def _computed(self) -> Tensor:
+        args = [self._given(arg) for arg in self.args]
+        kwargs = {name: self._given(arg) for name, arg in self.kwargs.items()}
+        with torch.no_grad(), casting(self.cast):
+            call = self.remake.over if self._can_overwrite(args) else self.remake.call
+            return call(*args, **kwargs)  # type: ignore[misc,no-any-return]
+
+    # A method, as an inner function that calls itself would be a cycle and hold its tensors until it is collected.
+    def _given(self, arg: Any) -> Any:
+        """An argument of the call, with tensors for recipes."""
+        if isinstance(arg, Recipe | Source):
+            return arg.value(self.again)
+        return tuple(self._given(entry) for entry in arg) if isinstance(arg, tuple) else arg
+
+    def _can_overwrite(self, args: Sequence[Any]) -> bool:
+        """Whether the first argument was made for this only, and has the shape of the answer."""
+        if self.remake.over is None or not isinstance(first := self.args[0], Recipe):
+            return False
+        if first.held is not None or not first.remake.is_fresh:
+            return False
+        ours, others = args[0], [arg for arg in args[1:] if isinstance(arg, Tensor)]
+        return all(
+            other.dtype == ours.dtype and torch.broadcast_shapes(other.shape, ours.shape) == ours.shape
+            for other in others
+        )
+
+
+Cast = tuple[str, bool, torch.dtype]
+"""The state of autocast: of which kind of device, whether it casts, and to what."""
+
+
+def cast_of(tensor: Tensor) -> Cast:
+    """The state of autocast for the device of a tensor."""
+    kind = tensor.device.type
+    return kind, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+
+
+def casting(cast: Cast) -> AbstractContextManager[Any]:
+    """Restores a state of autocast; nothing where there was none and is none."""
+    kind, enabled, dtype = cast
+    if not enabled and not torch.is_autocast_enabled(kind):
+        return nullcontext()
+    return torch.autocast(kind, dtype, enabled, cache_enabled=False)
+
+
+def size_of(tensor: Tensor) -> int:
+    """Bytes of a tensor: those it lies in, where it repeats entries."""
+    return min(tensor.nbytes, tensor.untyped_storage().nbytes())
