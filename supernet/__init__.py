@@ -15,6 +15,8 @@ The parts, in the order one would read them. What an architecture is:
 The networks:
 
 - `elastic`: the engine: largest network, plan, subnets, costs, conversion; its own page lists its parts
+- `memory`: what a network keeps of its forward pass, and what it computes again
+- `reversible`: networks that can be run backwards
 - `presets`: the published supernets, each a page
 - `networks`: small plain networks for tasks that timm has none for
 - `build`: from the options of a run to a supernet

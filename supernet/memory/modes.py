@@ -21,7 +21,7 @@ M = TypeVar("M", bound=Mode)
 
 modes: Registry[Mode] = Registry(
     "execution mode",
-    modules=("supernet.memory.fused", "supernet.memory.reversible"),
+    modules=("supernet.memory.checkpoint", "supernet.memory.fused", "supernet.memory.reversible"),
     group="supernet.modes",
 )
 """Execution modes, by name."""
