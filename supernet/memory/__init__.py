@@ -8,6 +8,7 @@ when a subnet is bound, ``supernet.subnet(arch, execution={"blocks.2": "checkpoi
 `pieces`      the parts of a module that a mode treats one by one, such as the blocks of a stage
 `checkpoint`  keeps the inputs of blocks, and runs each block again
 `fused`       keeps what convolutions and products of matrices answer, and makes the rest again
+`reversible`  keeps what comes out of each stage of streams, see `supernet.reversible`
 `recipes`     how a tensor is computed again, from what, and when it is held
 `cheap`       which calls are cheap enough for that
 `reversible`  reversible stages keep only what comes out

@@ -32,15 +32,28 @@ class Slot:
     def __init__(self, node: Node, is_copy: bool = False) -> None:
         self.node, self.is_copy = node, is_copy
 
+    def use(self) -> Tensor:
+        """The tensor that autograd saved."""
+        return self.node.use()
+
 
 class Fusing(TorchFunctionMode):
-    """One pass forward that keeps recipes instead of tensors where it can."""
+    """One pass forward that keeps recipes instead of tensors where it can.
 
-    def __init__(self) -> None:
+    Args:
+        pack: what autograd gets for a slot; None for the slot itself.
+        unpack: the tensor of what it got.
+    """
+
+    def __init__(
+        self, pack: Callable[[Slot], Any] | None = None, unpack: Callable[[Any], Tensor] | None = None
+    ) -> None:
         super().__init__()
         self._known: dict[int, tuple[ref[Tensor], int, Node]] = {}
         self._slots: list[Slot] = []
-        self._hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, _unpack)
+        self._hooks = torch.autograd.graph.saved_tensors_hooks(
+            self._pack if pack is None else (lambda tensor: pack(self._pack(tensor))), unpack or _unpack
+        )
 
     def __enter__(self) -> Fusing:
         self._hooks.__enter__()
@@ -50,7 +63,9 @@ class Fusing(TorchFunctionMode):
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
         self._hooks.__exit__(*error)
+        # the hooks are methods of this: it is collected late, and must not hold tensors until then
         self._known.clear()
+        self._slots = []
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -197,7 +212,7 @@ class _Entry:
 
 
 def _unpack(slot: Slot) -> Tensor:
-    return slot.node.use()
+    return slot.use()
 
 
 def _holds(slot: Slot, tensor: Tensor) -> bool:

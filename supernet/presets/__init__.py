@@ -27,6 +27,8 @@ In the order one would read them:
 - `rev_resnet`: reversible bottlenecks
 - `rev_unet3d`: a 3-D U-Net of reversible MBConv stages
 - `rev_vit`: reversible ViT, and a mixer of MLPs
+- `rev_split`: a transformer in several parts, each updated from the others
+- `revcol`: RevCol: columns of four resolutions
 """
 
 from __future__ import annotations
@@ -60,8 +62,10 @@ if TYPE_CHECKING:
     )
     from supernet.presets.rev_mobile import RevMobile as RevMobile
     from supernet.presets.rev_resnet import RevResNet as RevResNet
+    from supernet.presets.rev_split import RevSplit as RevSplit
     from supernet.presets.rev_unet3d import RevUNet3d as RevUNet3d
     from supernet.presets.rev_vit import RevMLP as RevMLP, RevViT as RevViT
+    from supernet.presets.revcol import RevCol as RevCol
     from supernet.presets.single_path import SinglePath as SinglePath
     from supernet.presets.spos import SPOS as SPOS
     from supernet.presets.vit_resnas import ViTResNASSmall as ViTResNASSmall, ViTResNASTiny as ViTResNASTiny
@@ -89,6 +93,8 @@ _MODULES = {
     "ProxylessNAS": "supernet.presets.proxylessnas",
     "RevMobile": "supernet.presets.rev_mobile",
     "RevResNet": "supernet.presets.rev_resnet",
+    "RevSplit": "supernet.presets.rev_split",
+    "RevCol": "supernet.presets.revcol",
     "RevUNet3d": "supernet.presets.rev_unet3d",
     "RevMLP": "supernet.presets.rev_vit",
     "RevViT": "supernet.presets.rev_vit",

@@ -113,7 +113,9 @@ class RevUNet3d(RevMobile):
             joins.append(layers(conv=conv(into, out, 1, bias=False), bn=norm(out)))
         return StreamUNet(
             layers(
-                conv=conv(self.channels, self.stem, 3, padding=1, bias=False), bn=norm(self.stem), act=nn.Hardswish()
+                conv=conv(self.channels, self.stem, 3, padding=1, bias=False),
+                bn=norm(self.stem),
+                act=nn.Hardswish(),
             ),
             [self.transition(i) for i in down],
             [self.stage(i) for i in (*down, *self.up)],

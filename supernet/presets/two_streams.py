@@ -58,7 +58,7 @@ class TwoStreams(nn.Module):
         """From inputs to the head's answer."""
         x = self.stem(x)
         for transition, stage in zip(self.transitions, self.stages):
-            x = torch.cat(stage(*transition(x).chunk(2, self.axis)), self.axis)
+            x = torch.cat(stage(*transition(x).chunk(stage.streams, self.axis)), self.axis)
         out: Tensor = self.head(x)
         return out
 

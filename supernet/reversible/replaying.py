@@ -105,7 +105,7 @@ class Replaying(TorchFunctionMode):
             reference, version, made = entry
             original = reference()
             # The address alone would be that of another tensor by now, had the first one been freed.
-            if original is not None and tensor._version == version and tensor.shape == original.shape:
+            if original is not None and tensor._version == version and _alike(tensor, original):
                 return made
         return tensor
 
@@ -145,6 +145,11 @@ def replaying(statistics: Statistics) -> Iterator[None]:
         yield
     # What is kept holds on to the mode; the mode must not hold on to what need not be kept.
     mode.known.clear()
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors at one address are the same and not, say, one of them transposed."""
+    return one.shape == other.shape and one.stride() == other.stride() and one.dtype == other.dtype
 
 
 def _unpack(kept: Any) -> Any:

@@ -39,6 +39,11 @@ STREAMS = {"widths": ((16, 32), (32, 48)), "strides": (1, 2), "depths": (1, 2)}
 SMALL |= {"rev_mobile": STREAMS, "rev_resnet": STREAMS}
 TOKENS = {"widths": ((32, 64),), "depths": (1, 2), "resolution": 32, "patch": 8}
 SMALL |= {"rev_unet3d": {"widths": ((16, 32), (32,)), "strides": (1, 2), "depths": (1, 2), "resolution": 8}}
+SMALL |= {
+    "revcol": {"widths": (8, 16), "blocks": (1, 1), "columns": (2, 3)},
+    "rev_split": {"width": 48, "depths": (1, 2), "head_counts": (1, 2), "head_dim": 8, "hiddens": (16, 32)}
+    | {"resolution": 32, "patch": 8},
+}
 SMALL |= {"rev_vit": TOKENS | {"head_counts": (1, 2), "head_dim": 8}, "rev_mlp": TOKENS}
 SMALL |= {f"vit_resnas_{size}": {"resolution": 56, "widths": (64, 128, 256)} for size in ("tiny", "small")}
 PIXELS = {"matformer": 224, "mobile": 16}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -19,6 +20,7 @@ from supernet.memory.modes import Execution, modes
 from supernet.presets import presets
 from supernet.reversible import ReversibleStage
 from supernet.space import Architecture
+from tests.supernet.presets.test_preset import SMALL as PRESETS, images as example
 from tests.supernet.test_ranks import together
 
 SMALL: dict[str, Any] = {
@@ -74,6 +76,44 @@ def test_random_architectures_and_the_sandwich_learn_the_same(seed: int) -> None
     same(plain, free)
     for name, buffer in statistics.items():
         assert torch.equal(buffer, others[name]), name
+
+
+REVERSIBLE = [name for name in presets if name.startswith("rev")]
+
+
+@pytest.mark.parametrize("name", REVERSIBLE)
+def test_every_reversible_preset_learns_as_under_ordinary_autograd(name: str) -> None:
+    preset = presets[name](classes=3, channels=3, **PRESETS[name])
+    net, x = preset.supernet().double().train(), example(name).double()
+    arch = preset.space.sample(Random(1))
+    seen = []
+    for execution in ("plain", "reversible"):
+        twin = deepcopy(net)
+        twin.subnet(arch, execution=execution)(x).square().sum().backward()
+        seen.append({path: parameter.grad for path, parameter in twin.largest.named_parameters()})
+    same(*seen)
+
+
+def test_supervised_columns_answer_too_and_teach_the_same_in_both_ways() -> None:
+    preset = presets["revcol"](classes=3, widths=(8, 16), blocks=(1, 1), columns=(2, 3), supervised=(0,))
+    net = preset.supernet().double().train()
+    seen = []
+    for execution in ("plain", "reversible"):
+        twin = deepcopy(net)
+        subnet = twin.subnet(preset.space.smallest(), execution=execution)
+        last, others = subnet(images())
+        assert len(others) == 1
+        (last.square().sum() + others[0].square().sum()).backward()
+        seen.append({path: parameter.grad for path, parameter in twin.largest.named_parameters()})
+    same(*seen)
+    assert seen[0]["heads.0.classifier.weight"] is not None
+    assert torch.equal(
+        net.eval().subnet(preset.space.smallest())(images()), net(images(), preset.space.smallest())
+    )
+    with pytest.raises(
+        SupernetError, match="column 1 is to be supervised; the smallest network has columns 0 to 1"
+    ):
+        presets["revcol"](supervised=(1,))
 
 
 def test_modes_can_be_mixed_and_put_inside_each_other() -> None:
