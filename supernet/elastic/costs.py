@@ -180,6 +180,7 @@ class _Sum:
 
     def __init__(self, plan: Plan, terms: Iterable[Term]) -> None:
         self.plan = plan
+        self.terms = terms = tuple(terms)
         self.constant = 0
         self.tables: list[tuple[tuple[tuple[int, int], ...], Counts]] = []
         self.large: list[Term] = []

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from supernet.elastic.distributed import reaching_all
+from supernet.elastic.relaxation import Relaxation
 from supernet.elastic.skeleton import bind, rebind
 from supernet.elastic.slicing import Views
 from supernet.errors import SupernetError
@@ -39,7 +40,7 @@ class Subnet(nn.Module):
 
     Args:
         supernet: whose weights.
-        arch: a point of its space.
+        arch: a point of its space, or a relaxation.
         statistics: batch-norm statistics of this subnet, from `supernet.calibrate`; they replace the
             shared ones.
         execution: name of a registered way to run it: ``eager`` or ``compiled``.
@@ -57,7 +58,7 @@ class Subnet(nn.Module):
     def __init__(
         self,
         supernet: Supernet,
-        arch: Architecture,
+        arch: Architecture | Relaxation,
         statistics: Mapping[str, Tensor] | None = None,
         execution: str = "eager",
     ) -> None:
@@ -65,7 +66,8 @@ class Subnet(nn.Module):
         self._run = executions[execution]
         # Not a submodule: the parameters of a subnet are its own slices, not everything that is shared.
         self.__dict__["supernet"] = supernet
-        self.arch, self.statistics, self.execution = arch, statistics, execution
+        self.arch: Any = arch
+        self.statistics, self.execution = statistics, execution
         self.network = bind(supernet.largest, supernet.slices(arch, statistics), own=True)
         self.views: Views = {}
         self.training = supernet.training
