@@ -54,9 +54,17 @@ def picked(weights: Tensor, places: Sequence[int]) -> Tensor:
 
 def inner(a: Tensor, b: Tensor) -> Tensor:
     """The inner product of two tensors of a shape."""
-    if a.is_contiguous() and b.is_contiguous() and a.dtype == b.dtype:
-        return torch.dot(a.view(-1), b.view(-1))
-    return (a * b).sum()
+    if a.stride() != b.stride() or a.dtype != b.dtype:
+        return (a * b).sum()
+    order = sorted(range(a.dim()), key=a.stride, reverse=True)
+    return torch.dot(a.permute(order).reshape(-1), b.permute(order).reshape(-1))
+
+
+def dense(tensor: Tensor) -> Tensor:
+    """The same entries without gaps in memory, channels last where they are."""
+    if tensor.dim() == 4 and tensor.stride(1) < tensor.stride(3):
+        return tensor.contiguous(memory_format=torch.channels_last)
+    return tensor.contiguous()
 
 
 def call(function: type[Function], *args: Any) -> Tensor:
@@ -88,12 +96,13 @@ class Mixture(Function):
     def backward(ctx: Any, grad: Tensor) -> Any:
         """Gradients of the weights, where they are asked for, and of the answers."""
         weights, *answers = ctx.saved_tensors
-        grad = grad if grad.is_contiguous(memory_format=torch.channels_last) else grad.contiguous()
+        grad = dense(grad)
         of_weights = None
         if ctx.needs_input_grad[0]:
             of_weights = torch.stack([inner(grad, answer) for answer in answers]).to(weights)
         return of_weights, *(
-            grad * weights[i].to(grad) if needed else None for i, needed in enumerate(ctx.needs_input_grad[1:])
+            grad * weights[i].to(grad) if needed else None
+            for i, needed in enumerate(ctx.needs_input_grad[1:])
         )
 
 
@@ -101,7 +110,9 @@ class Asked(Function):
     """Hands a mixture on; its backward pass asks what candidates of weight zero would have answered."""
 
     @staticmethod
-    def forward(ctx: Any, out: Tensor, weights: Tensor, modules: Sequence[nn.Module], *inputs: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, out: Tensor, weights: Tensor, modules: Sequence[nn.Module], *inputs: Tensor
+    ) -> Tensor:
         """The mixture as it is.
 
         Args:

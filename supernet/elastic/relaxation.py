@@ -117,12 +117,14 @@ class Relaxable:
         weights = self.of_children(relaxation)
         for one in self.candidates:
             if one.path in weights:
-                there = [1] * len(one.dims)
+                sizes |= dict.fromkeys(one.dims, 1)
                 if relaxation.only_active:
-                    there = [int(weight != 0) for weight in weights[one.path].tolist()[: len(one.dims)]]
+                    there = [int(weight != 0) for weight in weights[one.path].tolist()]
                     # One candidate says of what shape nothing is.
-                    there[0] |= not any(weights[one.path].tolist())
-                sizes |= zip(one.dims, there)
+                    there[0] |= not any(there)
+                    sizes |= zip(one.dims, there)
+                    if not there[-1]:
+                        weights[one.path] = weights[one.path][: len(one.dims)]
         slices = self.plan.slices_at(largest, sizes)
         mixtures = {f"{path}.{MIXTURE}": tensor for path, tensor in weights.items()}
         return Slices(slices.tensors | mixtures, slices.absent, slices.copies)
@@ -169,7 +171,9 @@ class Relaxable:
         like = torch.zeros(()) if like is None else like
         return Relaxation(
             {
-                name: like.new_tensor([float(_holds(self.space[name], values.get(name), one)) for one in entries])
+                name: like.new_tensor(
+                    [float(_holds(self.space[name], values.get(name), one)) for one in entries]
+                )
                 for name, entries in self.members.items()
             },
             arch,
@@ -188,7 +192,9 @@ class Relaxable:
         for name, values in weights.items():
             choice, entries = self.space[name], self.members[name]
             if is_set(choice):
-                own = {str(m): w * strongest.get((name, i), 1.0) for i, (m, w) in enumerate(zip(entries, values))}
+                own = {
+                    str(m): w * strongest.get((name, i), 1.0) for i, (m, w) in enumerate(zip(entries, values))
+                }
                 values = [sum(own[m] for m in str(value).split(TOGETHER)) for value in choice.values]
             genes[self.space.index(name)] = int(np.argmax(values))
         return self.space.architecture(genes)
@@ -231,7 +237,10 @@ def _candidates(plan: Plan, largest: nn.Module) -> list[Candidates]:
         rows = _rows(choice, [dim.table.tolist() for dim in dims])
         if rows is not None:
             found.append(Candidates(path, choice.name, tuple(dim.name for dim in dims), rows))
-    return found
+    # A choice that also says something else is no mixture: a width, or how many of several paths are summed.
+    known = {dim for one in found for dim in one.dims}
+    mixed_up = {choice for dim in plan.dims.values() if dim.name not in known for choice in dim.by}
+    return [one for one in found if one.choice not in mixed_up]
 
 
 def _rows(choice: Choice, tables: Sequence[Sequence[int]]) -> tuple[tuple[float, ...], ...] | None:

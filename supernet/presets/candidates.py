@@ -91,7 +91,7 @@ class Node(nn.Sequential):
             by = sum_of([passed[i] for i, _ in edges])
         else:
             by = mixed(weights, [(nn.Identity(), passed[i]) for i in places])
-        return torch.stack((out, *by.chunk(self.share - 1, 1)), 2).flatten(1, 2)
+        return interleaved((out, *by.chunk(self.share - 1, 1)))
 
     def _through(self, edges: Sequence[tuple[int, nn.Module]], states: Sequence[Tensor]) -> Tensor:
         """What comes through the edges: one mixture of all candidates of all edges, where they have weights."""
@@ -109,6 +109,20 @@ class Node(nn.Sequential):
                 parts.append((edge, states[i]))
                 shares.append(weights[i : i + 1])
         return mixed(torch.cat(shares), parts)
+
+
+def interleaved(groups: Sequence[Tensor]) -> Tensor:
+    """Channels taken from each group in turn, written to their place at once.
+
+    Args:
+        groups: of one shape, ``(batch, channels, height, width)``.
+
+    Returns:
+        ``(batch, groups * channels, height, width)``, channels last where the groups are.
+    """
+    if groups[0].stride(1) < groups[0].stride(3):
+        return torch.stack([group.permute(0, 2, 3, 1) for group in groups], 4).flatten(3).permute(0, 3, 1, 2)
+    return torch.stack(groups, 2).flatten(1, 2)
 
 
 def sum_of(tensors: Sequence[Tensor]) -> Tensor:

@@ -125,7 +125,9 @@ class FactorizedReduce(nn.Module):
         return out
 
 
-def relu_conv_norm(into: int, out: int, kernel: int = 1, stride: int = 1, affine: bool = False) -> nn.Sequential:
+def relu_conv_norm(
+    into: int, out: int, kernel: int = 1, stride: int = 1, affine: bool = False
+) -> nn.Sequential:
     """ReLU, convolution, batch norm."""
     conv = nn.Conv2d(into, out, kernel, stride, kernel // 2, bias=False)
     return nn.Sequential(nn.ReLU(), conv, nn.BatchNorm2d(out, affine=affine))

@@ -1,7 +1,7 @@
 """DARTS' cells (Liu et al., arXiv:1806.09055): a normal and a reduction cell, each repeated through the network.
 
-Every state of a cell keeps two edges, each with one of seven operations. An edge's operation is a choice, and so is which two
-edges a state keeps. With ``share`` it is the network of PC-DARTS (Xu et al., arXiv:1907.05737): the space stays
+Every state of a cell keeps two edges, each with one of seven operations. An edge's operation is a choice, and so is
+which two edges a state keeps. With ``share`` it is the network of PC-DARTS (Xu et al., arXiv:1907.05737): the space stays
 the same, so what was found with partial channels is an architecture of the network without.
 """
 
@@ -157,7 +157,10 @@ class DARTS(PlannedPreset):
             for i, j in edges(self.graph):
                 path, name = f"cells.{c}.nodes.{j - INPUTS}.from_{i}", f"{kind}.{j}.from_{i}"
                 wiring.switch(
-                    path, f"{path}.present", [f"{kind}.{j}.inputs"], lambda pair, own=str(i): own in pair.split("+")
+                    path,
+                    f"{path}.present",
+                    [f"{kind}.{j}.inputs"],
+                    lambda pair, own=str(i): own in pair.split("+"),
                 )
                 wiring.one_of(path, name, tuple(OPERATIONS))
         return wiring.plan()
@@ -197,11 +200,12 @@ class DARTS(PlannedPreset):
         for kind in KINDS:
             entries = asked(config, kind, 2 * self.nodes)
             for node in range(INPUTS, INPUTS + self.nodes):
-                pair = dict((int(i), op) for op, i in entries[2 * (node - INPUTS) :][:2])
+                kept = entries[2 * (node - INPUTS) :][:2]
+                pair = {int(i): op for op, i in kept}
                 if len(pair) < 2:
                     raise ArchitectureError(
-                        f"state {node} of the {kind} cell has {entries[2 * (node - INPUTS) :][:2]}; it keeps edges from "
-                        f"two different states before it"
+                        f"state {node} of the {kind} cell has {kept}; it keeps edges from two different "
+                        f"states before it"
                     )
                 values[f"{kind}.{node}.inputs"] = "+".join(map(str, sorted(pair)))
                 values |= {f"{kind}.{node}.from_{i}": op for i, op in pair.items() if i < node}
