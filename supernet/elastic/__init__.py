@@ -27,6 +27,7 @@ The parts, in the order one would read them. What runs a subnet:
 What is known of it without running it:
 
 - `costs`: `Costs`: exact multiply-adds, parameters, bytes and peak memory, for a million architectures a second
+- `expectation`: what a relaxation costs on the average, differentiable
 - `report`: `Report`: what is elastic, what is not and why, as a table
 
 How a plain network becomes one (`elasticise` is the road, the others its stages):

@@ -1,8 +1,8 @@
 """DARTS' cells (Liu et al., arXiv:1806.09055): a normal and a reduction cell, each repeated through the network.
 
 Every state of a cell keeps two edges, each with one of seven operations. An edge's operation is a choice, and so is
-which two edges a state keeps. With ``share`` it is the network of PC-DARTS (Xu et al., arXiv:1907.05737): the space stays
-the same, so what was found with partial channels is an architecture of the network without.
+which two edges a state keeps. With ``share`` it is the network of PC-DARTS (Xu et al., arXiv:1907.05737): the space
+stays the same, so what was found with partial channels is an architecture of the network without.
 """
 
 from __future__ import annotations
