@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from supernet.elastic.subnet import executions
+from supernet.elastic.subnet import modes_of
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ConfigError
 from supernet.features import caught
@@ -39,7 +39,7 @@ class Lessons:
         layout: of inputs in memory.
 
     Raises:
-        SupernetError: when no execution is called as the options say.
+        SupernetError: when no execution, mode or module is called as the options say.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Lessons:
         pieces: Sequence[tuple[int, int]],
         layout: torch.memory_format,
     ) -> None:
-        executions[options.execution]
+        modes_of(supernet.largest, options.execution)
         self.supernet, self.task, self.options, self.stepper = supernet, task, options, stepper
         self.pieces, self.layout, self.ranks = pieces, layout, stepper.ranks
         self.healed = healed_stages(supernet.largest) if options.block_distil_weight else []
@@ -81,8 +81,9 @@ class Lessons:
         """What one subnet says to some examples, in the precision and by the execution of the recipe."""
         inputs = self.task.inputs(batch, self.supernet.input_values(arch)).to(memory_format=self.layout)
         execution = self.options.execution
-        run = self.supernet if execution == "eager" else self.supernet.subnet(arch, execution=execution)
-        args = (*inputs.args, arch) if execution == "eager" else inputs.args
+        is_plain = execution == "plain"
+        run = self.supernet if is_plain else self.supernet.subnet(arch, execution=execution)
+        args = (*inputs.args, arch) if is_plain else inputs.args
         with self.stepper.autocast():
             return run(*args, **inputs.kwargs)
 

@@ -204,7 +204,9 @@ class TrainOptions:
         ema: decay of a moving average of weights and running statistics, e.g. 0.999; evaluation, and the supernet that
             is there in the end, have the average. It warms up: the decay is at most (1 + steps) / (10 + steps). 0
             keeps none.
-        execution: how lessons run: ``eager``, or ``compiled`` by torch.compile in graphs that all widths share.
+        execution: how lessons run: ``plain``, or ``compiled`` by torch.compile in graphs that all widths share; or a
+            mode that saves memory (docs/memory.md), for the whole network or for some of its modules by path:
+            ``execution={"blocks.2" = "checkpoint"}``.
         regularise: ``largest`` leaves dropout and stochastic depth to the lessons of the largest, where the strategy
             does not say so itself.
         optimizer: by timm's name; ``sgd`` is with Nesterov momentum.
@@ -255,7 +257,7 @@ class TrainOptions:
     clip_norm: float = 0.0
     clip_value: float = 0.0
     ema: float = 0.0
-    execution: str = "eager"
+    execution: str | dict[str, str] = "plain"
     regularise: Regularise = "all"
     optimizer: str = "sgd"
     schedule: str = "cosine"

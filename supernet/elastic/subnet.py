@@ -15,7 +15,8 @@ from supernet.elastic.distributed import reaching_all
 from supernet.elastic.relaxation import Relaxation
 from supernet.elastic.skeleton import bind, rebind
 from supernet.elastic.slicing import Views
-from supernet.errors import SupernetError
+from supernet.errors import SupernetError, did_you_mean
+from supernet.memory.modes import Execution, check_modes, install, modes
 from supernet.registry import Registry
 from supernet.space import Architecture, Value
 
@@ -23,11 +24,32 @@ if TYPE_CHECKING:
     from supernet.elastic.costs import Cost
     from supernet.elastic.supernet import Supernet
 
-Execution = Callable[["Subnet", tuple[Any, ...], Mapping[str, Any]], Any]
+Executor = Callable[["Subnet", tuple[Any, ...], Mapping[str, Any]], Any]
 """From a subnet and the arguments of a call to what it answers."""
 
-executions: Registry[Execution] = Registry("execution", group="supernet.executions")
-"""Ways to run a subnet, by name."""
+executions: Registry[Executor] = Registry("execution", group="supernet.executions")
+"""Ways to run a subnet as a whole, by name; `supernet.memory.modes` are ways to run its modules."""
+
+
+def modes_of(network: nn.Module, execution: Execution) -> dict[str, str]:
+    """The modes of its modules that an execution asks for, by path; none where it runs the network as a whole.
+
+    Args:
+        network: the largest one.
+        execution: as `Subnet` takes it.
+
+    Raises:
+        SupernetError: when it names an execution, a mode or a module that is not there.
+    """
+    if not isinstance(execution, str):
+        check_modes(network, execution)
+        return dict(execution)
+    if execution in executions:
+        return {}
+    if execution not in modes:
+        known = {*executions, *modes}
+        raise SupernetError(f"no execution is called {execution!r}{did_you_mean(execution, known)}")
+    return {"": execution}
 
 
 class Subnet(nn.Module):
@@ -43,12 +65,13 @@ class Subnet(nn.Module):
         arch: a point of its space, or a relaxation.
         statistics: batch-norm statistics of this subnet, from `supernet.calibrate`; they replace the
             shared ones.
-        execution: name of a registered way to run it: ``eager`` or ``compiled``.
+        execution: how it is run: the name of a mode (`supernet.memory.modes`) or ``compiled``, or the modes of some of
+            its modules by path, ``{"blocks.2": "checkpoint"}``. Where paths lie inside each other, all of them hold.
 
     Raises:
         ArchitectureError: when ``arch`` is of another space.
         WeightsError: when the statistics are those of another architecture.
-        SupernetError: when no execution has that name.
+        SupernetError: when no execution, mode or module has that name.
     """
 
     supernet: Supernet
@@ -60,15 +83,18 @@ class Subnet(nn.Module):
         supernet: Supernet,
         arch: Architecture | Relaxation,
         statistics: Mapping[str, Tensor] | None = None,
-        execution: str = "eager",
+        execution: Execution = "plain",
     ) -> None:
         super().__init__()
-        self._run = executions[execution]
+        chosen = modes_of(supernet.largest, execution)
+        whole = isinstance(execution, str) and execution in executions
+        self._run = executions[str(execution) if whole else "plain"]
         # Not a submodule: the parameters of a subnet are its own slices, not everything that is shared.
         self.__dict__["supernet"] = supernet
         self.arch: Any = arch
         self.statistics, self.execution = statistics, execution
         self.network = bind(supernet.largest, supernet.slices(arch, statistics), own=True)
+        install(self.network, chosen)
         self.views: Views = {}
         self.training = supernet.training
 
@@ -112,15 +138,15 @@ def _restored(
     supernet: Supernet,
     arch: Architecture,
     statistics: Mapping[str, Tensor] | None,
-    execution: str,
+    execution: Execution,
     training: bool,
 ) -> Subnet:
     return Subnet(supernet, arch, statistics, execution).train(training)
 
 
-@executions.register("eager")
-def eager(subnet: Subnet, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """One operator after the other."""
+@executions.register("plain")
+def plain(subnet: Subnet, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """One operator after the other, each module in its mode."""
     supernet = subnet.supernet
     slices = supernet.slices(subnet.arch, subnet.statistics, subnet.views)
     rebind(subnet.network, supernet.largest, slices)
@@ -140,6 +166,6 @@ def compiled(subnet: Subnet, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
         mode = "train" if subnet.training else "eval"
         raise SupernetError(
             f"a compiled subnet runs in the mode of its supernet, whose graphs it shares; "
-            f"call supernet.{mode}(), or use execution='eager'"
+            f"call supernet.{mode}(), or use execution='plain'"
         )
     return subnet.supernet.compiled(*args, subnet.arch, statistics=subnet.statistics, **kwargs)

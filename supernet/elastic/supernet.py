@@ -27,6 +27,7 @@ from supernet.elastic.slicing import Slices, Views
 from supernet.elastic.subnet import Subnet
 from supernet.elastic.trace import Op
 from supernet.errors import ArchitectureError, ConversionError, WeightsError, did_you_mean
+from supernet.memory.modes import Execution
 from supernet.space import Architecture, SearchSpace, Value
 
 
@@ -83,7 +84,7 @@ class Supernet(nn.Module):
         self,
         arch: Architecture | Relaxation,
         statistics: Mapping[str, Tensor] | None = None,
-        execution: str = "eager",
+        execution: Execution = "plain",
     ) -> Subnet:
         """One architecture, bound to the shared weights: a module that is called as the network is.
 
@@ -91,11 +92,13 @@ class Supernet(nn.Module):
             arch: a point of ``self.space``, or a relaxation.
             statistics: batch-norm statistics of this subnet, from `supernet.calibrate`; they
                 replace the shared ones.
-            execution: how it is run, by name; see `supernet.elastic.subnet.executions`.
+            execution: how it is run: ``plain``, another mode, ``compiled``, or modes of some modules by path; see
+                `Subnet`.
 
         Raises:
             ArchitectureError: when ``arch`` is of another space.
             WeightsError: when the statistics are those of another architecture.
+            SupernetError: when no execution, mode or module has that name.
         """
         return Subnet(self, arch, statistics, execution)
 

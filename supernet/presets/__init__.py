@@ -25,6 +25,8 @@ In the order one would read them:
 - `cells`: cells as graphs of states, and the operations on their edges
 - `darts`: DARTS and PC-DARTS: a normal and a reduction cell
 - `nasbench201`: NAS-Bench-201: one cell of six edges
+- `two_streams`: what reversible networks share: stages of two streams, cut alike
+- `rev_mobile`: reversible MBConv
 """
 
 from __future__ import annotations
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
         load_reference as load_reference,
         load_searched as load_searched,
     )
+    from supernet.presets.rev_mobile import RevMobile as RevMobile
     from supernet.presets.single_path import SinglePath as SinglePath
     from supernet.presets.spos import SPOS as SPOS
     from supernet.presets.vit_resnas import ViTResNASSmall as ViTResNASSmall, ViTResNASTiny as ViTResNASTiny
@@ -85,6 +88,7 @@ _MODULES = {
     "DARTS": "supernet.presets.darts",
     "NASBench201": "supernet.presets.nasbench201",
     "ProxylessNAS": "supernet.presets.proxylessnas",
+    "RevMobile": "supernet.presets.rev_mobile",
     "SinglePath": "supernet.presets.single_path",
     "SPOS": "supernet.presets.spos",
     "ViTResNASSmall": "supernet.presets.vit_resnas",

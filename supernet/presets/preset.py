@@ -92,6 +92,7 @@ presets: Registry[Callable[..., Preset]] = Registry(
         "supernet.presets.ofa",
         "supernet.presets.ofa_resnet",
         "supernet.presets.proxylessnas",
+        "supernet.presets.rev_mobile",
         "supernet.presets.single_path",
         "supernet.presets.spos",
         "supernet.presets.vit_resnas",

@@ -91,19 +91,19 @@ class FixedPoint:
 class Range:
     """Whether streams of whole numbers stayed within their range, found without waiting for a GPU.
 
-    The bound is the largest value a stream began with and the largest of every output since: nothing is missed.
+    The bound of a stream is the largest value it began with and the largest of every output since: nothing is missed.
     """
 
     def __init__(self, streams: Sequence[Tensor]) -> None:
-        self.bound = torch.stack([_largest(x) for x in streams]).amax()
+        self.bounds = [_largest(x) for x in streams]
 
-    def grow(self, out: Tensor) -> None:
-        """Take an output into account."""
-        self.bound = self.bound + _largest(out)
+    def grow(self, stream: int, out: Tensor) -> None:
+        """Take what is added to a stream into account."""
+        self.bounds[stream] = self.bounds[stream] + _largest(out)
 
     def poison(self) -> Tensor:
         """Zero, or not a number when a stream may have left the range: as overflowing floats, it shows in the loss."""
-        return torch.where(self.bound < LIMIT, 0.0, torch.nan).to(self.bound.dtype)
+        return torch.where(torch.stack(self.bounds).amax() < LIMIT, 0.0, torch.nan)
 
 
 def _largest(x: Tensor) -> Tensor:

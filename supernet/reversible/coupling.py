@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from supernet.elastic.slicing import PRESENT
+from supernet.errors import SpaceError
 
 LEAST_SCALE = 1e-3
 """The smallest factor of a stream: its inverse multiplies every rounding error."""
@@ -49,6 +49,7 @@ class Coupling(nn.Module):
         """
         factor = self.factor()
         out: Tensor = self.branch(*given)
+        need_shape(self, out, own)
         return (own if factor is None else own * factor) + out
 
     def factor(self) -> Tensor | float | None:
@@ -60,10 +61,17 @@ class Coupling(nn.Module):
         return f"stream {self.stream} reads {', '.join(map(str, self.reads))}"
 
 
-def is_there(module: nn.Module) -> bool:
-    """Whether a module of a bound network is part of its architecture."""
-    present = module._buffers.get(PRESENT)
-    return present is None or present.shape[0] > 0
+def need_shape(coupling: Coupling, out: Tensor, own: Tensor) -> None:
+    """Make sure that a branch answers in the shape of the stream it is added to.
+
+    Raises:
+        SpaceError: naming the branch, both shapes and the way out.
+    """
+    if out.shape != own.shape:
+        raise SpaceError(
+            f"{coupling.title} turns a stream of shape {tuple(own.shape)} into {tuple(out.shape)}: inside a reversible "
+            "stage the size stays; put strides and changes of width into an ordinary layer between two stages"
+        )
 
 
 def held_off(scale: Tensor, least: float = LEAST_SCALE) -> Tensor:

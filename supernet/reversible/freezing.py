@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
-from torch.autograd.graph import get_gradient_edge
 from torch.nn.modules.batchnorm import _NormBase
 
 from supernet.elastic.skeleton import bind
@@ -34,28 +34,67 @@ class Frozen:
 
 def freeze(branch: nn.Module) -> Frozen:
     """A copy of the module tree; tensors share their memory with the original's."""
-    parameters = dict(branch.named_parameters())
-    leaves = {name: own.detach().requires_grad_(own.requires_grad) for name, own in parameters.items()}
-    stands_for = {id(own): leaves[name] for name, own in parameters.items()}
-    if any("forward" in module.__dict__ for module in branch.modules()):
+    walk = _Freezing()
+    copy = walk.copied(branch)
+    if walk.redirected:
         # What was put in the place of a forward may lead back to the original: this copy follows it.
+        leaves = {name: walk.leaf(own) for name, own in branch.named_parameters()}
         without = frozenset(name for name, _ in _moving(branch))
-        copy = bind(branch, Slices(dict(leaves), frozenset()), without=without, own=True)
-    else:
-        copy = _copied(branch, stands_for, {})
-    learning = [name for name, own in parameters.items() if own.requires_grad]
-    moving = {id(buffer) for _, buffer in _moving(branch)}
+        copy = bind(branch, Slices(leaves, frozenset()), without=without, own=True)
+    pairs = [pair for pair in walk.stands_for.values() if pair[0].requires_grad]
+    parameters = (own for own, _ in walk.stands_for.values())
     return Frozen(
         copy,
-        tuple(leaves[name] for name in learning),
-        tuple(parameters[name] for name in learning),
-        (*parameters.values(), *(buffer for buffer in branch.buffers() if id(buffer) not in moving)),
+        tuple(leaf for _, leaf in pairs),
+        tuple(own for own, _ in pairs),
+        (*parameters, *walk.buffers.values()),
     )
 
 
 def moves_statistics(module: nn.Module) -> bool:
     """Whether a module brings statistics of batches up to date as it runs."""
     return isinstance(module, _NormBase) and module.training and module.running_mean is not None
+
+
+class _Freezing:
+    """One walk over a module tree; it is made for every branch of every pass, and so it is written to be quick."""
+
+    def __init__(self) -> None:
+        self.stands_for: dict[int, tuple[Tensor, Tensor]] = {}
+        self.buffers: dict[int, Tensor] = {}
+        self.redirected = False
+        self._memo: dict[int, nn.Module] = {}
+
+    def leaf(self, own: Tensor) -> Tensor:
+        """What stands for a parameter: the same memory, a graph of its own."""
+        if id(own) not in self.stands_for:
+            leaf = own.detach()
+            self.stands_for[id(own)] = own, leaf.requires_grad_() if own.requires_grad else leaf
+        return self.stands_for[id(own)][1]
+
+    def copied(self, module: nn.Module) -> nn.Module:
+        """A copy of a module and of those below it."""
+        if id(module) in self._memo:
+            return self._memo[id(module)]
+        copy: nn.Module = object.__new__(type(module))
+        self._memo[id(module)] = copy
+        own: dict[str, Any] = module.__dict__.copy()
+        self.redirected |= "forward" in own
+        if parameters := own["_parameters"]:
+            own["_parameters"] = {
+                name: None if one is None else self.leaf(one) for name, one in parameters.items()
+            }
+        if buffers := own["_buffers"]:
+            moving = STATISTICS if moves_statistics(module) else ()
+            kept = own["_buffers"] = {name: None if name in moving else one for name, one in buffers.items()}
+            self.buffers |= {id(one): one for one in kept.values() if one is not None}
+        if modules := own["_modules"]:
+            own["_modules"] = {
+                name: None if child is None else self.copied(child) for name, child in modules.items()
+            }
+        # Not through nn.Module, which would look at every attribute.
+        object.__setattr__(copy, "__dict__", own)
+        return copy
 
 
 def _moving(branch: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -67,35 +106,17 @@ def _moving(branch: nn.Module) -> Iterator[tuple[str, Tensor]]:
                     yield f"{path}.{name}".lstrip("."), buffer
 
 
-def _copied(module: nn.Module, stands_for: dict[int, Tensor], memo: dict[int, nn.Module]) -> nn.Module:
-    if id(module) in memo:
-        return memo[id(module)]
-    copy = memo[id(module)] = object.__new__(type(module))
-    withheld = STATISTICS if moves_statistics(module) else ()
-    own = module.__dict__ | {
-        "_parameters": {name: stands_for.get(id(own), own) for name, own in module._parameters.items()},
-        "_buffers": {
-            name: None if name in withheld else buffer for name, buffer in module._buffers.items()
-        },
-        "_modules": {
-            name: child and _copied(child, stands_for, memo) for name, child in module._modules.items()
-        },
-    }
-    # Not through nn.Module, which would look at every attribute.
-    object.__setattr__(copy, "__dict__", own)
-    return copy
-
-
 def reaches_beyond(out: Tensor, leaves: tuple[Tensor, ...]) -> bool:
     """Whether a tensor was computed from one that learns and is not among the leaves."""
-    known = {get_gradient_edge(leaf).node for leaf in leaves if leaf.requires_grad}
-    waiting, seen = [out.grad_fn], set(known)
+    known = {id(leaf) for leaf in leaves}
+    waiting: list[Any] = [out.grad_fn]
+    seen: set[Any] = {None}
     while waiting:
         node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if node.name().endswith("AccumulateGrad"):
-            return True
-        waiting += [following for following, _ in node.next_functions]
+        if node not in seen:
+            seen.add(node)
+            variable = getattr(node, "variable", None)  # of the nodes where the graph ends
+            if variable is not None and id(variable) not in known:
+                return True
+            waiting += [following for following, _ in node.next_functions]
     return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,9 +20,10 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from supernet.errors import SupernetError
 from supernet.reversible.arithmetic import Arithmetic, FixedPoint, Range, fingerprint, need_same
-from supernet.reversible.coupling import Coupling
+from supernet.reversible.coupling import Coupling, need_shape
 from supernet.reversible.freezing import Frozen, freeze, reaches_beyond
 from supernet.reversible.lanes import Lanes, lanes
+from supernet.reversible.replaying import Noting, Statistics, replaying
 from supernet.reversible.surroundings import (
     Autocast,
     autocast_as,
@@ -42,6 +44,7 @@ class Step:
         factor: position of its factor among the inputs, or the factor itself.
         places: of its parameters among the inputs.
         states: of the generators before it ran; None when it drew nothing.
+        statistics: what its batch norms measured.
     """
 
     coupling: Coupling
@@ -49,6 +52,7 @@ class Step:
     factor: int | float | None
     places: tuple[int, ...]
     states: tuple[Tensor, ...] | None = None
+    statistics: Statistics = field(default_factory=deque)
 
 
 @dataclass
@@ -107,9 +111,7 @@ class Pass:
             frozen = freeze(coupling.branch)
             places = tuple(self._place(own) for own in frozen.originals)
             self.steps.append(
-                Step(
-                    coupling, frozen, self._place(factor) if isinstance(factor, Tensor) else factor, places
-                )
+                Step(coupling, frozen, self._place(factor) if isinstance(factor, Tensor) else factor, places)
             )
         inputs, self.inputs = self.inputs, []
         self._places = {}
@@ -152,16 +154,26 @@ class Pass:
                 coupling = step.coupling
                 versions = [tensor._version for tensor in step.frozen.read]
                 given = [self._given(held[i]) for i in coupling.reads]
-                out = coupling.branch(*given, *extra)
+                out = self._first(step, given, extra)
                 own = held[coupling.stream]
                 need_shape(coupling, out, own)
                 states = self._note(step, states, versions, device)
                 if reach:
-                    reach.grow(out)
+                    reach.grow(coupling.stream, out)
                 held[coupling.stream] = self.arithmetic.add(own, self._factor(step, inputs), out)
                 del given, out, own
         values = [self.arithmetic.read(held[i]) for i in self.changed]
         return held, [value + reach.poison() for value in values] if reach else values
+
+    def _first(self, step: Step, given: list[Tensor], extra: Any) -> Tensor:
+        """What a branch answers; whole numbers need the very same kernels at the second run, so nothing is noted."""
+        if isinstance(self.arithmetic, FixedPoint):
+            out: Tensor = step.coupling.branch(*given, *extra)
+            return out
+        with Noting() as noting:
+            out = step.coupling.branch(*given, *extra)
+        step.statistics = noting.statistics
+        return out
 
     def _given(self, stream: Tensor) -> Tensor:
         value = self.arithmetic.read(stream)
@@ -212,7 +224,8 @@ class Pass:
         extra = [inputs[place].detach().requires_grad_() for _, place in self.learning]
         with torch.enable_grad(), generators_at(step.states, held[0].device):
             cast = given if self.inner is None else [x.to(self.inner) for x in given]
-            out = step.frozen.branch(*cast, *self.extras(extra))
+            with nullcontext() if isinstance(self.arithmetic, FixedPoint) else replaying(step.statistics):
+                out = step.frozen.branch(*cast, *self.extras(extra))
         del cast
         leaves = (*given, *extra, *step.frozen.leaves)
         if reaches_beyond(out, leaves):
@@ -289,19 +302,6 @@ def _add(into: list[Tensor | None], place: int, part: Tensor | None) -> None:
     if part is not None:
         known = into[place]
         into[place] = part if known is None else known + part
-
-
-def need_shape(coupling: Coupling, out: Tensor, own: Tensor) -> None:
-    """Make sure that a branch answers in the shape of the stream it is added to.
-
-    Raises:
-        SupernetError: naming the branch, both shapes and the way out.
-    """
-    if out.shape != own.shape:
-        raise SupernetError(
-            f"{coupling.title} turns a stream of shape {tuple(own.shape)} into {tuple(out.shape)}: inside a reversible "
-            "stage the size stays; put strides and changes of width into an ordinary layer between two stages"
-        )
 
 
 def random_branch(title: str, what: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from inspect import Parameter, signature
 from typing import Any
 
@@ -13,8 +13,9 @@ from supernet.elastic.skeleton import bind
 from supernet.elastic.slicing import Slices
 from supernet.errors import SpaceError
 from supernet.reversible.arithmetic import REDUCED, FixedPoint, Floats, Range, added, held
-from supernet.reversible.coupling import Coupling, is_there
-from supernet.reversible.inverting import Pass, need_shape, random_branch
+from supernet.memory.pieces import runs
+from supernet.reversible.coupling import Coupling, need_shape
+from supernet.reversible.inverting import Pass, random_branch
 
 LETTERS = "FGHIJKLMNOPQ"
 
@@ -112,7 +113,7 @@ class ReversibleStage(nn.Module):
         """
         if len(streams) != self.streams:
             raise SpaceError(f"{len(streams)} streams were given to a stage of {self.streams}")
-        couplings = [coupling for coupling in self.couplings if is_there(coupling)]
+        couplings = [coupling for coupling in self.couplings if runs(coupling)]
         kind = streams[0].dtype
         autocast = torch.is_autocast_enabled(streams[0].device.type)
         inner = kind if kind in REDUCED and not autocast else None
@@ -134,11 +135,6 @@ class ReversibleStage(nn.Module):
         return f"{self.streams} streams{', fixed point' if self.fixed_point else ''}"
 
 
-def stages_of(module: nn.Module) -> Iterator[ReversibleStage]:
-    """The reversible stages inside a module."""
-    yield from (inner for inner in module.modules() if isinstance(inner, ReversibleStage))
-
-
 def shares(shape: Sequence[int], streams: int, axis: int = 0) -> tuple[int, ...]:
     """The shape of each of several streams that together have a shape.
 
@@ -149,9 +145,7 @@ def shares(shape: Sequence[int], streams: int, axis: int = 0) -> tuple[int, ...]
     if channels % streams:
         less, more = channels - channels % streams, channels + streams - channels % streams
         near = f"{less} or {more}" if less else f"{more}"
-        raise SpaceError(
-            f"{channels} channels cannot be shared out to {streams} streams alike; take {near}"
-        )
+        raise SpaceError(f"{channels} channels cannot be shared out to {streams} streams alike; take {near}")
     own = list(shape)
     own[axis] = channels // streams
     return tuple(own)
@@ -164,9 +158,7 @@ def _plain(
     out = list(streams)
     for coupling in couplings:
         given = [out[i] if inner is None else out[i].to(inner) for i in coupling.reads]
-        own = out[coupling.stream]
-        out[coupling.stream] = coupling(own, *given, *extra)
-        need_shape(coupling, out[coupling.stream], own)
+        out[coupling.stream] = coupling(out[coupling.stream], *given, *extra)
     return tuple(out)
 
 
@@ -185,7 +177,7 @@ def _plain_fixed(
         given = [pairs[i][0].view_as(pairs[i][0]) for i in coupling.reads]
         out = coupling.branch(*(given if inner is None else (x.to(inner) for x in given)), *extra)
         need_shape(coupling, out, pairs[coupling.stream][0])
-        reach.grow(out)
+        reach.grow(coupling.stream, out)
         pairs[coupling.stream] = added(*pairs[coupling.stream], out, arithmetic)
     return tuple(values + reach.poison() for values, _ in pairs)
 
@@ -219,10 +211,10 @@ def draws(module: nn.Module) -> bool:
 
 
 def try_out(coupling: Coupling, shapes: Sequence[Sequence[int]]) -> None:
-    """Run a branch on tensors without memory, and see that it answers in the shape of its stream.
+    """Run a branch on one sample of zeros, and see that it answers in the shape of its stream.
 
     Args:
-        coupling: whose branch; one that needs more than streams, or that needs values, is not tried.
+        coupling: whose branch; one that needs more than streams, or has no memory, is not tried.
         shapes: of the streams, of one sample.
 
     Raises:
@@ -230,23 +222,21 @@ def try_out(coupling: Coupling, shapes: Sequence[Sequence[int]]) -> None:
     """
     if _wants(coupling.branch) > len(coupling.reads):
         return
-    named = (*coupling.branch.named_parameters(), *coupling.branch.named_buffers())
-    meta = {name: tensor.to("meta") for name, tensor in named}
-    kind = next((t.dtype for t in coupling.branch.parameters()), torch.float32)
-    copy = bind(coupling.branch, Slices(meta, frozenset()), training=False, own=True)
-    given = [torch.zeros((2, *shapes[i]), device="meta", dtype=kind) for i in coupling.reads]
+    like = next(coupling.branch.parameters(), torch.empty(0))
+    if like.is_meta:
+        return
+    copy = bind(coupling.branch, Slices({}, frozenset()), training=False, own=True)
+    zeros = [like.new_zeros((1, *shape), requires_grad=False) for shape in shapes]
     try:
         with torch.no_grad():
-            out = copy(*given)
-    except NotImplementedError:
-        return
+            out = copy(*(zeros[i] for i in coupling.reads))
     except RuntimeError as error:
         takes = ", ".join(str(tuple(shapes[i])) for i in coupling.reads)
         raise SpaceError(
             f"{coupling.title} does not take a stream of shape {takes}: {error}; a branch takes and returns its "
             "stream's share of the channels"
         ) from error
-    need_shape(coupling, out, torch.zeros((2, *shapes[coupling.stream]), device="meta"))
+    need_shape(coupling, out, zeros[coupling.stream])
 
 
 def _wants(branch: nn.Module) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -98,8 +99,8 @@ def test_a_compiled_subnet_refuses_a_mode_its_graphs_do_not_have() -> None:
 
 def test_an_unknown_execution_names_the_nearest() -> None:
     supernet = tiny_supernet()
-    with pytest.raises(SupernetError, match="did you mean 'eager'"):
-        supernet.subnet(supernet.space.smallest(), execution="eagre")
+    with pytest.raises(SupernetError, match="did you mean 'plain'"):
+        supernet.subnet(supernet.space.smallest(), execution="plian")
 
 
 def test_a_subnet_is_a_module_without_the_supernet_inside() -> None:
@@ -107,3 +108,24 @@ def test_a_subnet_is_a_module_without_the_supernet_inside() -> None:
     subnet = supernet.subnet(supernet.space.smallest())
     assert isinstance(subnet, nn.Module)
     assert supernet not in list(subnet.modules())
+
+
+def test_modes_are_asked_for_by_the_paths_of_modules() -> None:
+    supernet, x = tiny_supernet(), tiny_images()
+    arch = supernet.space.smallest()
+    subnet = supernet.subnet(arch, execution={"blocks.1": "plain", "blocks.1.1.se": "plain"})
+    assert torch.equal(subnet(x), supernet(x, arch))
+    assert pickle.loads(pickle.dumps(subnet)).execution == subnet.execution
+
+
+@pytest.mark.parametrize(
+    ("execution", "said"),
+    [
+        ({"blocks.9": "plain"}, "no module is at 'blocks.9', .* did you mean 'blocks.2'"),
+        ({"blocks.1": "plian"}, "no execution mode is called 'plian'; did you mean 'plain'"),
+    ],
+)
+def test_an_unknown_module_or_mode_names_the_nearest(execution: dict[str, str], said: str) -> None:
+    supernet = tiny_supernet()
+    with pytest.raises(SupernetError, match=said):
+        supernet.subnet(supernet.space.smallest(), execution=execution)

@@ -38,6 +38,7 @@ SMALL |= {
     for family in ("autoformer", "prenas")
     for size in ("tiny", "small", "base")
 }
+SMALL |= {"rev_mobile": {"stem": 16, "widths": ((16, 32), (32, 48)), "strides": (1, 2), "depths": (1, 2)}}
 SMALL |= {f"vit_resnas_{size}": {"resolution": 56, "widths": (64, 128, 256)} for size in ("tiny", "small")}
 PIXELS = {"matformer": 224, "mobile": 16}
 
@@ -123,6 +124,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "nasbench201": {"cells": 1, "widths": (2, 4)},
     "ofa_mobilenetv3": {"width": 0.5, "depths": (1, 2)},
     "ofa_resnet50d": {"stage_widths": (32, 64, 96, 128)},
+    "rev_mobile": SMALL["rev_mobile"],
     "proxylessnas": {"widths": (24, 40), "cells": (2, 1), "strides": (2, 2)},
     "single_path": {},
     "spos": {"repeats": (1, 2), "widths": (32, 64), "scales": (0.5, 1.0)},

@@ -1,0 +1,214 @@
+"""Fused: keep what convolutions and products of matrices answer, and make norms and activations again.
+
+Autograd keeps the input of a convolution, that of the batch norm after it and that of the activation after that: three
+maps, of which the last two are cheap to make from the first. All gradients are those of the plain network, bit for bit.
+MobileNetV3 needs about half of its memory then, and a few percent more time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+from weakref import ref
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from supernet.memory.cheap import CHEAP, Cheap, is_dense, normalised
+from supernet.memory.modes import modes
+from supernet.memory.recipes import SMALL, Cast, Recipe, Source, cast_of, size_of
+
+Node = Recipe | Source
+
+
+class Slot:
+    """What autograd holds instead of a tensor."""
+
+    __slots__ = ("is_copy", "node")
+
+    def __init__(self, node: Node, is_copy: bool = False) -> None:
+        self.node, self.is_copy = node, is_copy
+
+
+class Fusing(TorchFunctionMode):
+    """One pass forward that keeps recipes instead of tensors where it can."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: dict[int, tuple[ref[Tensor], int, Node]] = {}
+        self._slots: list[Slot] = []
+        self._hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, _unpack)
+
+    def __enter__(self) -> Fusing:
+        self._hooks.__enter__()
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self._hooks.__exit__(*error)
+        self._known.clear()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Make a call; leave a recipe for what a cheap one answers."""
+        kwargs = kwargs or {}
+        if func is F.batch_norm:
+            return self._batch_norm(args, kwargs)
+        cheap = CHEAP.get(func)
+        if cheap is None or not torch.is_grad_enabled():
+            return func(*args, **kwargs)
+        return self._cheap(cheap, func, args, kwargs)
+
+    def _cheap(self, cheap: Cheap, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        is_inplace = cheap.is_inplace(args, kwargs)
+        before = self._node(args[0]) if is_inplace and isinstance(args[0], Tensor) else None
+        pure, named = cheap.pure(args, kwargs)
+        nodes = tuple(map(self._noted, pure))
+        named = {name: self._noted(value) for name, value in named.items()}
+        self._slots = slots = []
+        out = func(*args, **kwargs)
+        if is_inplace:
+            if not isinstance(before, Recipe):
+                return out
+            copies = [slot for slot in slots if slot.is_copy]
+            if copies and before.ready(size_of(out)):
+                _replace(copies, before)
+        if isinstance(out, Tensor):
+            self._learn(out, Recipe(cheap.call, nodes, named, cast_of(out), cheap.sums), slots)
+        elif isinstance(out, tuple | list):
+            for i, one in enumerate(out):
+                self._learn(one, Recipe(_Entry(cheap.call, i), nodes, named, cast_of(one), True), [])
+        return out
+
+    def _batch_norm(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
+        given = dict(zip(names, args)) | kwargs
+        x, weight, bias = given["input"], given.get("weight"), given.get("bias")
+        nodes = [self._noted(one) for one in (x, weight, bias)]
+        self._slots = slots = []
+        out = F.batch_norm(*args, **kwargs)
+        if not out.requires_grad or not torch.is_grad_enabled():
+            return out
+        cast, eps = cast_of(out), given.get("eps", 1e-5)
+        if not given.get("training", False):
+            fixed = [Source(given[name], keep=True) for name in names[1:3]]
+            recipe = Recipe(F.batch_norm, (nodes[0], *fixed, *nodes[1:], False, 0.0, eps), {}, cast, False)
+        elif _keeps_statistics(out, x, weight):
+            mean, invstd = out.grad_fn._saved_result1, out.grad_fn._saved_result2  # type: ignore[union-attr]
+            recipe = Recipe(normalised, (*nodes, Source(mean, True), Source(invstd, True)), {}, cast, False)
+        else:
+            recipe = Recipe(F.batch_norm, (nodes[0], None, None, *nodes[1:], True, 0.0, eps), {}, cast, False)
+        self._learn(out, recipe, slots)
+        return out
+
+    def _learn(self, out: Tensor, recipe: Recipe, slots: Sequence[Slot]) -> None:
+        """Know a tensor by its recipe, also where autograd saved it in the call that answered it."""
+        if not out.requires_grad or (not slots and self._node(out) is not None):
+            return
+        recipe.again = bool(slots)
+        saved = [slot for slot in slots if _holds(slot, out)]
+        if not saved or recipe.ready(size_of(out)):
+            _replace(saved, recipe)
+            self._know(out, recipe)
+
+    def _know(self, tensor: Tensor, node: Node) -> None:
+        self._known[id(tensor)] = ref(tensor), tensor._version, node
+
+    def _node(self, tensor: Tensor) -> Node | None:
+        """What is known of a tensor as it is now."""
+        found = self._known.get(id(tensor))
+        if found is None or found[0]() is not tensor or found[1] != tensor._version:
+            return None
+        return found[2]
+
+    def _noted(self, arg: Any) -> Any:
+        """An argument for a recipe: tensors by what is known of them."""
+        if isinstance(arg, Tensor):
+            node = self._node(arg)
+            if node is None:
+                free = arg.grad_fn is None or size_of(arg) < SMALL
+                node = Source(arg, keep=free)
+                self._know(arg, node)
+            return node
+        if isinstance(arg, list | tuple) and any(isinstance(entry, Tensor) for entry in arg):
+            return tuple(map(self._noted, arg))
+        return arg
+
+    def _pack(self, tensor: Tensor) -> Slot:
+        """What to keep for a tensor that autograd saves."""
+        if tensor.grad_fn is None or (size := size_of(tensor)) < SMALL:
+            return Slot(Source(tensor, keep=True))
+        node = self._node(tensor)
+        if isinstance(node, Recipe) and node.ready(size):
+            node.uses += 1
+            slot = Slot(node)
+        else:
+            if not isinstance(node, Source):
+                node = Source(tensor)
+                self._know(tensor, node)
+            if node.kept is None:
+                node.keep(tensor)
+            slot = Slot(node, is_copy=tensor.grad_fn.name() == "CloneBackward0")
+        self._slots.append(slot)
+        return slot
+
+
+class _Entry:
+    """One of several tensors that a call answers."""
+
+    def __init__(self, call: Callable[..., Any], index: int) -> None:
+        self.call, self.index = call, index
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
+        """That tensor."""
+        found: Tensor = self.call(*args, **kwargs)[self.index]
+        return found
+
+
+def _unpack(slot: Slot) -> Tensor:
+    return slot.node.use()
+
+
+def _holds(slot: Slot, tensor: Tensor) -> bool:
+    """Whether a slot holds a tensor that is there still, and so where it lies in memory tells which it is."""
+    kept = slot.node.kept if isinstance(slot.node, Source) else None
+    return kept is not None and kept.data_ptr() == tensor.data_ptr() and kept.shape == tensor.shape
+
+
+def _replace(slots: Sequence[Slot], recipe: Recipe) -> None:
+    """Give autograd a recipe for the tensor that it saved, and let go of that."""
+    for slot in slots:
+        slot.node, source = recipe, slot.node
+        recipe.uses += 1
+        if isinstance(source, Source):
+            source.kept = None
+
+
+def _keeps_statistics(out: Tensor, x: Tensor, weight: Tensor | None) -> bool:
+    """Whether what batch norm saved is enough to make its answer again, to the bit."""
+    node = out.grad_fn
+    wide = weight is None or weight.dtype in (torch.float32, torch.float64)
+    return (
+        node is not None and node.name() == "NativeBatchNormBackward0" and wide and is_dense(x) and x.is_cpu
+    )
+
+
+@modes.register("fused")
+def fused(module: nn.Module) -> None:
+    """Keep what convolutions and products of matrices answer; make norms, activations and sums again."""
+    plain = module.forward
+
+    @wraps(plain)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        """The module's answer."""
+        if not torch.is_grad_enabled():
+            return plain(*args, **kwargs)
+        with Fusing():
+            return plain(*args, **kwargs)
+
+    module.forward = forward
