@@ -3,6 +3,10 @@
 One step is forward, loss and backward of a network of eight DARTS cells of 16 channels on four images of 32 px,
 all candidates mixed, with gradients of weights and logits. K is the share of partial channels (PC-DARTS,
 arXiv:1907.05737); both networks are this project's, in one process and in turns.
+
+The second table is a stack of eight two-stream blocks of 64 channels at 56 px, batch 1, whose branches are inverted
+bottlenecks of ratio 4 with group norms: one candidate (a 5x5 kernel) under plain autograd, three of them mixed (3x3,
+5x5, 7x7), and the same memory-free.
 """
 
 from __future__ import annotations
@@ -11,16 +15,22 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.contract import Result, arguments
 from benchmarks.memory_peaks import Step, cpu_seconds, peak_bytes
 from supernet.elastic.relaxation import Relaxation
+from supernet.elastic.supernet import Supernet
+from supernet.presets.candidates import OneOf
 from supernet.presets.darts import DARTS
+from supernet.presets.plan_builder import PlanBuilder
+from supernet.reversible import ReversibleStage
 from supernet.seeds import generator
+from supernet.space import Choice, SearchSpace
 
 SHARES = (1, 2, 4, 8)
+KERNELS = (3, 5, 7)
 
 
 def main() -> None:
@@ -33,6 +43,13 @@ def main() -> None:
     shares = (1, 4) if args.quick else SHARES
     cells = 3 if args.quick else 8
     rows(result, {f"K={share}": cell_step(share, cells) for share in shares}, 1 if args.quick else args.turns)
+    blocks = 2 if args.quick else 8
+    stack = {
+        "one path, plain": stack_step(blocks, mixes=False, execution="plain"),
+        "three mixed, plain": stack_step(blocks, mixes=True, execution="plain"),
+        "three mixed, reversible": stack_step(blocks, mixes=True, execution="reversible"),
+    }
+    rows(result, stack, 1 if args.quick else args.turns)
     result.finish(args.json)
 
 
@@ -54,6 +71,8 @@ def rows(result: Result, steps: dict[str, Step], turns: int) -> None:
         )
         if name == "K=4":
             result.figures |= {"k4_memory": memory, "k4_time": time}
+        if name == "three mixed, reversible":
+            result.figures["mixed_reversible_memory"] = memory
 
 
 def cell_step(share: int, cells: int) -> Step:
@@ -74,6 +93,54 @@ def cell_step(share: int, cells: int) -> Step:
         return out
 
     return stepping(answer, [*supernet.parameters(), *logits.values()])
+
+
+def stack_step(blocks: int, *, mixes: bool, execution: str) -> Step:
+    """A step of reversible blocks whose branches are candidates."""
+    choices = [Choice(f"{i}.{letter}", KERNELS) for i in range(blocks) for letter in "FG"]
+    space = SearchSpace(tuple(choices))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        branches = [[OneOf(*(bottleneck(kernel) for kernel in KERNELS)) for _ in "FG"] for _ in range(blocks)]
+        network = Stack(ReversibleStage.of(branches))
+    wiring = PlanBuilder(network, space)
+    for k, choice in enumerate(choices):
+        wiring.one_of(f"stage.couplings.{k}.branch", choice.name, KERNELS)
+    supernet = Supernet(network, wiring.plan()).train()
+    logits = {choice.name: torch.zeros(len(KERNELS)).requires_grad_() for choice in choices}
+    arch = space.architecture([KERNELS.index(5)] * len(space))
+    x = torch.randn(1, 64, 56, 56, generator=generator(0, "maps"))
+
+    def answer() -> Tensor:
+        """Of one path, or of the mixture."""
+        weights = {name: one.softmax(0) for name, one in logits.items()}
+        out: Tensor = supernet.subnet(Relaxation(weights, arch) if mixes else arch, execution=execution)(x)
+        return out
+
+    return stepping(answer, [*supernet.parameters(), *logits.values()])
+
+
+class Stack(nn.Module):
+    """A reversible stage on the halves of its input, and a mean over places."""
+
+    def __init__(self, stage: ReversibleStage) -> None:
+        super().__init__()
+        self.stage = stage
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(batch, channels)``."""
+        return torch.cat(self.stage(*x.chunk(2, 1)), 1).mean((2, 3))
+
+
+def bottleneck(kernel: int, channels: int = 32, ratio: int = 4) -> nn.Sequential:
+    """Expand, depth-wise, project."""
+    wide = ratio * channels
+    return nn.Sequential(
+        nn.Conv2d(channels, wide, 1, bias=False), nn.GroupNorm(8, wide), nn.Hardswish(),
+        nn.Conv2d(wide, wide, kernel, padding=kernel // 2, groups=wide, bias=False),
+        nn.GroupNorm(8, wide), nn.Hardswish(),
+        nn.Conv2d(wide, channels, 1, bias=False), nn.GroupNorm(8, channels),
+    )  # fmt: skip
 
 
 def stepping(answer: Callable[[], Tensor], learning: list[Any]) -> Step:

@@ -1,8 +1,8 @@
 """Differentiable search: logits per choice learn beside the shared weights, by gradients.
 
 The idea: a `Method` makes a `supernet.elastic.relaxation.Relaxation` of logits, softly or by sampling; the supernet
-runs it as it runs an architecture; the weights learn on the train split and the logits on the search split. What the logits
-lean to in the end is an architecture like any other. docs/differentiable.md shows it.
+runs it as it runs an architecture; the weights learn on the train split and the logits on the search split. What the
+logits lean to in the end is an architecture like any other. docs/differentiable.md shows it.
 
 In the order one would read them:
 

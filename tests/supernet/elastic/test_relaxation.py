@@ -10,11 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from supernet.differentiable.method import hard
 from supernet.elastic.mixing import mixed
 from supernet.elastic.relaxation import Relaxation
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ArchitectureError
 from supernet.presets import SPOS, MixPath, ProxylessNAS
+from supernet.presets.candidates import OneOf
+from supernet.presets.plan_builder import PlanBuilder
+from supernet.reversible import ReversibleStage
+from supernet.space import Choice, SearchSpace
 
 SMALL: list[Callable[[], Any]] = [
     lambda: SPOS(repeats=(1, 1), widths=(32, 64), classes=4, affine=True, scales=(0.5, 1.0), dropout=0.0),
@@ -141,3 +146,37 @@ def test_the_shared_network_never_holds_a_weight() -> None:
     supernet(images(), Relaxation(softened(supernet), preset.space.largest())).sum().backward()
     assert set(supernet.state_dict()) == before
     assert all(module._buffers.get("mixture") is None for module in supernet.largest.modules())
+
+
+class Reversed(nn.Module):
+    def __init__(self, stage: ReversibleStage) -> None:
+        super().__init__()
+        self.stage = stage
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat(self.stage(*x.chunk(2, 1)), 1)
+
+
+@pytest.mark.parametrize("only", [None, 1])
+def test_a_mixture_inside_a_reversible_stage_has_the_gradients_of_the_plain_one(only: int | None) -> None:
+    torch.manual_seed(0)
+    kernels = (1, 3, 5)
+    choices = [Choice(f"{i}", kernels) for i in range(4)]
+    branches = [OneOf(*(nn.Conv2d(3, 3, k, padding=k // 2) for k in kernels)) for _ in choices]
+    network = Reversed(ReversibleStage.of([branches[:2], branches[2:]])).double()
+    wiring = PlanBuilder(network, SearchSpace(tuple(choices)))
+    for i, choice in enumerate(choices):
+        wiring.one_of(f"stage.couplings.{i}.branch", choice.name, kernels)
+    supernet = Supernet(network, wiring.plan())
+    logits = {c.name: torch.randn(3, dtype=torch.float64, requires_grad=True) for c in choices}
+    x = torch.randn(2, 6, 5, 5, dtype=torch.float64, requires_grad=True)
+    found = []
+    for execution in ("plain", "reversible"):
+        weights = {
+            n: one.softmax(0) if only is None else hard(one.softmax(0), only) for n, one in logits.items()
+        }
+        subnet = supernet.subnet(Relaxation(weights, supernet.space.largest()), execution=execution)
+        learning = [x, *logits.values(), *supernet.parameters()]
+        answer = subnet(x).square().sum()
+        found.append(torch.autograd.grad(answer, learning, allow_unused=True))
+    assert all((a is None and b is None) or near(a, b) for a, b in zip(*found))
