@@ -143,15 +143,15 @@ class DifferentiableTrainer:
                 "first derivative only; take order='second' or 'first'"
             )
         self.device, self.layout = device_of(self.options), layout_of(supernet)
-        self.supernet = supernet.to(self.device, memory_format=self.layout)  # type: ignore[call-overload]
+        self.supernet: Supernet = supernet.to(self.device, memory_format=self.layout)  # type: ignore[call-overload]
         self.dataset, self.task, self.penalty = dataset, dataset.task, penalty
         self.epoch_steps = dataset.epoch_steps(self.options.batch_size)
         self.steps = self.options.epochs * self.epoch_steps
         self.stepper = Stepper(supernet, self.options, self.epoch_steps)
         seed = generator(self.options.seed, "logits")
         self.logits = Logits(fresh_logits(supernet.relaxable, seed)).to(self.device)
-        recipe = {"lr": self.search.lr, "weight_decay": self.search.weight_decay, "betas": (0.5, 0.999)}
-        self.adam = torch.optim.Adam(self.logits.parameters(), **recipe)
+        lr, decay = self.search.lr, self.search.weight_decay
+        self.adam = torch.optim.Adam(self.logits.parameters(), lr, betas=(0.5, 0.999), weight_decay=decay)
         self.base = supernet.space.largest()
         self.held = list(dataset.batches("search", self.options.batch_size))
         self.checkpoints = Checkpoints(folder)

@@ -87,7 +87,7 @@ class Mixture(Function):
         """
         ctx.save_for_backward(weights, *answers)
         first, *others = zip(weights.tolist(), answers)
-        out = first[1] * first[0]
+        out: Tensor = first[1] * first[0]
         for weight, answer in others:
             out.add_(answer, alpha=weight)
         return out

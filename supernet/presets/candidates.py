@@ -71,7 +71,7 @@ class Node(nn.Sequential):
         self.share = share
         self.register_buffer(MIXTURE, None, persistent=False)
 
-    def forward(self, worked: Sequence[Tensor], passed: Sequence[Tensor]) -> Tensor:
+    def forward(self, worked: Sequence[Tensor], passed: Sequence[Tensor]) -> Tensor:  # type: ignore[override]
         """The next state.
 
         Args:
@@ -122,7 +122,7 @@ def interleaved(groups: Sequence[Tensor]) -> Tensor:
     """
     if groups[0].stride(1) < groups[0].stride(3):
         return torch.stack([group.permute(0, 2, 3, 1) for group in groups], 4).flatten(3).permute(0, 3, 1, 2)
-    return torch.stack(groups, 2).flatten(1, 2)
+    return torch.stack(tuple(groups), 2).flatten(1, 2)
 
 
 def sum_of(tensors: Sequence[Tensor]) -> Tensor:

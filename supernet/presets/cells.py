@@ -90,7 +90,7 @@ class Cell(nn.Module):
         if self.share == 1:
             worked.append(state)
             return
-        part, rest = state.split([self.working, state.shape[1] - self.working], 1)
+        part, rest = torch.split(state, [self.working, state.shape[1] - self.working], 1)
         worked.append(part)
         passed.append(rest if pool is None else pool(rest))
 

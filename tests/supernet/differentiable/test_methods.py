@@ -112,7 +112,7 @@ def test_the_gates_of_proxylessnas_have_the_gradients_of_a_mixture_of_all_paths(
         mixed(gates, [(path, x) for path in paths]).exp().sum(), weight, retain_graph=True
     )
     whole = sum(g * path(x) for g, path in zip(gates, paths))
-    (theirs,) = torch.autograd.grad(whole.exp().sum(), weight)  # type: ignore[union-attr]
+    (theirs,) = torch.autograd.grad(whole.exp().sum(), weight)
     assert near(ours, theirs)
 
 
@@ -167,7 +167,7 @@ def test_expected_costs_are_means_over_all_architectures() -> None:
         assert float(expected.detach()) == pytest.approx(float(p @ counts), rel=1e-12)
     value = ExpectedValue(supernet.relaxable, lambda g: costs.macs(g) * 0.5 + 1, space.smallest())(relaxation)
     assert float(value.detach()) == pytest.approx(float(p @ (costs.macs(genes) * 0.5 + 1)), rel=1e-12)
-    value.backward()
+    value.backward()  # type: ignore[no-untyped-call]
 
 
 def test_the_expected_cost_of_an_architecture_is_its_cost() -> None:

@@ -74,7 +74,7 @@ def test_what_a_block_may_leave_out_weighs_the_input() -> None:
         subnet(images())
         answers = dict(zip(preset.candidates, (child(x) for child in block.children())))
         expected = sum(own[i] * answers.get(str(name), x) for i, name in enumerate(names))
-    assert near(seen[0], expected)  # type: ignore[arg-type]
+    assert near(seen[0], expected)
 
 
 def test_a_candidate_of_weight_zero_does_not_run_and_still_has_its_gradient() -> None:
@@ -95,7 +95,7 @@ def test_a_candidate_of_weight_zero_does_not_run_and_still_has_its_gradient() ->
     ours = torch.autograd.grad(out.square().sum(), learning)
     assert calls == [True, False, False]
     whole = sum(w * one(x) for w, one in zip(weights, candidates))
-    theirs = torch.autograd.grad(whole.square().sum(), learning)  # type: ignore[union-attr]
+    theirs = torch.autograd.grad(whole.square().sum(), learning)
     assert all(near(a, b) for a, b in zip(ours, theirs))
 
 
@@ -103,7 +103,7 @@ def test_a_mixture_has_exact_second_derivatives() -> None:
     x = torch.randn(2, 3, dtype=torch.float64)
     weights = torch.tensor([0.3, 0.7], dtype=torch.float64, requires_grad=True)
     candidates = [nn.Sequential(nn.Linear(3, 3), nn.Tanh()).double() for _ in range(2)]
-    inputs = (weights, candidates[0][0].weight)
+    inputs = (weights, candidates[0].get_parameter("0.weight"))
 
     def run(weights: Tensor, weight: Tensor) -> Tensor:
         return mixed(weights, [(one, x) for one in candidates]).square()
@@ -119,7 +119,7 @@ def test_only_active_leaves_the_others_out_and_their_weights_without_a_gradient(
     weights = {name: one.clone().requires_grad_() for name, one in hot.items()}
     answer = supernet(images(), Relaxation(weights, arch, only_active=True))
     answer.square().sum().backward()
-    assert all(bool(((one.grad != 0) == (one != 0)).all()) for one in weights.values())  # type: ignore[union-attr]
+    assert all(bool(((one.grad != 0) == (one != 0)).all()) for one in weights.values())
     without = [n for n, p in supernet.largest.named_parameters() if p.grad is None]
     assert {n.split(".")[3] for n in without if n.startswith("blocks.1.1.")} == {"0", "1", "2"}
 

@@ -55,7 +55,7 @@ def test_the_largest_cell_of_nasbench201_has_the_parameters_of_its_table() -> No
 
 
 def test_the_published_cell_of_pc_darts_is_read_and_written() -> None:
-    genotype = {
+    genotype: dict[str, Any] = {
         "normal": [
             ["sep_conv_3x3", 1], ["skip_connect", 0], ["sep_conv_3x3", 0], ["dil_conv_3x3", 1],
             ["sep_conv_5x5", 0], ["sep_conv_3x3", 1], ["avg_pool_3x3", 0], ["dil_conv_3x3", 1],
@@ -70,7 +70,7 @@ def test_the_published_cell_of_pc_darts_is_read_and_written() -> None:
     written = preset.to_reference(arch)
     for kind in ("normal", "reduce"):
         edges = [written[kind][2 * i : 2 * i + 2] for i in range(4)]
-        assert edges == [sorted(genotype[kind][2 * i : 2 * i + 2], key=lambda e: e[1]) for i in range(4)]
+        assert edges == [sorted(genotype[kind][2 * i : 2 * i + 2], key=lambda e: int(e[1])) for i in range(4)]
     assert nx.is_directed_acyclic_graph(preset.dag(arch, "normal"))
     assert all(preset.dag(arch, "reduce").in_degree(node) == 2 for node in range(2, 6))
 
