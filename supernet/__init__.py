@@ -67,6 +67,7 @@ What everything leans on:
 - `files`: files that are whole or absent
 - `lines`: files that grow by a line at a time
 - `lock`: one process at a time
+- `home`: where the user's own things lie
 - `versions`: which version of a format is read
 - `errors`: the errors a user can cause
 - `plain`: text from outside, as it can be shown

@@ -30,6 +30,8 @@ Precision = Literal["none", "bf16", "fp16"]
 """Of autocast; none computes in that of the weights."""
 Regularise = Literal["all", "largest"]
 """Which lessons have dropout and stochastic depth."""
+SAVED = "supernet:"
+"""Before the folder of a supernet, where a model is named."""
 TEACHERS = ("largest", "none", "finetuned")
 """Teachers that need no path."""
 
@@ -155,7 +157,8 @@ class SupernetOptions:
     """Which largest network, and what of it is elastic.
 
     Args:
-        model: a preset (``mobile``) or the name of a timm model.
+        model: a preset (``mobile``), the name of a timm model, or ``supernet:FOLDER``: a supernet that was saved,
+            which is trained on with the weights and choices it has.
         options: what that preset, or the conversion of a timm model, can be told.
         weights: file to begin with: safetensors, or a state_dict of tensors (.pth, .pt); None begins with fresh
             weights. A head for other classes, and a stem for other channels, are made to fit.
@@ -164,7 +167,7 @@ class SupernetOptions:
             ``options.dims`` does not say (`supernet.offering`); ``all`` offers whatever can be cut.
 
     Raises:
-        ConfigError: for weights from a file and from timm at once.
+        ConfigError: for weights from two places at once.
     """
 
     model: str = "mobile"
@@ -178,6 +181,16 @@ class SupernetOptions:
             raise ConfigError(
                 f"weights is {self.weights!r} and options.pretrained is true; leave one of them out"
             )
+        if self.saved is not None and (self.weights is not None or self.options):
+            raise ConfigError(
+                f"model is {self.model!r}, which brings its weights and what is elastic; "
+                f"leave weights and options out"
+            )
+
+    @property
+    def saved(self) -> str | None:
+        """The folder of a supernet that is trained on; None for a network that begins anew."""
+        return self.model.removeprefix(SAVED) if self.model.startswith(SAVED) else None
 
     @property
     def is_pretrained(self) -> bool:
