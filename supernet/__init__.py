@@ -38,6 +38,7 @@ Learning and judging:
 - `losses`: how far answers are from targets, or a teacher's
 - `teaching`: what a lesson learns from beside the targets
 - `trainer`: data, lessons, loss, step
+- `differentiable`: logits per choice that learn beside the weights: DARTS and what came of it
 - `lessons`: what the lessons of a step do
 - `splitting`: a supernet in parts, with weights of their own for values that disagree
 - `features`: what a network computes on its way to an answer
