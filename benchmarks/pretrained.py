@@ -60,7 +60,8 @@ from supernet.tasks.task import Dataset
 from zoo.pipeline.offered import offered
 from zoo.pipeline.options import RunOptions
 from zoo.pipeline.run import Run
-from zoo.pipeline.steps import opened, train as train_run
+from zoo.pipeline.training import train as train_run
+from zoo.pipeline.workspace import opened
 
 SIBLINGS = ("lite0", "lite1", "lite2")
 """From the smallest to the one that becomes a supernet."""

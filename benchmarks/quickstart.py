@@ -38,8 +38,10 @@ from supernet.tasks.task import Dataset
 from supernet.trainer import Trainer
 from zoo.cli.narrator import Narrator
 from zoo.cli.quickstart import quickstart
+from zoo.pipeline.profiling import Profiled
 from zoo.pipeline.run import open_run
-from zoo.pipeline.steps import ARCHIVE, RANDOM, Profiled, Workspace, objectives
+from zoo.pipeline.searching import ARCHIVE, RANDOM, objectives
+from zoo.pipeline.workspace import Workspace
 
 
 def main() -> None:
@@ -90,7 +92,7 @@ def main() -> None:
 def covered(workspace: Workspace, known: Profiled, seeds: int) -> list[tuple[float, float]]:
     """For each seed: the share of the hypervolume that the search covers, and that random networks cover."""
     run = workspace.run
-    goals = objectives(workspace, known)
+    goals = objectives(workspace, [known])
     optimised = [goal for goal in goals if goal.optimise]
     found = [
         tuple(

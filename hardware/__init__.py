@@ -8,11 +8,13 @@ In the order one would read them:
 
 - `options`: what can be asked of a measurement
 - `device`: what a latency belongs to
+- `described`: devices by name, each a small file
 - `runners`: what runs a network here: one class for each runtime, in a registry
 - `onnx_session`: a network in ONNX Runtime, timed call by call
 - `host`: what an agent tells of its machine
 - `agent`: the server on another machine that runs what it is sent
 - `remote`: the runtime that sends networks there
+- `checkup`: whether a device is there, and quiet enough to be measured
 - `export`: a plain module as one ONNX file, checked against PyTorch
 - `pool`: many exports side by side
 - `template`: the largest network traced once, its graph cut as subnets are

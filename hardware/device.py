@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hardware.host import Host
 from hardware.options import DeviceOptions
+
+if TYPE_CHECKING:
+    from hardware.runners import Runtime
 
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
@@ -77,8 +80,11 @@ def host(options: DeviceOptions) -> Host:
     )  # fmt: skip
 
 
-def local_device(options: DeviceOptions | None = None) -> Device:
+def local_device(options: DeviceOptions | None = None, runtime: Runtime | None = None) -> Device:
     """The device that the options mean: this machine, or the one at their address, used as they ask.
+
+    Args:
+        runtime: that of the options, where it was made already.
 
     Raises:
         SupernetError: for a runtime that is not registered.
@@ -87,7 +93,7 @@ def local_device(options: DeviceOptions | None = None) -> Device:
     from hardware.runners import runtime_of  # here, as an agent has no PyTorch
 
     options = options or DeviceOptions()
-    runtime = runtime_of(options)
+    runtime = runtime or runtime_of(options)
     there: Host | None = getattr(runtime, "host", None)
     found = there.chip if there else chip()
     return Device(

@@ -48,6 +48,7 @@ def profile(
     files: Mapping[str, Path] | None = None,
     against: Profile | None = None,
     free_axes: FreeAxes = NONE_FREE,
+    exports: Path | None = None,
     progress: Progress | None = None,
 ) -> Profile:
     """Measure subnets on this machine by the protocol of `hardware.bursts`.
@@ -67,6 +68,8 @@ def profile(
         against: an earlier profile of this device whose reference to use, so that the two compare;
             the reference is the largest subnet otherwise.
         free_axes: axes of any length in the exported files, as `export_onnx` takes them.
+        exports: where exported files are put and left, for other devices to be measured with them; a folder of
+            this profile's own otherwise, which goes when all is measured.
         progress: told about every step.
 
     Raises:
@@ -98,7 +101,7 @@ def profile(
                 supernet,
                 {arch: subnet for arch, subnet in subnets.items() if arch.id not in given},
                 shown,
-                folder / "onnx",
+                exports or folder / "onnx",
                 free_axes=free_axes,
                 workers=options.workers,
                 progress=partial(progress, "export"),
@@ -112,7 +115,8 @@ def profile(
             _measure(journal, archs, reference, load, options, progress)
         found = _summarise(journal, here, archs, reference, shown(reference), options, against)
         found.save(result)
-    shutil.rmtree(folder / "onnx", ignore_errors=True)
+    if exports is None:
+        shutil.rmtree(folder / "onnx", ignore_errors=True)
     return found
 
 

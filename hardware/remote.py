@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import time
 from http.client import HTTPException
 from pathlib import Path
@@ -24,9 +25,14 @@ from hardware.options import PATIENCE, PROTOCOL, DeviceOptions
 from supernet.elastic.inputs import Inputs
 
 TOKEN = "SUPERNET_DEVICE_TOKEN"
-"""The environment variable that holds an agent's token; a secret has no place among a run's options."""
+"""The environment variable that holds an agent's token; a secret has no place among a run's options.
+
+Where agents have tokens of their own, the name of the device stands behind: ``SUPERNET_DEVICE_TOKEN_KITCHEN_PI``.
+"""
 PAUSES = (0.5, 2.0, 5.0)
 """Seconds between attempts to reach an agent that does not answer."""
+BRIEF = 10.0
+"""Seconds of patience where somebody only wants to know whether an agent is there."""
 
 
 class Missing(DeviceError):
@@ -38,6 +44,7 @@ class RemoteRuntime:
 
     Args:
         options: with the address of an agent.
+        patient: ask again, after pauses, what is not answered.
 
     Raises:
         DeviceError: when no agent answers there, it does not know the token, or speaks another protocol.
@@ -46,8 +53,10 @@ class RemoteRuntime:
     precision = "fp32"
     reads_onnx = True
 
-    def __init__(self, options: DeviceOptions) -> None:
+    def __init__(self, options: DeviceOptions, *, patient: bool = True) -> None:
         self._options, self._query = options, _query(options)
+        self._pauses: tuple[float, ...] = PAUSES if patient else ()
+        self._patience = PATIENCE if patient else BRIEF
         found = self.ask("GET", f"/device?{self._query}")
         if found.pop("protocol", None) != PROTOCOL:
             raise DeviceError(
@@ -73,7 +82,7 @@ class RemoteRuntime:
         Raises:
             DeviceError: when it does not, or refuses.
         """
-        for pause in (*PAUSES, None):
+        for pause in (*self._pauses, None):
             try:
                 return self._once(method, path, body)
             except (URLError, HTTPException, OSError) as error:
@@ -87,18 +96,22 @@ class RemoteRuntime:
 
     def _once(self, method: str, path: str, body: bytes) -> dict[str, Any]:
         request = Request(self._options.address.rstrip("/") + path, data=body or None, method=method)
-        request.add_header("Authorization", f"Bearer {os.environ.get(TOKEN, '')}")
+        request.add_header("Authorization", f"Bearer {_token(self._options.name)}")
         try:
-            with urlopen(request, timeout=PATIENCE) as answer:
-                found: dict[str, Any] = json.loads(answer.read())
+            with urlopen(request, timeout=self._patience) as answer:
+                found = json.loads(answer.read())
+                if not isinstance(found, dict):
+                    raise ValueError(f"it says {str(found)[:40]!r}")
                 return found
         except HTTPError as error:
             why = _why(error)
             if error.code == 404:
                 raise Missing(why) from error
             if error.code == 401:
+                variable = _variable(self._options.name)
+                either = TOKEN if variable == TOKEN else f"{TOKEN}, or {variable} where it has one of its own"
                 raise DeviceError(
-                    f"{self._options.address}: {why}; put it into the variable {TOKEN}"
+                    f"{self._options.address}: {why}; put it into the variable {either}"
                 ) from error
             raise ExportError(f"{self._options.address}: {why}") from error
         except ValueError as error:
@@ -137,6 +150,15 @@ def _query(options: DeviceOptions) -> str:
     return urlencode(
         {"optimisation": options.optimisation, "threads": options.threads, "pin": int(options.pin)}
     )
+
+
+def _variable(name: str) -> str:
+    """The environment variable for the token of one device alone."""
+    return f"{TOKEN}_{re.sub(r'[^A-Z0-9]', '_', name.upper())}" if name else TOKEN
+
+
+def _token(name: str) -> str:
+    return os.environ.get(_variable(name)) or os.environ.get(TOKEN, "")
 
 
 def _why(error: HTTPError) -> str:

@@ -15,6 +15,7 @@ from hardware.pool import ExportJob, export_all
 from hardware.template import Template
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.supernet import Supernet
+from supernet.lock import locked
 from supernet.space import Architecture
 from supernet.tasks.task import FreeAxes
 
@@ -34,7 +35,8 @@ def export_subnets(
     """Every subnet as a file, by id; one that an earlier process finished with the same weights is kept.
 
     The largest network is traced and the others are cut from its graph (`hardware.template`); those that cannot
-    be are traced one by one.
+    be are traced one by one. Threads and processes that export into one folder take turns, and each finds what the
+    others made.
 
     Args:
         supernet: what the subnets were cut out of.
@@ -59,10 +61,12 @@ def export_subnets(
         )
         for arch, subnet in subnets.items()
     }
-    missing = {arch: job for arch, job in jobs.items() if not job.path.exists()}
-    log.info("exporting %d of %d subnets", len(missing), len(jobs))
-    for done, _ in enumerate(_export(supernet, missing, shown, workers), start=len(jobs) - len(missing) + 1):
-        progress(done, len(jobs))
+    with locked(folder / ".lock"):
+        missing = {arch: job for arch, job in jobs.items() if not job.path.exists()}
+        log.info("exporting %d of %d subnets", len(missing), len(jobs))
+        before = len(jobs) - len(missing)
+        for done, _ in enumerate(_export(supernet, missing, shown, workers), start=before + 1):
+            progress(done, len(jobs))
     return {arch.id: job.path for arch, job in jobs.items()}
 
 

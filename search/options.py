@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from math import isfinite
 
-from supernet.errors import ConfigError
+from supernet.errors import ConfigError, did_you_mean
 from supernet.options import within
 
-LIMITS = ("max_latency_ms", "max_params")
+LIMITS = ("max_latency_ms", "max_latency_ms_on", "max_params")
 """The options of a search that rule networks out; None is no limit."""
 
 
@@ -33,6 +34,7 @@ class SearchOptions:
             as used up.
         baseline: networks evaluated in a random search beside this one, for comparison; 0 for none.
         max_latency_ms: limit on the upper end of the predicted latency, None for no limit.
+        max_latency_ms_on: likewise for one device alone, by its name, instead of the limit for all.
         max_params: limit on the exact number of parameters, None for no limit.
 
     Raises:
@@ -51,6 +53,7 @@ class SearchOptions:
     patience: int = 20
     baseline: int = 0
     max_latency_ms: float | None = None
+    max_latency_ms_on: dict[str, float] = field(default_factory=dict)
     max_params: float | None = None
 
     def __post_init__(self) -> None:
@@ -62,8 +65,42 @@ class SearchOptions:
         within("crossover", self.crossover, 0.5, 1.0)
         if self.mutation is not None and not 0 < self.mutation <= 1:
             raise ConfigError(f"mutation is {self.mutation}; give a probability above 0, at most 1")
-        for name in LIMITS:
+        for name in ("max_latency_ms", "max_params"):
             check_limit(name, getattr(self, name))
+        for device, limit in self.max_latency_ms_on.items():
+            check_limit(f"max_latency_ms_on.{device}", limit)
+
+    def max_latency_on(self, device: str) -> float | None:
+        """The limit on the latency on a device, in ms; None for no limit."""
+        return self.max_latency_ms_on.get(device, self.max_latency_ms)
+
+
+def latency_limits(typed: Sequence[str], devices: Sequence[str]) -> dict[str, float]:
+    """Limits on latencies as they are typed, ``"12"`` on all devices or ``"NAME=12"`` on one, by the key of the option.
+
+    Args:
+        devices: the only ones that a limit may be about; an empty name stands for the run's own.
+
+    Raises:
+        ConfigError: for what is no limit, or one on another device.
+    """
+    named_ones, limits = list(filter(None, devices)), dict[str, float]()
+    for word in typed:
+        device, named, number = word.rpartition("=")
+        if named and device not in named_ones:
+            raise ConfigError(
+                f"--max-latency-ms {word} is about a device that this command is not"
+                f"{did_you_mean(device, named_ones)}; name it with --device {device}"
+            )
+        try:
+            limit = float(number)
+        except ValueError as error:
+            raise ConfigError(
+                f"--max-latency-ms {word} is no limit; write 12, or NAME=12 for one device"
+            ) from error
+        check_limit("--max-latency-ms", limit)
+        limits[f"search.max_latency_ms_on.{device}" if named else "search.max_latency_ms"] = limit
+    return limits
 
 
 def check_limit(name: str, limit: float | None) -> float | None:

@@ -6,6 +6,7 @@ import inspect
 import logging
 from dataclasses import fields, replace
 from math import ceil
+from pathlib import Path
 from typing import Any, cast, get_args
 
 import torch
@@ -13,14 +14,15 @@ from torch import Tensor, nn
 
 from supernet.config import decode, to_plain
 from supernet.elastic.elasticise import elasticise
+from supernet.elastic.storage import WEIGHTS
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ConfigError, SupernetError, did_you_mean
 from supernet.networks import made, networks
 from supernet.options import Crop, DataOptions, SupernetOptions
 from supernet.presets import Preset, presets
 from supernet.seeds import derive
-from supernet.tasks.task import Task
-from supernet.weights import clear, head_of, load_weights
+from supernet.tasks.task import Task, main_tensor
+from supernet.weights import Fitted, clear, head_of, load_weights, sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +36,9 @@ def build(options: SupernetOptions, task: Task, *, seed: int = 0) -> Supernet:
     Which weights it began with is part of its origin, under ``weights``.
 
     Args:
-        options: ``model`` is a preset, a network of `supernet.networks` or a timm model; ``options`` are
-            the fields of the preset, or the arguments of the network and of `elasticise`; ``weights`` a file.
+        options: ``model`` is a preset, a network of `supernet.networks`, a timm model, or ``supernet:FOLDER`` for
+            one that was saved; ``options`` are the fields of the preset, or the arguments of the network and of
+            `elasticise`; ``weights`` a file.
         task: says what the network has to fit, and how it is called.
         seed: of the initial weights.
 
@@ -44,7 +47,10 @@ def build(options: SupernetOptions, task: Task, *, seed: int = 0) -> Supernet:
         ConfigError: for an option that is not there, or images too small for the network.
         ConversionError: when the network cannot be made elastic as asked.
         WeightsError: when the file is missing or damaged, or its tensors do not fit.
+        StateError: when no supernet lies in the folder.
     """
+    if options.saved is not None:
+        return _continued(Path(options.saved), options, task)
     if options.model in presets:
         supernet = _preset(options, task, seed)
     else:
@@ -131,6 +137,30 @@ def _made_anew(network: nn.Module) -> list[str]:
     """Tensors of the head of a pretrained timm model, when it was pretrained on another number of classes."""
     theirs = getattr(network, "pretrained_cfg", {}).get("num_classes")
     return [] if theirs == getattr(network, "num_classes", theirs) else sorted(head_of(network))
+
+
+def _continued(folder: Path, options: SupernetOptions, task: Task) -> Supernet:
+    """A supernet that was saved, with its weights and in its order, when it answers what the task asks."""
+    supernet = Supernet.load(folder)
+    largest = supernet.space.largest()
+    example = task.example_inputs(supernet.input_values(largest))
+    asked = ", ".join(f"{name} {size}" for name, size in task.network.items())
+    try:
+        with torch.inference_mode():
+            answer = main_tensor(example.call(supernet.subnet(largest)))
+    except (RuntimeError, IndexError) as error:
+        raise SupernetError(
+            f"the supernet in {folder} does not run on {task.name} with {asked}: {error}"
+        ) from error
+    classes = task.network.get("classes", answer.shape[1])
+    if answer.shape[1] != classes:
+        raise SupernetError(
+            f"the supernet in {folder} answers with {answer.shape[1]} classes, the data have {classes}; "
+            f"train it on data of the same classes"
+        )
+    began = Fitted(WEIGHTS, sha256_of(folder / WEIGHTS), "name", len(supernet.state_dict()))
+    supernet.origin = {**(supernet.origin or {}), "weights": to_plain(began), "continued": True}
+    return supernet
 
 
 def _preset(options: SupernetOptions, task: Task, seed: int) -> Supernet:

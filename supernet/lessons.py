@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from supernet.elastic.subnet import modes_of
@@ -81,8 +81,11 @@ class Lessons:
         """What one subnet says to some examples, in the precision and by the execution of the recipe."""
         inputs = self.task.inputs(batch, self.supernet.input_values(arch)).to(memory_format=self.layout)
         execution = self.options.execution
-        is_plain = execution == "plain"
-        run = self.supernet if is_plain else self.supernet.subnet(arch, execution=execution)
+        partial_channels = self.stepper.partial
+        is_plain = execution == "plain" and not partial_channels
+        run: nn.Module = self.supernet
+        if not is_plain:
+            run = partial_channels.install_in(self.supernet.subnet(arch, execution=execution))
         args = (*inputs.args, arch) if is_plain else inputs.args
         with self.stepper.autocast():
             return run(*args, **inputs.kwargs)

@@ -30,6 +30,8 @@ Precision = Literal["none", "bf16", "fp16"]
 """Of autocast; none computes in that of the weights."""
 Regularise = Literal["all", "largest"]
 """Which lessons have dropout and stochastic depth."""
+SAVED = "supernet:"
+"""Before the folder of a supernet, where a model is named."""
 TEACHERS = ("largest", "none", "finetuned")
 """Teachers that need no path."""
 
@@ -155,7 +157,8 @@ class SupernetOptions:
     """Which largest network, and what of it is elastic.
 
     Args:
-        model: a preset (``mobile``) or the name of a timm model.
+        model: a preset (``mobile``), the name of a timm model, or ``supernet:FOLDER``: a supernet that was saved,
+            which is trained on with the weights and choices it has.
         options: what that preset, or the conversion of a timm model, can be told.
         weights: file to begin with: safetensors, or a state_dict of tensors (.pth, .pt); None begins with fresh
             weights. A head for other classes, and a stem for other channels, are made to fit.
@@ -164,7 +167,7 @@ class SupernetOptions:
             ``options.dims`` does not say (`supernet.offering`); ``all`` offers whatever can be cut.
 
     Raises:
-        ConfigError: for weights from a file and from timm at once.
+        ConfigError: for weights from two places at once.
     """
 
     model: str = "mobile"
@@ -178,6 +181,16 @@ class SupernetOptions:
             raise ConfigError(
                 f"weights is {self.weights!r} and options.pretrained is true; leave one of them out"
             )
+        if self.saved is not None and (self.weights is not None or self.options):
+            raise ConfigError(
+                f"model is {self.model!r}, which brings its weights and what is elastic; "
+                f"leave weights and options out"
+            )
+
+    @property
+    def saved(self) -> str | None:
+        """The folder of a supernet that is trained on; None for a network that begins anew."""
+        return self.model.removeprefix(SAVED) if self.model.startswith(SAVED) else None
 
     @property
     def is_pretrained(self) -> bool:
@@ -207,6 +220,9 @@ class TrainOptions:
         execution: how lessons run: ``plain``, or ``compiled`` by torch.compile in graphs that all widths share; or a
             mode that saves memory (docs/memory.md), for the whole network or for some of its modules by path:
             ``execution={"blocks.2" = "checkpoint"}``.
+        partial_channels: share of the input channels of each linear layer and convolution that learns, drawn by the
+            seed (arXiv:2503.01905): a light way to adapt pretrained weights, which keeps that share of what layers are
+            given, and of what the optimiser remembers. The head, biases and norms learn whole. 0 and 1 train all.
         regularise: ``largest`` leaves dropout and stochastic depth to the lessons of the largest, where the strategy
             does not say so itself.
         optimizer: by timm's name; ``sgd`` is with Nesterov momentum.
@@ -258,6 +274,7 @@ class TrainOptions:
     clip_value: float = 0.0
     ema: float = 0.0
     execution: str | dict[str, str] = "plain"
+    partial_channels: float = 0.0
     regularise: Regularise = "all"
     optimizer: str = "sgd"
     schedule: str = "cosine"
@@ -300,7 +317,14 @@ class TrainOptions:
             raise ConfigError(
                 f"restarts is {list(self.restarts)}; it can be epochs from 1 to {self.epochs - 1}, ascending"
             )
-        for name in ("warmup", "momentum", "label_smoothing", "distil_after", "distil_weight"):
+        for name in (
+            "warmup",
+            "momentum",
+            "label_smoothing",
+            "distil_after",
+            "distil_weight",
+            "partial_channels",
+        ):
             within(name, getattr(self, name), 0.0, 1.0)
         for name in (
             "lr",

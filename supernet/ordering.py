@@ -33,7 +33,7 @@ def order_units(supernet: Supernet, dataset: Dataset, options: TrainOptions) -> 
     """
     by = options.reorder
     if by == "auto":
-        sorted_before = {"reordered", "part_of"} & (supernet.origin or {}).keys()
+        sorted_before = {"reordered", "part_of", "continued"} & (supernet.origin or {}).keys()
         by = "taylor" if began_with(supernet) and not sorted_before else "none"
     if by == "none":
         return {}

@@ -63,7 +63,7 @@ class Ranks:
             there: examples of the train split.
 
         Raises:
-            ConfigError: when the batch does not come out even, or a piece would be empty.
+            ConfigError: when the batch is larger than the split, or does not come out even.
         """
         count = self.count * accumulate
         if batch_size % count:
@@ -71,8 +71,13 @@ class Ranks:
                 f"a batch of {batch_size} cannot be shared evenly by {self.count} x {accumulate} (processes x "
                 f"train.accumulate); make train.batch_size a multiple of {count}"
             )
-        if there < count:
-            raise ConfigError(f"the train split holds {there} examples, and a step has {count} micro-batches")
+        if there < batch_size:
+            raise ConfigError(
+                f"train.batch_size is {batch_size}, and the train split holds {there} examples; "
+                f"make it {there // count * count} or less"
+                if there >= count
+                else f"the train split holds {there} examples, and a step has {count} micro-batches"
+            )
         return [(self.rank * accumulate + i, count) for i in range(accumulate)]
 
     def add_up(self, tensors: Sequence[Tensor]) -> None:

@@ -17,9 +17,11 @@ from supernet.elastic.supernet import Supernet
 from supernet.errors import SpaceError
 from supernet.evaluate import Evaluator
 from supernet.space import Architecture
+from supernet.tasks.task import Metric
 
-MILD, SMALL = 0.75, 0.5
-"""Shares of the multiply-adds: what a mild cut leaves, and what the smallest network of a family may have at most."""
+LARGE, SMALL = 0.9, 0.5
+"""Shares of the multiply-adds: a kind whose deepest cut leaves more than the first saves nothing worth training for;
+the smallest network of a family may have at most the second."""
 OFFERED = {"present": "depth", "head_dim": "heads", "squeeze": "hidden"}
 """Kinds of dims that are asked for under another name, see ``supernet.options.dims``."""
 
@@ -37,6 +39,7 @@ class Cut:
         loss: what the task ranks networks by; the metric may be one where more is better.
         worse: the loss less that of the largest network, positive for worse, whichever way the metric goes.
         score: what people are told of a network, e.g. the accuracy in percent.
+        lost: how much of that is lost against the largest network, positive for worse, in its unit.
     """
 
     kind: str
@@ -47,11 +50,12 @@ class Cut:
     loss: float
     worse: float
     score: float
+    lost: float
 
     @property
-    def price(self) -> float:
-        """How much worse for each share of the multiply-adds that is saved; infinite where nothing is."""
-        return self.worse / (1 - self.macs) if self.macs < 1 else float("inf")
+    def saved(self) -> float:
+        """Share of the multiply-adds that is saved."""
+        return 1 - self.macs
 
 
 Told = Callable[[int, int], None]
@@ -85,29 +89,43 @@ def sensitivity(
     costs = net.costs(None if net.example is not None else evaluator.task.example_inputs())
     genes = net.space.matrix([net.space.largest(), *(arch for *_, arch in asked)])
     macs, params = costs.macs(genes) / costs.macs(genes[:1]), costs.params(genes) / costs.params(genes[:1])
-    metric = evaluator.task.ranked_by
-    sign = 1 if metric.sense == "min" else -1
+    metric, told_of = evaluator.task.ranked_by, evaluator.task.measures[0]
     found: list[Cut] = []
     for i, (kind, choice, share, arch) in enumerate([("", "", 1.0, net.space.largest()), *asked]):
         seen = evaluator(arch)
         loss = seen[metric.name]
-        worse = sign * (loss - found[0].loss) if found else 0.0
-        found.append(Cut(kind, choice, share, float(macs[i]), float(params[i]), loss, worse, seen.value))
+        worse = _worse(metric, loss, found[0].loss) if found else 0.0
+        lost = _worse(told_of, seen.value, found[0].score) if found else 0.0
+        size = float(macs[i]), float(params[i])
+        found.append(Cut(kind, choice, share, *size, loss, worse, seen.value, lost))
         told(i + 1, len(asked) + 1)
     return found
 
 
-def prices(cuts: list[Cut]) -> dict[str, float]:
-    """What a mild cut of each kind costs for each share of the multiply-adds it saves, the cheapest kind first.
+def _worse(metric: Metric, value: float, than: float) -> float:
+    return value - than if metric.sense == "min" else than - value
 
-    Mild is the cut that leaves about `MILD` of them: of a deep one a network knows nothing any more, whatever was cut.
+
+def prices(cuts: list[Cut]) -> dict[str, float]:
+    """What each kind of cut costs: points lost for all of the multiply-adds, the cheapest kind first.
+
+    The line through zero that is nearest to all cuts of the kind: a single cut, judged on some hundred examples with a
+    head that has hardly learnt, is off by points. What is lost is of the metric that people are told, which such a head
+    spoils less than a log loss. Kinds that save next to nothing come last, whatever they seem to cost.
     """
     by_kind: dict[str, list[Cut]] = {}
     for cut in cuts:
         if cut.kind and not cut.choice:
             by_kind.setdefault(cut.kind, []).append(cut)
-    found = {kind: min(rows, key=lambda cut: abs(cut.macs - MILD)).price for kind, rows in by_kind.items()}
-    return dict(sorted(found.items(), key=lambda item: item[1]))
+    found = {kind: _slope(rows) for kind, rows in by_kind.items()}
+    small = {kind: min(cut.macs for cut in rows) <= LARGE for kind, rows in by_kind.items()}
+    return dict(sorted(found.items(), key=lambda item: (not small[item[0]], item[1])))
+
+
+def _slope(cuts: list[Cut]) -> float:
+    """Of what is lost over what is saved, through zero; infinite where nothing is saved."""
+    squares = sum(cut.saved**2 for cut in cuts)
+    return sum(cut.lost * cut.saved for cut in cuts) / squares if squares else float("inf")
 
 
 def worthwhile(cuts: list[Cut]) -> list[str]:

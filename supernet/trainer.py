@@ -31,6 +31,7 @@ from supernet.lessons import Lessons
 from supernet.lock import is_removed, locked
 from supernet.options import TrainOptions
 from supernet.ordering import began_with, note_order, order_units, sort_anew
+from supernet.partial_channels import check_partial
 from supernet.ranks import joined
 from supernet.recipe import device_of
 from supernet.record import Epoch, Record
@@ -116,6 +117,7 @@ class Trainer:
                 f"the strategy {options.strategy} sorts units, and those of a fine-tuned teacher stay where they are: "
                 f"its stages can not be learnt from; set train.block_distil_weight=0, or train.teacher=largest"
             )
+        check_partial(options, self.strategy)
         self._lock: IO[bytes] | None = None
         self._roles = {supernet.space.smallest(): "smallest", supernet.space.largest(): "largest"}
         self._resume()

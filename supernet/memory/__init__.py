@@ -8,8 +8,20 @@ when a subnet is bound, ``supernet.subnet(arch, execution={"blocks.2": "checkpoi
 `pieces`      the parts of a module that a mode treats one by one, such as the blocks of a stage
 `checkpoint`  keeps the inputs of blocks, and runs each block again
 `fused`       keeps what convolutions and products of matrices answer, and makes the rest again
+`reversible`  keeps what comes out of each stage of streams, see `supernet.reversible`
 `recipes`     how a tensor is computed again, from what, and when it is held
 `cheap`       which calls are cheap enough for that
+`reversible`  reversible stages keep only what comes out
+
+Approximate modes, whose answers are exact and whose gradients are not (docs/memory_light.md):
+
+`inside`         a module that runs inside a context, and functions of PyTorch that are others in there
+`steps`          pointwise functions whose derivative is a few steps
+`int8`           saved activations in eight bits
+`few_bit`        pointwise activations keep three bits of every entry
+`relu_backward`  GELU and SiLU go back as a sum of ReLUs: two bits
+`shift_only`     norms learn their shift only; Hardswish and ReLU6 keep one bit
+`approximation`  how far their gradients are off
 """
 
 from __future__ import annotations

@@ -22,6 +22,16 @@ In the order one would read them:
 - `autoformer`: AutoFormer and PreNAS: elastic ViTs
 - `vit_resnas`: ViT-ResNAS: a ViT in three stages
 - `matformer`: MatFormer: nested MLPs
+- `cells`: cells as graphs of states, and the operations on their edges
+- `darts`: DARTS and PC-DARTS: a normal and a reduction cell
+- `nasbench201`: NAS-Bench-201: one cell of six edges
+- `two_streams`: what reversible networks share: stages of two streams, cut alike
+- `rev_mobile`: reversible MBConv
+- `rev_resnet`: reversible bottlenecks
+- `rev_unet3d`: a 3-D U-Net of reversible MBConv stages
+- `rev_vit`: reversible ViT, and a mixer of MLPs
+- `rev_split`: a transformer in several parts, each updated from the others
+- `revcol`: RevCol: columns of four resolutions
 """
 
 from __future__ import annotations
@@ -40,9 +50,11 @@ if TYPE_CHECKING:
         PreNASSmall as PreNASSmall,
         PreNASTiny as PreNASTiny,
     )
+    from supernet.presets.darts import DARTS as DARTS
     from supernet.presets.matformer import MatFormer as MatFormer
     from supernet.presets.mixpath import MixPath as MixPath
     from supernet.presets.mobile import Mobile as Mobile
+    from supernet.presets.nasbench201 import NASBench201 as NASBench201
     from supernet.presets.ofa import OFAMobileNetV3 as OFAMobileNetV3, OFAProxyless as OFAProxyless
     from supernet.presets.ofa_resnet import OFAResNet50D as OFAResNet50D
     from supernet.presets.preset import Preset as Preset, presets as presets
@@ -53,6 +65,12 @@ if TYPE_CHECKING:
         load_reference as load_reference,
         load_searched as load_searched,
     )
+    from supernet.presets.rev_mobile import RevMobile as RevMobile
+    from supernet.presets.rev_resnet import RevResNet as RevResNet
+    from supernet.presets.rev_split import RevSplit as RevSplit
+    from supernet.presets.rev_unet3d import RevUNet3d as RevUNet3d
+    from supernet.presets.rev_vit import RevMLP as RevMLP, RevViT as RevViT
+    from supernet.presets.revcol import RevCol as RevCol
     from supernet.presets.single_path import SinglePath as SinglePath
     from supernet.presets.spos import SPOS as SPOS
     from supernet.presets.vit_resnas import ViTResNASSmall as ViTResNASSmall, ViTResNASTiny as ViTResNASTiny
@@ -77,7 +95,16 @@ _MODULES = {
     "OFAMobileNetV3": "supernet.presets.ofa",
     "OFAProxyless": "supernet.presets.ofa",
     "OFAResNet50D": "supernet.presets.ofa_resnet",
+    "DARTS": "supernet.presets.darts",
+    "NASBench201": "supernet.presets.nasbench201",
     "ProxylessNAS": "supernet.presets.proxylessnas",
+    "RevMobile": "supernet.presets.rev_mobile",
+    "RevResNet": "supernet.presets.rev_resnet",
+    "RevSplit": "supernet.presets.rev_split",
+    "RevCol": "supernet.presets.revcol",
+    "RevUNet3d": "supernet.presets.rev_unet3d",
+    "RevMLP": "supernet.presets.rev_vit",
+    "RevViT": "supernet.presets.rev_vit",
     "SinglePath": "supernet.presets.single_path",
     "SPOS": "supernet.presets.spos",
     "ViTResNASSmall": "supernet.presets.vit_resnas",

@@ -115,7 +115,7 @@ class PlanBuilder:
             transforms: ``(size, matrix parameter of the convolution)`` from large to small.
         """
         conv = self.largest.get_submodule(path)
-        assert isinstance(conv, nn.Conv2d)
+        assert isinstance(conv, nn.Conv2d | nn.Conv3d)
         if width is not None:
             full = conv.out_channels
             self.tensor(f"{path}.weight", width)
@@ -124,20 +124,31 @@ class PlanBuilder:
             full = conv.kernel_size[0]
             names = tuple((size, f"{path}.{matrix}") for size, matrix in transforms)
             self.kernels[f"{path}.weight"] = Kernel(kernel, names)
-            for i in (0, 1):
+            for i in range(len(conv.kernel_size)):
                 self.size_attributes.append(
                     SizeAttribute(path, "padding", i, "weight", 2 + i, full, full // 2, 1, 2)
                 )
 
     def inverted_residual(
-        self, path: str, hidden: str, kernel: str, transforms: Sequence[tuple[int, str]] = ()
+        self,
+        path: str,
+        hidden: str,
+        kernel: str,
+        transforms: Sequence[tuple[int, str]] = (),
+        width: Axis = None,
     ) -> None:
-        """The convolutions and norms around the hidden width of a timm ``InvertedResidual``."""
-        self.layer(f"{path}.conv_pw", hidden)
+        """The convolutions and norms around the hidden width of a timm ``InvertedResidual``.
+
+        Args:
+            width: of what goes in and comes out, where that is elastic too.
+        """
+        self.layer(f"{path}.conv_pw", hidden, width)
         self.norm(f"{path}.bn1", hidden)
         self.depthwise(f"{path}.conv_dw", hidden, kernel, transforms)
         self.norm(f"{path}.bn2", hidden)
-        self.layer(f"{path}.conv_pwl", None, hidden)
+        self.layer(f"{path}.conv_pwl", width, hidden)
+        if width is not None:
+            self.norm(f"{path}.bn3", width)
 
     def attention(self, path: str, width: Axis, heads: str) -> None:
         """A timm ``Attention`` (queries, keys and values in blocks) whose number of heads follows a dim."""

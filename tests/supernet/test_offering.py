@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -18,30 +19,36 @@ from supernet.sources import load_data
 from supernet.tasks.task import Dataset
 
 TRAIN = TrainOptions(batch_size=64, calibration_examples=64)
-WHOLE = Cut("", "", 1.0, 1.0, 1.0, 0.5, 0.0, 80.0)
+WHOLE = Cut("", "", 1.0, 1.0, 1.0, 0.5, 0.0, 80.0, 0.0)
 
 
-def cut(kind: str, worse: float, macs: float = 0.5) -> Cut:
-    return replace(WHOLE, kind=kind, share=0.0, macs=macs, worse=worse)
+def cut(kind: str, lost: float, macs: float = 0.5) -> Cut:
+    return replace(WHOLE, kind=kind, share=0.0, macs=macs, lost=lost)
 
 
 def test_the_cheapest_kind_is_offered_and_others_only_where_it_leaves_networks_large() -> None:
-    depth, hidden, kernel = cut("depth", 0.1), cut("hidden", 0.2), cut("kernel", 0.0, 1.0)
+    depth, hidden, kernel = cut("depth", 1.0), cut("hidden", 2.0), cut("kernel", 0.0, 1.0)
     assert worthwhile([WHOLE, hidden, depth, kernel]) == ["depth"]
-    large = replace(depth, macs=0.7, worse=0.01)
+    large = replace(depth, macs=0.7, lost=0.1)
     assert worthwhile([WHOLE, hidden, large, kernel]) == ["depth", "hidden"]
     assert worthwhile([WHOLE, kernel]) == []
+    lucky = cut("kernel", -9.0, 0.95)
+    assert worthwhile([WHOLE, lucky, hidden, depth]) == ["depth"], (
+        "it saves too little to be worth training for"
+    )
+    assert worthwhile([WHOLE, lucky]) == ["kernel"]
     resolution = cut("resolution", 0.01)
     assert worthwhile([WHOLE, resolution, depth]) == ["depth"], (
         "a resolution is asked for by an option of its own"
     )
 
 
-def test_a_kind_is_priced_by_a_mild_cut() -> None:
-    mild, deep = cut("depth", 0.05, 0.75), cut("depth", 9.0, 0.2)
-    assert prices([WHOLE, mild, deep, cut("hidden", 0.3, 0.7)]) == pytest.approx(
-        {"depth": 0.2, "hidden": 1.0}
-    )
+def test_a_kind_is_priced_by_the_line_nearest_to_all_its_cuts() -> None:
+    saved, lost = np.array([0.25, 0.8]), np.array([-1.0, 8.0])
+    slope, *_ = np.linalg.lstsq(saved[:, None], lost, rcond=None)
+    depth = [cut("depth", *pair) for pair in zip(lost.tolist(), (1 - saved).tolist())]
+    found = prices([WHOLE, *depth, cut("hidden", 3.0, 0.7), cut("kernel", 9.0, 1.0)])
+    assert found == pytest.approx({"depth": float(slope[0]), "hidden": 10.0, "kernel": float("inf")})
 
 
 @pytest.mark.parametrize(

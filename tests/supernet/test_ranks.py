@@ -62,8 +62,9 @@ def together(target: Any, ranks: int, *args: Any) -> list[int | None]:
         {"strategy": "attentive"},
         {"strategy": "shift"},
         {"strategy": "preferred"},
+        {"strategy": "sandwich", "teacher": "finetuned", "distil_after": 0.0},
     ],
-    ids=lambda changes: changes["strategy"],
+    ids=lambda changes: changes.get("teacher", changes["strategy"]),
 )
 def test_two_processes_give_the_numbers_of_one(changes: dict[str, Any], tmp_path: Path) -> None:
     options = replace(OPTIONS, **changes)

@@ -53,6 +53,7 @@ def test_the_figures_of_a_cut_are_those_of_the_network_cut_by_hand(
     (cut,) = (cut for cut in cuts if cut.kind == kind and not cut.choice and cut.share == 0)
     assert cut.loss == evaluator(arch)["log loss"]
     assert cut.worse == cut.loss - evaluator(net.space.largest())["log loss"]
+    assert (cut.score, cut.lost) == (evaluator(arch).value, cuts[0].score - evaluator(arch).value)
     assert cut.params == net.costs().of(arch).params / net.costs().of(net.space.largest()).params
 
 
@@ -68,8 +69,8 @@ def test_each_kind_is_cut_to_each_of_its_sizes_and_each_choice_to_its_smallest(
 
 
 def test_the_prices_begin_with_what_saves_most_for_what_it_costs() -> None:
-    dear = Cut("residual", "", 0.5, 0.5, 0.5, 2.0, 1.0, 50.0)
-    cheap, alone = replace(dear, kind="depth", worse=0.1), replace(dear, choice="a.width", worse=-9.0)
+    dear = Cut("residual", "", 0.5, 0.5, 0.5, 2.0, 1.0, 50.0, 9.0)
+    cheap, alone = replace(dear, kind="depth", lost=1.0), replace(dear, choice="a.width", lost=-9.0)
     nothing = replace(dear, kind="squeeze", macs=1.0)
     assert list(prices([dear, nothing, cheap, alone])) == ["depth", "residual", "squeeze"]
 

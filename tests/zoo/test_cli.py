@@ -194,19 +194,3 @@ def test_the_whole_road_can_be_walked_twice(tmp_path: Path) -> None:
     onnx.chmod(0o644)
     onnx.write_bytes(damaged)
     assert "damaged" in refused("zoo", "verify", "--run", run)
-
-
-def test_a_device_is_lent_from_one_process_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    words = [sys.executable, "-m", "zoo.cli", "device", "serve", "--port", "0"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as lent:
-        assert lent.stdout is not None
-        said = "".join(lent.stdout.readline() for _ in range(4))
-        token = re.search(r"SUPERNET_DEVICE_TOKEN=(\S+)", said)
-        address = re.search(r"device\.address=(http://localhost:\d+)", said)
-        assert token and address, said
-        monkeypatch.setenv("SUPERNET_DEVICE_TOKEN", token[1])
-        there = CliRunner().invoke(app, ["device", "show", "--address", address[1], "--json"])
-        here = CliRunner().invoke(app, ["device", "show", "--json"])
-        lent.terminate()
-    assert lent.returncode == 143
-    assert json.loads(there.stdout) == json.loads(here.stdout)

@@ -9,8 +9,9 @@ from msgspec.structs import replace
 
 from search.objective import InfeasibleError
 from supernet.errors import StateError
+from supernet.home import default_home
 from tests.zoo import made
-from zoo.store.fetch import Cache, default_home
+from zoo.store.fetch import Cache
 from zoo.store.load import load_onnx
 from zoo.store.manifest import Manifest, describe_file, hash_file
 from zoo.store.pull import best, manifests, pull

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,133 +21,21 @@ from search.report import CHOSEN
 from supernet.data import ImageDataset
 from supernet.errors import ArchitectureError, StateError
 from supernet.evaluate import Evaluator
-from supernet.space import Architecture
 from tests.supernet.test_preprocessing import by_hand, photograph
+from tests.zoo.road import AS_JSON, Road
 from zoo.cli import app
 from zoo.pipeline.figure import _label
 from zoo.pipeline.options import PredictOptions
+from zoo.pipeline.profiling import profiled
 from zoo.pipeline.run import open_run
-from zoo.pipeline.steps import Workspace, evaluations as evaluated, opened, profiled
+from zoo.pipeline.searching import evaluations as evaluated
 from zoo.store.fetch import Cache
 from zoo.store.images import judge, load_for_images
 from zoo.store.load import load_onnx
-from zoo.store.manifest import Manifest
 from zoo.store.protocol import open_store
-from zoo.store.pull import manifests, pull
+from zoo.store.pull import pull
 
 pytestmark = pytest.mark.xdist_group("road")  # one process: it is walked once
-
-TINY = {
-    "data.resolution": 8,
-    "supernet.options.widths": [8, 8, 16],
-    "supernet.options.depths": [1, 2],
-    "supernet.options.expands": [2, 3],
-    "supernet.options.features": 32,
-    "train.epochs": 2,
-    "train.batch_size": 64,
-    "train.calibration_examples": 128,
-    "device.runtime": '"torch"',
-    "profile.subnets": 10,
-    "profile.seconds": 0.5,
-    "profile.warm_ms": 1,
-    "search.evaluations": 8,
-    "search.population": 4,
-    "search.examples": 128,
-}
-
-
-def typed(*words: str) -> str:
-    """What a command prints."""
-    result = CliRunner().invoke(app, list(words), catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
-AS_JSON = (
-    "train",
-    "profile",
-    "search",
-    "export --no-publish",
-    "zoo list",
-    "zoo verify",
-    "show knee",
-    "quickstart",
-)
-
-
-def alone(*words: str) -> str:
-    """What a command prints on standard output when JSON is asked for."""
-    result = CliRunner().invoke(app, [*words, "--json"], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    assert result.stderr
-    return result.stdout
-
-
-@dataclass(frozen=True)
-class Road:
-    """A run that was walked once.
-
-    Args:
-        folder: of the run.
-        home: where pulled files are cached.
-        said: what each command printed.
-    """
-
-    folder: Path
-    home: Path
-    said: dict[str, str]
-
-    @property
-    def workspace(self) -> Workspace:
-        return opened(open_run(self.folder))
-
-    @property
-    def entries(self) -> list[Manifest]:
-        return manifests(open_store(self.folder / "zoo"), Cache(self.home))
-
-
-@pytest.fixture(scope="module")
-def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
-    home, run = tmp_path_factory.mktemp("home"), str(tmp_path_factory.mktemp("road") / "run")
-    changes = [word for key, value in TINY.items() for word in ("--set", f"{key}={value}")]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SUPERNET_HOME", str(home))
-        said = {
-            "train": typed("train", "--run", run, *changes),
-            "profile": typed("profile", "--run", run),
-            "search": typed("search", "--run", run),
-        }
-        rest = Road(Path(run), home, said)
-        largest = max(evaluated(rest.workspace, profiled(rest.workspace)), key=lambda e: e.values["params"])
-        said["export"] = typed("export", "--run", run, "--arch", largest.arch.id)
-        said["limited"] = typed("search", "--run", run, "--max-params", "1e6")
-        said["still limited"] = typed("search", "--run", run)
-        said["export limited"] = typed("export", "--run", run, "--no-publish")
-        said["unlimited"] = typed("search", "--run", run, "--no-limits")
-        said["quickstart"] = typed("quickstart", "--run", run)
-        said["list"] = typed("zoo", "list", "--run", run)
-        said["pull"] = typed("zoo", "pull", largest_entry(rest, largest.arch.id), "--run", run)
-        said["best"] = typed("zoo", "pull", "--run", run, "--into", str(home / "mine"))
-        said["verify"] = typed("zoo", "verify", "--run", run)
-        said |= {f"{command} --json": alone(*command.split(), "--run", run) for command in AS_JSON}
-        said["quiet"] = typed("search", "--run", run, "--quiet")
-        for name in ("largest", "knee", largest.arch.id, "entry", "genes", "values"):
-            said[f"show {name}"] = typed("show", _called(rest, largest.arch, name), "--run", run)
-    return rest
-
-
-def _called(road: Road, arch: Architecture, name: str) -> str:
-    """An architecture under the other things it can be called."""
-    space = road.workspace.net.space
-    return {
-        "entry": largest_entry(road, arch.id),
-        "genes": json.dumps(arch.genes),
-        "values": json.dumps(space.decode(arch)),
-    }.get(name, name)
-
-
-def largest_entry(road: Road, arch: str) -> str:
-    return next(entry.id for entry in road.entries if entry.architecture.id == arch)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +88,7 @@ def test_the_json_of_a_command_holds_what_it_says(road: Road) -> None:
         for command in ("train", "search", "zoo list", "show knee", "quickstart")
     )
     assert [epoch["epoch"] for epoch in trained["epochs"]] == [1, 2]
-    found = {e.arch.id: e.values for e in evaluated(road.workspace, profiled(road.workspace))}
+    found = {e.arch.id: e.values for e in evaluated(road.workspace, [profiled(road.workspace)])}
     assert searched["evaluated"] == 16 and searched["scored_now"] == 0
     assert all(network["values"] == found[network["network"]] for network in searched["front"])
     assert {entry["id"] for entry in listed["entries"]} == {entry.id for entry in road.entries}
@@ -264,7 +152,7 @@ def test_the_profiles_of_other_devices_are_learned_from_and_this_one_is_not(
 
 def test_every_accuracy_in_the_archive_is_that_of_the_trained_weights(road: Road) -> None:
     workspace = road.workspace
-    found = evaluated(workspace, profiled(workspace))
+    found = evaluated(workspace, [profiled(workspace)])
     assert len(found) >= 8
     for evaluation in found[:4]:
         again = Evaluator(workspace.net, workspace.dataset, examples=128, calibration_examples=128)

@@ -12,7 +12,7 @@ from supernet.config import read_toml
 from supernet.errors import ConfigError, StateError
 from zoo.pipeline.options import RunOptions
 from zoo.pipeline.run import find_run, folder_named, open_run
-from zoo.pipeline.steps import Workspace, read
+from zoo.pipeline.workspace import Workspace, read
 
 
 def test_options_are_kept_beside_the_run(tmp_path: Path) -> None:

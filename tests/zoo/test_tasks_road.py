@@ -12,10 +12,13 @@ from supernet.tasks.task import main_tensor
 from zoo.pipeline.entries import publish_proofs
 from zoo.pipeline.figure import draw_front
 from zoo.pipeline.pick import pick
+from zoo.pipeline.profiling import profile_device
 from zoo.pipeline.prove import prove
 from zoo.pipeline.pull_back import pull_back
 from zoo.pipeline.run import open_run
-from zoo.pipeline.steps import opened, profile_device, search_front, train
+from zoo.pipeline.searching import search_front
+from zoo.pipeline.training import train
+from zoo.pipeline.workspace import opened
 from zoo.store import open_store
 from zoo.store.fetch import Cache
 from zoo.store.load import load_onnx
@@ -65,7 +68,7 @@ def test_another_task_walks_the_whole_road(
     assert last < first or len(trainer.history) == 1
     workspace = opened(run)
     known = profile_device(workspace)
-    searched = search_front(workspace, known)
+    searched = search_front(workspace, [known])
     assert searched.result.front
     proofs = prove(workspace, known, pick(workspace, known).archs)
     task, seen = workspace.dataset.task, set()

@@ -3,8 +3,9 @@
 In the order one would read them:
 
 - `commands`: what can be typed; each command calls steps of `zoo.pipeline` and says what came out
+- `front_commands`: likewise, to search, and to ask what was found for another device
 - `zoo_commands`: likewise of what was published
-- `device_commands`: likewise of devices: what this one is, and serving it to others
+- `device_commands`: likewise of devices: describing, checking and lending them
 - `typed`: the options and arguments that commands share
 - `session`: one call of a command: who tells it, and how it ends when it is stopped
 - `images`: a published network shown images

@@ -8,12 +8,26 @@ from typing import Annotated
 
 import typer
 
+from hardware.errors import DeviceError
 from supernet.errors import SupernetError
 from supernet.plain import plain
 from supernet.wording import counted
 from zoo.cli.device_commands import device_app
+from zoo.cli.front_commands import front, search
 from zoo.cli.session import Session, Stopped, as_typed, heed_signals, in_session
-from zoo.cli.typed import Config, Data, MaxLatency, MaxParams, Model, NoLimits, RunFolder, Set, Weights
+from zoo.cli.typed import (
+    Config,
+    Data,
+    Device,
+    Devices,
+    MaxLatencies,
+    MaxParams,
+    Model,
+    NoLimits,
+    RunFolder,
+    Set,
+    Weights,
+)
 from zoo.cli.zoo_commands import zoo_app
 
 app = typer.Typer(
@@ -51,7 +65,7 @@ def quickstart(
     model: Model = None,
     weights: Weights = None,
     set_: Set = None,
-    max_latency_ms: MaxLatency = None,
+    max_latency_ms: MaxLatencies = None,
     max_params: MaxParams = None,
     no_limits: NoLimits = False,
 ) -> None:
@@ -75,8 +89,8 @@ def quickstart(
         {
             "train": documents.trained(opened, walked.trainer),
             "profile": documents.profiled(opened, walked.known, walked.predictions),
-            "search": documents.searched(opened, walked.searched, walked.chosen, walked.front),
-            "export": documents.proven(opened, walked.proofs, walked.published),
+            "search": documents.searched(opened, walked.known, walked.searched, walked.chosen, walked.front),
+            "export": documents.proven(opened, walked.known, walked.proofs, walked.published),
             "pull": documents.pulled(walked.back.pulled) | {"test": documents.judged(walked.back.result)},
             "seconds": walked.seconds,
         }
@@ -106,7 +120,8 @@ def train(
     from zoo.cli import documents
     from zoo.cli.printing import print_beginning, print_data, print_kept, print_offer, print_outdated
     from zoo.pipeline.kept import TRAINING, weights_of
-    from zoo.pipeline.steps import read, train as step
+    from zoo.pipeline.training import train as step
+    from zoo.pipeline.workspace import read
 
     opened = session.open(
         run, config, set_, data=data, model=model, weights=weights, first="default", until=until
@@ -118,7 +133,7 @@ def train(
     print_data(dataset, narrator)
     with narrator.progress() as progress:
         trainer = step(opened, progress, dataset)
-    print_offer(opened, narrator)
+    print_offer(opened, dataset.task, narrator)
     print_beginning(trainer, narrator)
     narrator.say(
         f"10^{trainer.supernet.space.log10_size:.1f} networks after {counted(len(trainer.history), 'epoch')}; "
@@ -131,60 +146,45 @@ def train(
 
 @app.command()
 @in_session
-def profile(session: Session, run: RunFolder = None, config: Config = None, set_: Set = None) -> None:
-    """Time some subnets on this machine and fit a latency predictor."""
+def profile(
+    session: Session, run: RunFolder = None, config: Config = None, set_: Set = None, device: Devices = None
+) -> None:
+    """Time some subnets on this machine, or on described devices, and fit a latency predictor for each."""
     from zoo.cli import documents
-    from zoo.cli.printing import print_kept, print_profile
+    from zoo.cli.printing import print_failed, print_kept, print_profile
+    from zoo.pipeline.devices import profile_devices
     from zoo.pipeline.figure import draw_profile
     from zoo.pipeline.kept import PROFILE
-    from zoo.pipeline.steps import opened, profile_device
+    from zoo.pipeline.profiling import profile_device
+    from zoo.pipeline.run import devices_typed
+    from zoo.pipeline.workspace import opened
 
     workspace, narrator = opened(session.open(run, config, set_)), session.narrator
     print_kept(workspace.run, PROFILE, narrator)
     with narrator.progress() as progress:
-        known = profile_device(workspace, progress)
-    print_profile(known, narrator)
-    png = draw_profile(workspace, known, as_typed())
-    narrator.say(f"Predicted against measured: {png}")
-    narrator.say(f"Next: {workspace.run.command('search')}")
-    session.result(documents.profiled(workspace.run, known, png))
+        if device:
+            found = profile_devices(workspace, device, progress)
+            profiles, failed = found.known, found.failed
+        else:
+            profiles, failed = [profile_device(workspace, progress)], {}
+    pictures = [draw_profile(workspace, known, as_typed()) for known in profiles]
+    for known, png in zip(profiles, pictures):
+        print_profile(known, narrator)
+        narrator.say(f"Predicted against measured: {png}")
+    print_failed(failed, narrator)
+    if profiles:
+        names = devices_typed([known.name for known in profiles])
+        narrator.say(f"Next: {workspace.run.command('search', *names)}")
+    session.result(documents.profiles(workspace.run, list(zip(profiles, pictures)), failed))
+    if failed:
+        raise DeviceError(
+            f"{counted(len(failed), 'device')} of {len(profiles) + len(failed)} could not be profiled: "
+            f"{', '.join(failed)}; see above, and type the same again: what was measured is kept"
+        )
 
 
-@app.command()
-@in_session
-def search(
-    session: Session,
-    run: RunFolder = None,
-    config: Config = None,
-    set_: Set = None,
-    max_latency_ms: MaxLatency = None,
-    max_params: MaxParams = None,
-    no_limits: NoLimits = False,
-) -> None:
-    """Search the Pareto front of quality, latency and parameters, within limits."""
-    from zoo.cli import documents
-    from zoo.cli.printing import print_front, print_kept, print_limits, print_remark
-    from zoo.pipeline.figure import draw_front
-    from zoo.pipeline.kept import SEARCH
-    from zoo.pipeline.pick import picked
-    from zoo.pipeline.steps import opened, profiled, search_front
-
-    asked = session.open(
-        run, config, set_, max_latency_ms=max_latency_ms, max_params=max_params, no_limits=no_limits
-    )
-    workspace = opened(asked)
-    known, narrator = profiled(workspace), session.narrator
-    print_limits(workspace.run.options.search, narrator)
-    print_kept(workspace.run, SEARCH, narrator)
-    with narrator.progress() as progress:
-        searched = search_front(workspace, known, progress)
-    print_front(searched, narrator)
-    chosen = picked(workspace, searched.result.front, searched.result.objectives)
-    print_remark(chosen, narrator)
-    png = draw_front(workspace, known, searched, as_typed(), chosen=chosen.archs)
-    narrator.say(f"The front as a picture: {png}")
-    narrator.say(f"Next: {workspace.run.command('export')}")
-    session.result(documents.searched(workspace.run, searched, chosen, png))
+app.command()(search)
+app.command()(front)
 
 
 @app.command()
@@ -198,7 +198,8 @@ def export(
         list[str] | None, typer.Option("--arch", help="Id of an evaluated network; may be repeated.")
     ] = None,
     publish: Annotated[bool, typer.Option(help="Also publish to the zoo of the run.")] = True,
-    max_latency_ms: MaxLatency = None,
+    device: Device = "",
+    max_latency_ms: MaxLatencies = None,
     max_params: MaxParams = None,
     no_limits: NoLimits = False,
 ) -> None:
@@ -207,16 +208,23 @@ def export(
     from zoo.cli.printing import print_limits, print_proofs, print_remark
     from zoo.pipeline.entries import publish_proofs
     from zoo.pipeline.pick import pick
+    from zoo.pipeline.profiling import profiled
     from zoo.pipeline.prove import prove
-    from zoo.pipeline.steps import opened, profiled
+    from zoo.pipeline.workspace import opened
 
     asked = session.open(
-        run, config, set_, max_latency_ms=max_latency_ms, max_params=max_params, no_limits=no_limits
+        run,
+        config,
+        set_,
+        max_latency_ms=max_latency_ms,
+        max_params=max_params,
+        no_limits=no_limits,
+        devices=[device],
     )
     workspace = opened(asked)
-    known, narrator = profiled(workspace), session.narrator
+    known, narrator = profiled(workspace, device), session.narrator
     if not arch:
-        print_limits(workspace.run.options.search, narrator)
+        print_limits(workspace.run.options.search, narrator, [device])
     chosen = pick(workspace, known, arch or [])
     print_remark(chosen, narrator)
     with narrator.progress() as progress:
@@ -227,7 +235,7 @@ def export(
     entries = publish_proofs(workspace, proofs, known.profile) if publish else []
     if publish:
         narrator.say(f"published in {workspace.run.store}: {', '.join(entry.id for entry in entries)}")
-    session.result(documents.proven(workspace.run, proofs, entries))
+    session.result(documents.proven(workspace.run, known, proofs, entries))
 
 
 @app.command()
@@ -238,23 +246,24 @@ def show(
         str,
         typer.Argument(
             help="largest | smallest | fastest | knee | best | id of a network or an entry | the best of what was "
-            "evaluated within limits, 'latency_ms<=12, params<=3e6', or the nearest to a size, 'params~3e6' | "
-            "JSON: its genes, or the values of its choices."
+            "evaluated within limits, 'latency_ms<=12, params<=3e6' or 'latency_NAME<=12' for a device of a name, or "
+            "the nearest to a size, 'params~3e6' | JSON: its genes, or the values of its choices."
         ),
     ],
     run: RunFolder = None,
     config: Config = None,
+    device: Device = "",
 ) -> None:
     """What a subnet looks like, stage by stage, and what it costs."""
     from supernet.stages import stages
     from zoo.cli import documents
     from zoo.cli.printing import print_architecture
     from zoo.pipeline.find import find, known_of
-    from zoo.pipeline.steps import opened
+    from zoo.pipeline.workspace import opened
 
     workspace = opened(session.open(run, config, None))
-    found = find(workspace, arch)
-    known = known_of(workspace, found)
+    found = find(workspace, arch, device)
+    known = known_of(workspace, found, device)
     print_architecture(workspace, found, known, session.narrator)
     session.result(
         documents.architecture(workspace.net.space, found)
@@ -276,8 +285,8 @@ def sensitivity(
     """What each kind of cut costs alone, before the training or after: which dimensions are worth offering."""
     from zoo.cli import documents
     from zoo.cli.printing import print_data, print_study
-    from zoo.pipeline.steps import read
     from zoo.pipeline.study import study
+    from zoo.pipeline.workspace import read
 
     opened = session.open(run, config, set_, data=data, model=model, weights=weights, first="default")
     narrator = session.narrator
@@ -288,6 +297,31 @@ def sensitivity(
         found = study(opened, progress, dataset)
     print_study(opened, found, dataset.task, narrator)
     session.result(documents.studied(opened, found))
+
+
+@app.command()
+@in_session
+def split(
+    session: Session,
+    run: RunFolder = None,
+    by: Annotated[
+        str,
+        typer.Option(
+            help="gradients: where values would move the weights they share | lid: what they make of it."
+        ),
+    ] = "gradients",
+    parts: Annotated[int, typer.Option(help="How many.")] = 2,
+) -> None:
+    """Give values that disagree weights of their own: a trained run becomes several, each to be trained on."""
+    from zoo.cli import documents
+    from zoo.cli.printing import print_parts
+    from zoo.pipeline.parts import split_run
+
+    opened, narrator = session.open(run, None, None), session.narrator
+    with narrator.progress() as progress:
+        found, made = split_run(opened, by, parts, progress)
+    print_parts(found, made, narrator)
+    session.result(documents.parts(opened, found, made))
 
 
 @app.command()

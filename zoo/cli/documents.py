@@ -9,13 +9,17 @@ from typing import Any
 import msgspec
 
 from search.archive import Evaluation
+from supernet.errors import SupernetError
 from supernet.evaluate import Result
 from supernet.space import Architecture, SearchSpace
+from supernet.splitting import Split
 from supernet.trainer import Trainer
+from zoo.pipeline.parts import Part
 from zoo.pipeline.pick import Picked
+from zoo.pipeline.profiling import Profiled
 from zoo.pipeline.prove import Proof
 from zoo.pipeline.run import Run
-from zoo.pipeline.steps import Profiled, Searched
+from zoo.pipeline.searching import Searched
 from zoo.pipeline.study import Study
 from zoo.store.manifest import Manifest
 from zoo.store.pull import Pulled
@@ -44,6 +48,12 @@ def studied(run: Run, found: Study) -> Document:
     return {"run": run.folder, "of": found.of, "dims": found.dims, "cuts": found.cuts}
 
 
+def parts(run: Run, found: Split, made: Sequence[Part]) -> Document:
+    """What a run was split into."""
+    held = [{"run": part.run.folder, "values": part.values, "log10_size": part.log10_size} for part in made]
+    return {"run": run.folder, "choice": found.choice, "agreement": found.agreement, "parts": held}
+
+
 def profiled(run: Run, known: Profiled, figure: Path) -> Document:
     """A profile: what was measured, and how far predictions without it are off."""
     return {
@@ -56,12 +66,42 @@ def profiled(run: Run, known: Profiled, figure: Path) -> Document:
     }
 
 
-def searched(run: Run, found: Searched, chosen: Picked, figure: Path | None = None) -> Document:
-    """A search: its front, with every value in its unit, and the random one where it was asked for."""
+def profiles(
+    run: Run, found: Sequence[tuple[Profiled, Path]], failed: Mapping[str, SupernetError]
+) -> Document:
+    """What was profiled: a profile where it is of the run's own device, else each under the name of its device."""
+    if found and not found[0][0].name:
+        return profiled(run, *found[0])
+    devices = {known.name: profiled(run, known, figure) for known, figure in found}
+    return {"run": run.folder, "devices": devices, "failed": {name: str(why) for name, why in failed.items()}}
+
+
+def fronts(run: Run, found: Searched, seen: Sequence[tuple[Profiled, Searched, Picked, Path]]) -> Document:
+    """A search: as `searched` where it is for the run's own device, else so for each under its name, and together.
+
+    Args:
+        seen: each device with what it sees of the search, three networks for it, and the picture.
+    """
+    if not seen[0][0].name:
+        return searched(run, *seen[0])
+    return {
+        "run": run.folder,
+        "evaluated": found.result.paid,
+        "scored_now": found.result.scored,
+        "front": _evaluations(found.result.front),
+        "devices": {device[0].name: searched(run, *device) for device in seen},
+    }
+
+
+def searched(
+    run: Run, known: Profiled, found: Searched, chosen: Picked, figure: Path | None = None
+) -> Document:
+    """A search for a device: its front, with every value in its unit, and the random one where it was asked for."""
     result, limits = found.result, run.options.search
     return {
         "run": run.folder,
-        "limits": {"max_latency_ms": limits.max_latency_ms, "max_params": limits.max_params},
+        **_named(known),
+        "limits": {"max_latency_ms": limits.max_latency_on(known.name), "max_params": limits.max_params},
         "evaluated": result.paid,
         "scored_now": result.scored,
         "failed": result.failed,
@@ -81,10 +121,16 @@ def _evaluations(front: Sequence[Evaluation]) -> list[Document]:
     return [{"network": e.arch.id, "genes": e.arch.genes, "values": e.values} for e in front]
 
 
-def proven(run: Run, proofs: Sequence[Proof], published: Sequence[Manifest]) -> Document:
+def _named(known: Profiled) -> Document:
+    """The device that a document is about, where it has a name in the run."""
+    return {"device": known.name} if known.name else {}
+
+
+def proven(run: Run, known: Profiled, proofs: Sequence[Proof], published: Sequence[Manifest]) -> Document:
     """Exported networks, each with its file, its checks and its measurements, and what was published."""
     return {
         "run": run.folder,
+        **_named(known),
         "networks": [_proof(proof) for proof in proofs],
         "store": run.store,
         "published": [entry.id for entry in published],

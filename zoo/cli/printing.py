@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil, inf, nan
 
 from search.options import SearchOptions
 from search.report import rows
 from supernet.config import decode
 from supernet.elastic.supernet import Supernet
+from supernet.errors import SupernetError
 from supernet.options import title
 from supernet.presets import presets
 from supernet.sensitivity import prices
 from supernet.settings import Setting
 from supernet.space import Architecture
+from supernet.splitting import Split
 from supernet.stages import Stage, stages
 from supernet.tasks.task import Dataset, Metric, Task
 from supernet.trainer import Trainer
@@ -23,12 +25,15 @@ from zoo.cli.narrator import Narrator
 from zoo.pipeline.find import Known
 from zoo.pipeline.kept import kept, weights_of
 from zoo.pipeline.offered import offer_of
+from zoo.pipeline.parts import Part
 from zoo.pipeline.pick import Picked
+from zoo.pipeline.profiling import Profiled
 from zoo.pipeline.prove import Proof
 from zoo.pipeline.run import Run
+from zoo.pipeline.searching import ARCHIVE, Searched
 from zoo.pipeline.settings import Found
-from zoo.pipeline.steps import ARCHIVE, Profiled, Searched, Workspace
 from zoo.pipeline.study import Study
+from zoo.pipeline.workspace import Workspace
 from zoo.store.manifest import DeviceRecord, Manifest, MetricRecord
 
 BAR = 18
@@ -65,15 +70,15 @@ def print_data(data: Dataset, narrator: Narrator) -> None:
         narrator.say(f"Note: {note}.")
 
 
-def print_offer(run: Run, narrator: Narrator) -> None:
+def print_offer(run: Run, task: Task, narrator: Narrator) -> None:
     """Which kinds of cuts a study of the pretrained network chose, and by what; nothing where there was none."""
     found = offer_of(run)
     if found is None:
         return
     costs = [f"{kind} {price:.2g}" for kind, price in prices(list(found.cuts)).items()]
     narrator.say(
-        f"Elastic: {', '.join(found.dims)}. Mild cuts of the pretrained network cost, in loss for all of its MACs: "
-        f"{', '.join(costs)}; as few kinds as make networks of half its size are offered, the cheapest first "
+        f"Elastic: {', '.join(found.dims)}. Cuts of the pretrained network cost, in {task.measures[0].name} for all of "
+        f"its MACs: {', '.join(costs)}; as few kinds as make networks of half its size are offered, the cheapest first "
         f"(supernet.offer=all offers everything, supernet.options.dims what it names)."
     )
 
@@ -94,6 +99,15 @@ def print_beginning(trainer: Trainer, narrator: Narrator) -> None:
             f"Every lesson also learnt from a teacher ({trainer.options.teacher}), whose training and answers took "
             f"{trainer.record.teacher_share:.0%} of the multiply-adds."
         )
+
+
+def print_parts(found: Split, made: Sequence[Part], narrator: Narrator) -> None:
+    """What a run was split into, and how to go on."""
+    narrator.say(f"The values of {found.choice} agree least ({found.agreement:.2f} between the parts).")
+    for part in made:
+        values = ", ".join(map(str, part.values))
+        narrator.say(f"{part.run.folder}: {found.choice} {values}; 10^{part.log10_size:.1f} networks")
+    narrator.say(f"Next: {made[0].run.command('train')}, and so for each")
 
 
 def print_study(run: Run, found: Study, task: Task, narrator: Narrator) -> None:
@@ -154,24 +168,38 @@ def print_profile(known: Profiled, narrator: Narrator) -> None:
     narrator.say(f"The predictor ({known.predictor.model}), on subnets it has not seen: {off}.")
 
 
-def print_limits(options: SearchOptions, narrator: Narrator) -> None:
-    """Which limits are in force, when any are."""
-    words = limits(options.max_latency_ms, options.max_params)
+def print_failed(failed: Mapping[str, SupernetError], narrator: Narrator) -> None:
+    """Which devices could not be profiled, and why."""
+    for name, why in failed.items():
+        narrator.say(f"{name} could not be profiled: {why}")
+
+
+def print_limits(
+    options: SearchOptions, narrator: Narrator, devices: Sequence[str] = ("",), *, kept: bool = True
+) -> None:
+    """Which limits are in force, when any are, for some devices of a run; and that they are kept with it, if so."""
+    words = limits({device: options.max_latency_on(device) for device in devices}, options.max_params)
     if words:
-        narrator.say(f"Limits in force: {words} (they are kept with the run; --no-limits clears them).")
+        rest = " (they are kept with the run; --no-limits clears them)" if kept else ""
+        narrator.say(f"Limits in force: {words}{rest}.")
 
 
-def limits(max_latency_ms: float | None, max_params: float | None) -> str:
-    """Limits in words; nothing where there are none."""
-    latency = f"latency <= {max_latency_ms:g} ms" if max_latency_ms is not None else ""
-    params = f"params <= {max_params:,.15g}" if max_params is not None else ""
-    return " and ".join(filter(None, (latency, params)))
+def limits(max_latency_ms: Mapping[str, float | None], max_params: float | None) -> str:
+    """Limits in words, those on latencies by device; nothing where there are none."""
+    words = [
+        f"latency{device and ' on '}{device} <= {limit:g} ms"
+        for device, limit in max_latency_ms.items()
+        if limit is not None
+    ]
+    if max_params is not None:
+        words.append(f"params <= {max_params:,.15g}")
+    return " and ".join(words)
 
 
-def print_front(searched: Searched, narrator: Narrator) -> None:
-    """The front as a table, and how it was found."""
-    narrator.say(looked_at(searched))
-    narrator.table("the front (search split)", rows(searched.result.front, searched.result.objectives))
+def print_front(known: Profiled, searched: Searched, narrator: Narrator) -> None:
+    """The front of a device as a table."""
+    of = f" on {known.name}" if known.name else ""
+    narrator.table(f"the front{of} (search split)", rows(searched.result.front, searched.result.objectives))
 
 
 def looked_at(searched: Searched) -> str:
@@ -266,12 +294,13 @@ def print_architecture(workspace: Workspace, arch: Architecture, known: Known, n
         f"{cost.weight_bytes / 1024:,.0f} KiB of weights, {cost.peak_activation_bytes / 1024:,.0f} KiB of "
         "activations at most"
     )
+    where = f"latency on {known.device}" if known.device else "latency"
     if known.predicted is not None:
         of, level = known.predicted, known.predicted.level
         mean, low, high = (float(value[0]) for value in (of.mean, of.low, of.high))
-        narrator.say(f"latency: {mean:.3g} ms predicted, {low:.3g} to {high:.3g} in {level:.0%} of cases")
+        narrator.say(f"{where}: {mean:.3g} ms predicted, {low:.3g} to {high:.3g} in {level:.0%} of cases")
     if known.measured is not None:
-        narrator.say(f"latency: {known.measured.median_ms:.3g} ms measured ± {known.measured.ci:.1%}")
+        narrator.say(f"{where}: {known.measured.median_ms:.3g} ms measured ± {known.measured.ci:.1%}")
     told = [f"{m.name} {m.show(known.values[m.name])}" for m in task.measures if m.name in known.values]
     if told:
         narrator.say(f"on the search split: {', '.join(told)}")

@@ -28,21 +28,13 @@ from zoo.pipeline.entries import publish_proofs
 from zoo.pipeline.figure import draw_front, draw_profile
 from zoo.pipeline.kept import PROFILE, SEARCH, TRAINING
 from zoo.pipeline.pick import Picked, pick
+from zoo.pipeline.profiling import Profiled, profile_device
 from zoo.pipeline.prove import Proof, prove
 from zoo.pipeline.pull_back import PulledBack, pull_back
 from zoo.pipeline.run import Run
-from zoo.pipeline.steps import (
-    ARCHIVE,
-    LATENCY,
-    Profiled,
-    Searched,
-    Workspace,
-    opened,
-    profile_device,
-    read,
-    search_front,
-    train,
-)
+from zoo.pipeline.searching import ARCHIVE, Searched, search_front
+from zoo.pipeline.training import train
+from zoo.pipeline.workspace import Workspace, opened, read
 from zoo.store.manifest import Manifest
 
 
@@ -98,7 +90,7 @@ def quickstart(run: Run, narrator: Narrator, command: str) -> Walked:
         draw_front(workspace, known, searched, command, proofs=proofs),
         draw_profile(workspace, known, command),
     )
-    _show(workspace, searched, proofs, pictures, narrator)
+    _show(workspace, known, searched, proofs, pictures, narrator)
     seconds = time.monotonic() - start
     narrator.say(f"All of it took {seconds:.0f} seconds.")
     return Walked(trainer, workspace, known, searched, chosen, proofs, published, back, *pictures, seconds)
@@ -112,7 +104,7 @@ def _train(run: Run, narrator: Narrator) -> tuple[Trainer, Workspace]:
     print_data(data, narrator)
     with narrator.progress() as progress:
         trainer = train(run, progress, data)
-    print_offer(run, narrator)
+    print_offer(run, data.task, narrator)
     print_beginning(trainer, narrator)
     workspace = opened(run, data)
     space = workspace.net.space
@@ -138,7 +130,7 @@ def _search(workspace: Workspace, known: Profiled, narrator: Narrator) -> Search
     print_limits(workspace.run.options.search, narrator)
     print_kept(workspace.run, SEARCH, narrator)
     with narrator.progress() as progress:
-        searched = search_front(workspace, known, progress)
+        searched = search_front(workspace, [known], progress)
     narrator.say(looked_at(searched))
     return searched
 
@@ -175,6 +167,7 @@ def _publish_and_pull(
 
 def _show(
     workspace: Workspace,
+    known: Profiled,
     searched: Searched,
     proofs: Sequence[Proof],
     pictures: tuple[Path, Path],
@@ -182,9 +175,11 @@ def _show(
 ) -> None:
     run, result = workspace.run, searched.result
     quality = workspace.quality.name
-    two = [objective for objective in result.objectives if objective.name in (LATENCY, quality)]
+    two = [objective for objective in result.objectives if objective.name in (known.latency, quality)]
     narrator.heading("6. Where everything lies")
-    narrator.table(f"the front of {LATENCY} and {quality}", rows(front(result.front, two), result.objectives))
+    narrator.table(
+        f"the front of {known.latency} and {quality}", rows(front(result.front, two), result.objectives)
+    )
     places: dict[str, Path | str] = {
         "the front as a picture": pictures[0],
         "predicted against measured": pictures[1],

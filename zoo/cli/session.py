@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
 
 import typer
 
-from search.options import LIMITS
+from search.options import LIMITS, latency_limits
 from supernet.plain import plain
 
 if TYPE_CHECKING:
@@ -100,11 +100,12 @@ class Session:
         data: str | None = None,
         model: str | None = None,
         weights: str | None = None,
-        max_latency_ms: float | None = None,
+        max_latency_ms: Sequence[str] | None = None,
         max_params: float | None = None,
         no_limits: bool = False,
         first: str | None = None,
         until: int | None = None,
+        devices: Sequence[str] | None = None,
     ) -> Run:
         """The run that a command is about.
 
@@ -116,16 +117,17 @@ class Session:
             no_limits: forget the limits that the run keeps.
             first: name of the run to begin where there is none.
             until: epochs to train in all.
+            devices: the only ones that a limit may be about.
 
         Raises:
-            SupernetError: see `find_run` and `open_run`.
+            SupernetError: see `find_run`, `open_run` and `latency_limits`.
         """
         from zoo.pipeline.run import open_run
 
         words = {"data.source": data, "supernet.model": model, "supernet.weights": weights}
         short: dict[str, object] = {
             **{key: word and json.dumps(word, ensure_ascii=False) for key, word in words.items()},
-            "search.max_latency_ms": max_latency_ms,
+            **latency_limits(max_latency_ms or [], devices or []),
             "search.max_params": max_params,
         }
         given = [f"{key}={value}" for key, value in short.items() if value is not None]

@@ -24,6 +24,13 @@ def _keys(incomplete: str) -> Iterator[tuple[str, str]]:
             yield f"{setting.key}=", setting.meaning
 
 
+def _devices(incomplete: str) -> Iterator[str]:
+    """For the shell: the devices that are described."""
+    from hardware.described import device_names
+
+    yield from (name for name in device_names() if name.startswith(incomplete))
+
+
 RunFolder = Annotated[
     str | None,
     typer.Option(
@@ -58,11 +65,37 @@ MaxLatency = Annotated[
     float | None,
     typer.Option("--max-latency-ms", help="Limit on the latency, in milliseconds.", callback=_limit),
 ]
+MaxLatencies = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--max-latency-ms",
+        metavar="MS | DEVICE=MS",
+        help="Limit on the latency, in milliseconds: on all devices, or on one; may be repeated.",
+    ),
+]
 MaxParams = Annotated[
     float | None, typer.Option("--max-params", help="Limit on the number of parameters.", callback=_limit)
 ]
 NoLimits = Annotated[
     bool, typer.Option("--no-limits", help="Forget the limits an earlier command gave this run.")
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="A device that is described (supernet device list); the run's own otherwise.",
+        autocompletion=_devices,
+    ),
+]
+Devices = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="A device that is described (supernet device list); may be repeated. The run's own otherwise.",
+        autocompletion=_devices,
+    ),
 ]
 StoreAt = Annotated[
     str | None, typer.Option("--store", help="Folder or address of the zoo; the one of --run otherwise.")

@@ -34,7 +34,7 @@ def list_(
 
     source = session.store(run, store)
     entries = within(manifests(source), device, max_latency_ms)
-    said = f" with {limits(max_latency_ms, None)}" if max_latency_ms is not None else ""
+    said = f" with {limits({'': max_latency_ms}, None)}" if max_latency_ms is not None else ""
     session.narrator.table(
         f"{source.address}: {counted(len(entries), 'entry', 'entries')}{said}", entry_rows(entries, device)
     )

@@ -7,8 +7,13 @@ In the order one would read them:
 - `run`: a run is a folder: where everything lies, and what may not change any more
 - `progress`: how a step says how far it is
 - `offered`: what the supernet of a run offers
-- `steps`: train, profile, search: each goes on where it stopped
+- `workspace`: what the steps work with: the trained supernet, the examples, exact costs, a judge
+- `training`: train; like the next ones, it goes on where it stopped
+- `profiling`: profile a device, and learn from it
+- `devices`: profile several, side by side
+- `searching`: search for one device or several
 - `study`: which cuts are cheap and which are dear, before a training or after
+- `parts`: a run split into several, where its values disagree
 - `pick`: which of the evaluated networks are to be proven
 - `kept`: what a run holds so far, in words
 - `find`: an architecture by whatever a person calls it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from importlib.metadata import version
 from math import sqrt
 from typing import Any
@@ -19,7 +20,7 @@ from supernet.options import title
 from supernet.tasks.task import Dataset, Score
 from zoo.pipeline.prove import ONNX, WEIGHTS, Proof
 from zoo.pipeline.run import Run
-from zoo.pipeline.steps import Workspace
+from zoo.pipeline.workspace import Workspace
 from zoo.store import MissingError, open_store
 from zoo.store.manifest import (
     CalibrationRecord,
@@ -44,8 +45,9 @@ LIBRARIES = ("supernet", "torch", "timm", "onnx", "onnxscript", "onnxruntime")
 def publish_proofs(workspace: Workspace, proofs: list[Proof], profile: Profile) -> list[Manifest]:
     """Publish each proven subnet in the run's store.
 
-    An entry is immutable: where the same network, byte for byte, is published already, that entry stays, with
-    the measurement it was published with.
+    An entry is immutable: where the same network, byte for byte, is published already with a measurement on this
+    device, that entry stays. Where it was measured on other devices only, it is published beside, under an id of its
+    own, with what was measured there and here.
 
     Raises:
         StateError: when the store cannot be written to, or is damaged.
@@ -58,21 +60,30 @@ def publish_proofs(workspace: Workspace, proofs: list[Proof], profile: Profile) 
     published = []
     for proof in {proof.arch: proof for proof in proofs}.values():
         files = {ONNX: proof.folder / ONNX, WEIGHTS: proof.folder / WEIGHTS}
-        there = known.get(entry_id(workspace.run, proof))
-        published.append(there or publish(store, manifest(workspace, proof, profile), files))
+        name = entry_id(workspace.run, proof)
+        same = [entry for entry in known.values() if entry.id.startswith(name)]
+        there = next((entry for entry in same if entry.latency(profile.device.id)), None)
+        published.append(there or publish(store, manifest(workspace, proof, profile, same), files))
     return published
 
 
-def manifest(workspace: Workspace, proof: Proof, profile: Profile) -> Manifest:
-    """All that is known of a proven subnet."""
+def manifest(workspace: Workspace, proof: Proof, profile: Profile, same: Sequence[Manifest] = ()) -> Manifest:
+    """All that is known of a proven subnet.
+
+    Args:
+        same: what was published of it before, measured on other devices.
+    """
+    others = {device.device["id"]: device for entry in same for device in entry.devices}
     run, space, data = workspace.run, workspace.net.space, workspace.dataset
     return Manifest(
-        id=entry_id(run, proof),
+        id=f"{entry_id(run, proof)}-{profile.device.id}" if same else entry_id(run, proof),
         kind="subnet",
         task=data.task.name,
         parent=hash_file(run.supernet / SUPERNET_WEIGHTS),
         space=SpaceRecord(
-            name=run.options.supernet.model, fingerprint=space.fingerprint, log10_size=space.log10_size
+            name=title(run.options.supernet.model),
+            fingerprint=space.fingerprint,
+            log10_size=space.log10_size,
         ),
         architecture=describe_architecture(space, proof.arch),
         weights_sha256=proof.weights_sha256,
@@ -89,7 +100,7 @@ def manifest(workspace: Workspace, proof: Proof, profile: Profile) -> Manifest:
         metrics=(*_metrics(data, "search", proof.search), *_metrics(data, "test", proof.test)),
         costs={"params": proof.params, "macs": proof.macs, "onnx_bytes": proof.onnx.size_bytes},
         versions={name: version(name) for name in LIBRARIES},
-        devices=(_device(proof, profile),),
+        devices=(*others.values(), _device(proof, profile)),
         calibration=CalibrationRecord(
             split="train",
             examples=run.options.train.calibration_examples,
@@ -110,7 +121,7 @@ def manifest(workspace: Workspace, proof: Proof, profile: Profile) -> Manifest:
 
 def entry_id(run: Run, proof: Proof) -> str:
     """Model, architecture and weights: equal for equal networks, another for any other."""
-    model = "".join(c if c.isalnum() else "-" for c in run.options.supernet.model.lower())
+    model = "".join(c if c.isalnum() else "-" for c in title(run.options.supernet.model).lower())
     return f"{model}-{proof.arch.id}-{proof.onnx.sha256[:8]}"
 
 

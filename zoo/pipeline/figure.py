@@ -13,16 +13,18 @@ from search.report import FrontFigure, Point, draw, points
 from supernet.options import title
 from supernet.space import Architecture
 from supernet.wording import counted
+from zoo.pipeline.profiling import Profiled
 from zoo.pipeline.prove import Proof
-from zoo.pipeline.steps import LATENCY, Profiled, Searched, Workspace
+from zoo.pipeline.searching import Searched
+from zoo.pipeline.workspace import Workspace
 
-FRONT, PREDICTIONS = "front.png", "predictions.png"
+PREDICTIONS = "predictions.png"
 ROOM = 70
 """Letters of a command that fit below the title, beside seed and device."""
 
 
 def draw_profile(workspace: Workspace, known: Profiled, command: str) -> Path:
-    """Draw what was predicted against what was measured, as ``profile/predictions.png``.
+    """Draw what was predicted against what was measured, as ``predictions.png`` beside the profile.
 
     Args:
         command: what was typed, for the line below the title.
@@ -33,7 +35,7 @@ def draw_profile(workspace: Workspace, known: Profiled, command: str) -> Path:
     return draw_predictions(
         known.profile.median_ms,
         known.held_out,
-        workspace.run.profile / PREDICTIONS,
+        workspace.run.profile_on(known.name) / PREDICTIONS,
         title=f"{counted(len(known.profile.measurements), 'subnet')}, each predicted without its own measurement",
         provenance=_provenance(workspace, known, command),
         of=_latency(known),
@@ -48,40 +50,44 @@ def draw_front(
     *,
     proofs: Sequence[Proof] = (),
     chosen: Mapping[str, Architecture] | None = None,
+    evaluate: bool = True,
 ) -> Path:
-    """Draw the front of a run beside it, as ``front.png``.
+    """Draw the front of a device beside its run, as ``front.png``, or ``front-NAME.png`` for one that has a name.
 
     Args:
+        searched: as the device sees it (`Searched.on`).
         command: what was typed, for the line below the title.
         proofs: of the chosen networks, which are then shown at their measured latency.
         chosen: networks of the front to point out, at their predicted latency.
+        evaluate: also show what was timed, or is largest, where that was not evaluated yet.
 
     Raises:
         StateError: when the run's folder cannot be written to.
     """
     found = {evaluation.arch: evaluation.values for evaluation in searched.result.front}
     marks = [_proven(workspace, proof) for proof in proofs]
-    marks += [_predicted(workspace, name, found[arch]) for name, arch in (chosen or {}).items()]
-    quality, gain = workspace.quality, _gains(workspace, searched)
+    marks += [_predicted(workspace, known, name, found[arch]) for name, arch in (chosen or {}).items()]
+    quality, gain = workspace.quality, _gains(workspace, searched, evaluate)
     largest = workspace.net.space.largest()
     latency = known.predictor.predict(workspace.net.space.matrix([largest]))
     timed = {m.arch: m.median_ms for m in known.profile.measurements}
+    corner = Point(timed.get(largest.id, float(latency.mean[0])), gain(largest))
     unit = f" ({quality.unit})" if quality.unit else ""
     drawn = searched.baseline.front if searched.baseline else ()
     figure = FrontFigure(
-        title=f"{title(workspace.dataset.name)}: {quality.name} against latency on this machine",
+        title=f"{title(workspace.dataset.name)}: {quality.name} against latency on {known.name or 'this machine'}",
         provenance=_provenance(workspace, known, command),
         cost=_latency(known),
         gain=f"{quality.name} on the search split{unit}",
-        estimated=points(searched.result.front, cost=LATENCY, gain=quality.name),
+        estimated=points(searched.result.front, cost=known.latency, gain=quality.name),
         measured=_timed(workspace, known, gain),
         chosen=marks,
-        largest=Point(timed.get(largest.id, float(latency.mean[0])), gain(largest)),
-        baseline=points(drawn, cost=LATENCY, gain=quality.name),
+        largest=corner if np.isfinite(corner.gain) else None,
+        baseline=points(drawn, cost=known.latency, gain=quality.name),
         sense=quality.sense,
-        seen=points(_unchosen(searched, quality.name), cost=LATENCY, gain=quality.name),
+        seen=points(_unchosen(searched, quality.name), cost=known.latency, gain=quality.name),
     )
-    return draw(figure, workspace.run.folder / FRONT)
+    return draw(figure, workspace.run.folder / f"front{known.name and '-'}{known.name}.png")
 
 
 def _provenance(workspace: Workspace, known: Profiled, command: str) -> str:
@@ -103,9 +109,11 @@ def _proven(workspace: Workspace, proof: Proof) -> tuple[str, Point]:
     return label, Point(ms, values[quality], ms * (1 - ci), ms * (1 + ci))
 
 
-def _predicted(workspace: Workspace, name: str, values: Mapping[str, float]) -> tuple[str, Point]:
+def _predicted(
+    workspace: Workspace, known: Profiled, name: str, values: Mapping[str, float]
+) -> tuple[str, Point]:
     """A chosen network at its predicted latency."""
-    ms = values[LATENCY]
+    ms = values[known.latency]
     label = _label(workspace, name, values, f"{ms:.3g} ms predicted")
     return label, Point(ms, values[workspace.quality.name])
 
@@ -117,27 +125,27 @@ def _label(workspace: Workspace, name: str, values: Mapping[str, float], latency
 
 
 def _timed(workspace: Workspace, known: Profiled, gain: Callable[[Architecture], float]) -> list[Point]:
-    """What was timed."""
+    """What was timed, and is known to be of some quality."""
+    space = workspace.net.space
+    found = [(m, gain(space.architecture(m.genes))) for m in known.profile.measurements]
     return [
-        Point(
-            m.median_ms,
-            gain(workspace.net.space.architecture(m.genes)),
-            m.median_ms * (1 - m.ci),
-            m.median_ms * (1 + m.ci),
-        )
-        for m in known.profile.measurements
+        Point(m.median_ms, value, m.median_ms * (1 - m.ci), m.median_ms * (1 + m.ci))
+        for m, value in found
+        if np.isfinite(value)
     ]
 
 
-def _gains(workspace: Workspace, searched: Searched) -> Callable[[Architecture], float]:
-    """The quality of any network; of those the search did not look at it is taken now."""
+def _gains(workspace: Workspace, searched: Searched, evaluate: bool) -> Callable[[Architecture], float]:
+    """The quality of any network; of those the search did not look at it is taken now, or NaN."""
     quality = workspace.quality.name
     met = {e.arch: e.values[quality] for e in searched.result.evaluations}
 
     def gain(arch: Architecture) -> float:
         """Of one network."""
         value = met.get(arch, np.nan)
-        return float(value if np.isfinite(value) else workspace.evaluator(arch)[quality])
+        if evaluate and not np.isfinite(value):
+            value = met[arch] = workspace.judged(arch)[quality]
+        return float(value)
 
     return gain
 

@@ -15,7 +15,9 @@ from supernet.elastic.costs import Cost
 from supernet.errors import ArchitectureError, StateError
 from supernet.space import Architecture
 from zoo.pipeline.pick import pick
-from zoo.pipeline.steps import Profiled, Workspace, evaluations, objectives, profiled
+from zoo.pipeline.profiling import every_profiled, profiled
+from zoo.pipeline.searching import evaluations, objectives
+from zoo.pipeline.workspace import Workspace
 from zoo.store import MissingError, open_store
 from zoo.store.pull import manifests
 
@@ -30,23 +32,26 @@ class Known:
         cost: exact.
         predicted: its latency; None before the profile.
         measured: its latency; None when it was not timed.
-        values: from the search, by objective; none when it was not evaluated.
+        values: from the search, by objective, with the latencies on all devices; none when it was not evaluated.
+        device: whose latency that is; empty for the run's own.
     """
 
     cost: Cost
     predicted: Estimate | None
     measured: Measurement | None
     values: Mapping[str, float]
+    device: str = ""
 
 
-def find(workspace: Workspace, text: str) -> Architecture:
+def find(workspace: Workspace, text: str, device: str = "") -> Architecture:
     """The architecture that somebody means.
 
     Args:
         text: ``largest``, ``smallest``, ``fastest``, ``knee``, ``best``, the id of a network that was evaluated or
             timed, the id of an entry in the zoo of the run, a question to what was evaluated
             (``latency_ms<=12, params<=3e6``, or ``params~3e6``: see `search.query`), or JSON: a list of genes, or
-            the values of the choices.
+            the values of the choices. In questions the latency on a device of a name is ``latency_NAME``.
+        device: on whose front the fastest, the knee and the best are; the run's own when empty.
 
     Raises:
         ArchitectureError: when it is none of these; the message says what it can be.
@@ -58,12 +63,12 @@ def find(workspace: Workspace, text: str) -> Architecture:
     if text.startswith(("[", "{")):
         return _from_json(workspace, text)
     if is_question(text):
-        learnt = profiled(workspace)
+        learnt = every_profiled(workspace) or [profiled(workspace, device)]
         return ask(evaluations(workspace, learnt), objectives(workspace, learnt), text).arch
     if text in ENDS:
         return space.largest() if text == "largest" else space.smallest()
     if text in CHOSEN:
-        return pick(workspace, profiled(workspace)).archs[text]
+        return pick(workspace, profiled(workspace, device)).archs[text]
     known = _met(workspace) | _published(workspace)
     if text not in known:
         raise ArchitectureError(
@@ -74,26 +79,26 @@ def find(workspace: Workspace, text: str) -> Architecture:
     return known[text]
 
 
-def known_of(workspace: Workspace, arch: Architecture) -> Known:
-    """What the run knows of an architecture."""
-    learnt, values = _profile(workspace), dict[str, float]()
-    if learnt is not None:
+def known_of(workspace: Workspace, arch: Architecture, device: str = "") -> Known:
+    """What the run knows of an architecture.
+
+    Args:
+        device: whose latency is told; the run's own when empty.
+    """
+    learnt, values = every_profiled(workspace), dict[str, float]()
+    if learnt:
         with suppress(StateError):  # no search yet, or one that runs now
             values = next((dict(e.values) for e in evaluations(workspace, learnt) if e.arch == arch), values)
-    timed = learnt.profile.measurements if learnt else ()
+    asked = next((known for known in learnt if known.name == device), None)
+    timed = asked.profile.measurements if asked else ()
     genes = workspace.net.space.matrix([arch])
     return Known(
         workspace.costs.of(arch),
-        learnt.predictor.predict(genes) if learnt else None,
+        asked.predictor.predict(genes) if asked else None,
         next((m for m in timed if m.arch == arch.id), None),
         values,
+        device,
     )
-
-
-def _profile(workspace: Workspace) -> Profiled | None:
-    with suppress(StateError):
-        return profiled(workspace)
-    return None
 
 
 def _from_json(workspace: Workspace, text: str) -> Architecture:
@@ -112,10 +117,10 @@ def _from_json(workspace: Workspace, text: str) -> Architecture:
 
 def _met(workspace: Workspace) -> dict[str, Architecture]:
     """Everything that was timed or evaluated, by id."""
-    learnt, space = _profile(workspace), workspace.net.space
-    if learnt is None:
+    learnt, space = every_profiled(workspace), workspace.net.space
+    if not learnt:
         return {}
-    found = {m.arch: space.architecture(m.genes) for m in learnt.profile.measurements}
+    found = {m.arch: space.architecture(m.genes) for known in learnt for m in known.profile.measurements}
     with suppress(StateError):
         found |= {e.arch.id: e.arch for e in evaluations(workspace, learnt)}
     return found

@@ -11,8 +11,8 @@ from supernet.elastic.storage import WEIGHTS
 from supernet.errors import StateError
 from supernet.trainer import CHECKPOINT
 from supernet.wording import counted
-from zoo.pipeline.run import Run
-from zoo.pipeline.steps import ARCHIVE
+from zoo.pipeline.run import JOURNAL, PROFILE as MEASURED, Run
+from zoo.pipeline.searching import ARCHIVE
 from zoo.store.manifest import hash_file
 
 TRAINING, PROFILE, SEARCH = "training", "profile", "search"
@@ -23,7 +23,7 @@ def kept(run: Run) -> dict[str, str]:
 
     What cannot be read counts as nothing: the step itself will say what is wrong with it.
     """
-    found = {TRAINING: _training(run), PROFILE: _profile(run), SEARCH: _search(run)}
+    found = {TRAINING: _training(run), PROFILE: _profiles(run), SEARCH: _search(run)}
     return {step: words for step, words in found.items() if words}
 
 
@@ -42,11 +42,16 @@ def _training(run: Run) -> str:
     return f"training up to step {document['step']} ({len(document['history'])} of {epochs})"
 
 
-def _profile(run: Run) -> str:
+def _profiles(run: Run) -> str:
+    found = {name: _profile(run.profile_on(name)) for name in ("", *run.devices)}
+    return ", ".join(f"{words} on {name}" if name else words for name, words in found.items() if words)
+
+
+def _profile(folder: Path) -> str:
     try:
-        measured = Profile.load(run.profile / "profile.json")
+        measured = Profile.load(folder / MEASURED)
     except StateError:
-        windows = _lines(run.profile / "journal.jsonl")
+        windows = _lines(folder / JOURNAL)
         return f"{counted(windows, 'window')} of the profile" if windows else ""
     return f"a profile of {counted(len(measured.measurements), 'subnet')}"
 

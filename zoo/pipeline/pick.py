@@ -10,7 +10,9 @@ from search.front import choose, front
 from search.objective import Objective
 from supernet.errors import ArchitectureError
 from supernet.space import Architecture
-from zoo.pipeline.steps import LATENCY, Profiled, Workspace, evaluations, objectives
+from zoo.pipeline.profiling import Profiled
+from zoo.pipeline.searching import evaluations, objectives
+from zoo.pipeline.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -27,16 +29,16 @@ class Picked:
 
 
 def pick(workspace: Workspace, known: Profiled, ids: Sequence[str] = ()) -> Picked:
-    """The evaluated networks of these ids, or the fastest, the knee and the best of the front.
+    """The evaluated networks of these ids, or the fastest, the knee and the best of a device's front.
 
     Raises:
         ArchitectureError: for an id no search of this run has evaluated.
         InfeasibleError: when no evaluated network is within the limits.
         StateError: when there was no search yet.
     """
-    evaluated, goals = evaluations(workspace, known), objectives(workspace, known)
+    evaluated, goals = evaluations(workspace, [known]), objectives(workspace, [known])
     if not ids:
-        return picked(workspace, front(evaluated, goals), goals)
+        return picked(workspace, known, front(evaluated, goals), goals)
     named = {evaluation.arch.id: evaluation.arch for evaluation in evaluated}
     for wanted in ids:
         if wanted not in named:
@@ -47,11 +49,13 @@ def pick(workspace: Workspace, known: Profiled, ids: Sequence[str] = ()) -> Pick
     return Picked({wanted: named[wanted] for wanted in ids})
 
 
-def picked(workspace: Workspace, best: Sequence[Evaluation], goals: Sequence[Objective]) -> Picked:
-    """The fastest, the knee and the best of a front.
+def picked(
+    workspace: Workspace, known: Profiled, best: Sequence[Evaluation], goals: Sequence[Objective]
+) -> Picked:
+    """The fastest, the knee and the best of a device's front.
 
     Raises:
         InfeasibleError: when the front is empty.
     """
-    chosen = choose(best, goals, cost=LATENCY, gain=workspace.quality.name)
+    chosen = choose(best, goals, cost=known.latency, gain=workspace.quality.name)
     return Picked({name: evaluation.arch for name, evaluation in chosen.items()}, chosen.remark)

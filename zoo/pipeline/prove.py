@@ -1,7 +1,7 @@
 """Choose and prove: cut subnets out, export them, and hold every promise against a measurement.
 
 Of a chosen architecture: statistics re-estimated, weights copied out, one ONNX file, compared with
-PyTorch in ONNX Runtime, that very file timed on this machine, and judged on the test split.
+PyTorch in ONNX Runtime, that very file timed on the device it was chosen for, and judged on the test split.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from supernet.elastic.inputs import output_tensors
 from supernet.evaluate import Evaluator, Result
 from supernet.files import write_atomically
 from supernet.space import Architecture
+from zoo.pipeline.profiling import Profiled
 from zoo.pipeline.progress import Progress, silent
-from zoo.pipeline.steps import Profiled, Workspace
+from zoo.pipeline.workspace import Workspace
 
 ONNX, WEIGHTS = "model.onnx", "model.safetensors"
 
@@ -78,6 +79,7 @@ def prove(
     """Cut out, export, check, time and judge each chosen architecture.
 
     Args:
+        known: of the device they were chosen for, and are timed on.
         chosen: by the name it is to have; one architecture may stand under two names.
 
     Returns:
@@ -88,10 +90,11 @@ def prove(
         ExportError: when one cannot be exported or does not run.
         StateError: when the run's folder cannot be written to.
     """
+    run, cuts = workspace.run, []
+    run.device(known.name)  # a description that is gone is missed now, and not when all is exported
     workspace.read(progress)
-    cuts = []
     for i, (name, arch) in enumerate(chosen.items()):
-        cuts.append(_cut(workspace, name, arch))
+        cuts.append(_cut(workspace, run.subnets_for(known.name) / name.replace(" ", "-"), name, arch))
         progress("cut out and export", i + 1, len(chosen))
     measured = _measure(workspace, known, cuts, progress)
     found = {m.arch: m for m in measured.measurements}
@@ -99,17 +102,16 @@ def prove(
         workspace.net,
         workspace.dataset,
         "test",
-        calibration_examples=workspace.run.options.train.calibration_examples,
+        calibration_examples=run.options.train.calibration_examples,
     )
     proofs = [_proof(workspace, known, cut, found[cut.arch.id], test) for cut in cuts]
-    workspace.run.keep()
+    run.keep()
     return proofs
 
 
-def _cut(workspace: Workspace, name: str, arch: Architecture) -> _Cut:
+def _cut(workspace: Workspace, folder: Path, name: str, arch: Architecture) -> _Cut:
     statistics = workspace.evaluator.statistics(arch)
     subnet = workspace.net.extract(arch, statistics).eval()
-    folder = workspace.run.subnets / name.replace(" ", "-")
     write_atomically(
         folder / WEIGHTS, to_safetensors({k: v.contiguous() for k, v in subnet.state_dict().items()})
     )
@@ -139,7 +141,7 @@ def _properties(workspace: Workspace, arch: Architecture) -> dict[str, str]:
 
 def _measure(workspace: Workspace, known: Profiled, cuts: list[_Cut], progress: Progress) -> Profile:
     """Time the exported files themselves, beside the reference of the profile."""
-    options = workspace.run.options
+    run = workspace.run
     files = {cut.arch.id: cut.onnx.path for cut in cuts}
     # a journal is of certain bytes: other choices, or other weights, get a folder of their own
     label = "-".join(sorted({cut.onnx.sha256[:8] for cut in cuts}))
@@ -147,9 +149,9 @@ def _measure(workspace: Workspace, known: Profiled, cuts: list[_Cut], progress: 
         workspace.net,
         list(dict.fromkeys(cut.arch for cut in cuts)),
         workspace.example,
-        workspace.run.profile / "proofs" / label[:60],
-        options=replace(options.profile, seconds=min(options.profile.seconds, 5.0 * len(files))),
-        device=options.device,
+        run.profile_on(known.name) / "proofs" / label[:60],
+        options=replace(run.options.profile, seconds=min(run.options.profile.seconds, 5.0 * len(files))),
+        device=run.device(known.name),
         files=files,
         free_axes=workspace.dataset.task.free_axes,
         against=known.profile,

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_map
 from hardware.device import local_device
 from supernet.evaluate import Result
 from zoo.pipeline.prove import Proof
-from zoo.pipeline.steps import Workspace
+from zoo.pipeline.workspace import Workspace
 from zoo.store import open_store
 from zoo.store.load import load_onnx
 from zoo.store.pull import Pulled, best, manifests, pull

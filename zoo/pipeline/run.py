@@ -3,9 +3,9 @@
 config.toml     what was asked, every option written out
 training/       checkpoint and TensorBoard log
 supernet/       the trained supernet (`Supernet.load`)
-profile/        what was measured on which device
+profile/        what was measured on the run's own device, and in profile/NAME/ on others
 search/         every network a search evaluated, and the random baseline
-subnets/NAME/   the chosen ones: model.onnx, model.safetensors, proof.json
+subnets/NAME/   the chosen ones: model.onnx, model.safetensors; those for another device in subnets/DEVICE/NAME/
 zoo/            where they are published, unless the options name another store
 """
 
@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from hardware.described import read_device
+from hardware.options import DeviceOptions
 from supernet.config import decode, override, read_toml, to_plain, to_toml, without
 from supernet.errors import StateError
 from supernet.files import write_atomically
@@ -25,6 +27,8 @@ from supernet.options import absolute
 from zoo.pipeline.options import RunOptions
 
 CONFIG = "config.toml"
+PROFILE, JOURNAL = "profile.json", "journal.jsonl"
+"""What was measured on a device, and line by line."""
 RUNS = Path("runs")
 LOCKED = {
     "data": "training",
@@ -80,6 +84,29 @@ class Run:
         """What was measured."""
         return self.folder / "profile"
 
+    def profile_on(self, device: str) -> Path:
+        """What was measured on a device; the run's own when empty."""
+        return self.profile / device if device else self.profile
+
+    @property
+    def exports(self) -> Path:
+        """Files that several devices are measured with, while they are."""
+        return self.profile / "exports"
+
+    @property
+    def devices(self) -> list[str]:
+        """The names of the devices that something was measured on, without the run's own."""
+        return sorted({path.parent.name for path in self.profile.glob(f"*/{JOURNAL}")})
+
+    def device(self, name: str) -> DeviceOptions:
+        """How a device is reached and used: as described in the user's home; the run's own when empty.
+
+        Raises:
+            ConfigError: for a bad name, or a description that is damaged.
+            DeviceError: for a name that nobody gave; the message names the nearest.
+        """
+        return read_device(name) if name else self.options.device
+
     @property
     def search(self) -> Path:
         """The archives."""
@@ -90,10 +117,19 @@ class Run:
         """The chosen networks."""
         return self.folder / "subnets"
 
+    def subnets_for(self, device: str) -> Path:
+        """The networks chosen for a device; the run's own when empty."""
+        return self.subnets / device if device else self.subnets
+
     @property
     def store(self) -> str:
         """Where they are published."""
         return self.options.zoo.store or str(self.folder / "zoo")
+
+
+def devices_typed(devices: Sequence[str]) -> list[str]:
+    """What to type for some devices: nothing for the run's own."""
+    return [word for name in devices if name for word in ("--device", name)]
 
 
 def find_run(named: str | None, first: str | None = None) -> Path:
@@ -187,7 +223,9 @@ def _anchored(options: RunOptions) -> RunOptions:
     return replace(
         options,
         data=replace(options.data, source=absolute(options.data.source)),
-        supernet=replace(options.supernet, weights=weights and _there(weights)),
+        supernet=replace(
+            options.supernet, model=absolute(options.supernet.model), weights=weights and _there(weights)
+        ),
         train=replace(options.train, teacher=_there(teacher) if Path(teacher).exists() else teacher),
     )
 

@@ -14,7 +14,7 @@ from supernet.sensitivity import Cut, prices, sensitivity, worthwhile
 from supernet.tasks.task import Dataset
 from zoo.pipeline.progress import Progress, silent
 from zoo.pipeline.run import Run
-from zoo.pipeline.steps import read
+from zoo.pipeline.workspace import read
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from supernet.errors import StateError
 from supernet.files import write_atomically
+from supernet.home import default_home
 from supernet.lock import locked
 from zoo.store.index import Index, parse_index, read_index
 from zoo.store.manifest import MANIFEST_BYTES, FileRecord, hash_file
@@ -30,13 +31,6 @@ _MORE_ROOM = "free some space, or choose another place with SUPERNET_HOME, and p
 
 Progress = Callable[[int], None]
 """Called with the bytes of a file that are there."""
-
-
-def default_home() -> Path:
-    """``$SUPERNET_HOME``, else ``supernet`` in the user's cache folder."""
-    home = os.environ.get("SUPERNET_HOME")
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(home).expanduser() if home else Path(cache).expanduser() / "supernet"
 
 
 class Cache:

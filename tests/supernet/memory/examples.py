@@ -8,6 +8,9 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from supernet.presets.two_streams import inverted_bottleneck
+from supernet.reversible import ReversibleStage
+
 
 class Residual(nn.Module):
     """Two convolutions with norms, activations in place, a gate and dropout beside a residual."""
@@ -59,8 +62,32 @@ def transformer() -> nn.Module:
     )  # fmt: skip
 
 
+class Streams(nn.Module):
+    """A stem, a reversible stage of one block and a half, a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, 2, 1)
+        blocks = [
+            [inverted_bottleneck(4, 8, 4, 3), inverted_bottleneck(4, 12, 4, 5)],
+            [nn.Conv2d(4, 4, 1), None],
+        ]
+        self.stage = ReversibleStage.of(blocks, (8, 8, 8), fixed_point=True)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Five logits."""
+        found: Tensor = self.head(torch.cat(self.stage(*self.stem(x).chunk(2, 1)), 1).mean((2, 3)))
+        return found
+
+
+def streams() -> nn.Module:
+    """Two streams of whole numbers, which are undone to the last bit."""
+    return Streams()
+
+
 ORDINARY = (convolutions, transformer)
-NETWORKS: dict[str, tuple[Callable[[], nn.Module], ...]] = {}
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], ...]] = {"reversible": (streams,)}
 """Networks for images of 16 px and three channels, by mode; a mode that is not here works on the ordinary ones."""
 
 

@@ -1,0 +1,71 @@
+"""What one training step needs: its highest memory above what was held before, and its time on the processor.
+
+Memory is what PyTorch's allocator hands out and takes back, as `torch.profiler` notes it; on CUDA the allocator
+counts itself. What libraries allocate past it (oneDNN's scratchpads) is not seen. Time is that of the process,
+of steps that take turns, so that what else the machine does weighs on all of them alike.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+Step = Callable[[], object]
+
+
+def peak_bytes(step: Step, device: torch.device | str = "cpu", *, warm: bool = True) -> int:
+    """The most that a step holds at a time, above what was held when it began, in bytes.
+
+    Frees of what was allocated before it began are not seen on the CPU: let it clear its gradients at its end.
+
+    Args:
+        step: runs once, after a first time that is not measured.
+        device: whose memory.
+        warm: whether there is that first time, for what is only allocated once.
+    """
+    if warm:
+        step()
+    gc.collect()
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        step()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as prof:
+        step()
+    assert prof.profiler is not None
+    events = prof.profiler.kineto_results.events()
+    moves = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
+    held = peak = 0
+    for _, change in moves:
+        held += change
+        peak = max(peak, held)
+    return peak
+
+
+def cpu_seconds(
+    steps: Mapping[str, Step], turns: int, best: bool = True, clock: Callable[[], float] = time.process_time
+) -> dict[str, float]:
+    """Processor time of each step, in seconds, by name; they run in turn, after one turn that is not timed.
+
+    Args:
+        steps: by name.
+        turns: how many times each is timed.
+        best: the least of the turns, which other programs disturb least; or else the median.
+        clock: what is read before and after; `time.perf_counter` for steps that wait for a GPU.
+    """
+    spent: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(turns + 1):
+        for name, step in steps.items():
+            start = clock()
+            step()
+            if turn:
+                spent[name].append(clock() - start)
+    return {name: (min if best else statistics.median)(times) for name, times in spent.items()}

@@ -1,0 +1,189 @@
+"""Reversible transformers and mixers: tokens in two streams.
+
+Reversible ViT (Mangalam et al., CVPR 2022): branch F is the attention of a block, G its MLP. In the mixer (after
+MLP-Mixer, arXiv:2105.01601) F is an MLP over the tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from timm.layers import Attention
+from torch import Tensor, nn
+
+from supernet.presets.plan_builder import Axis, PlanBuilder
+from supernet.presets.preset import presets
+from supernet.presets.two_streams import TwoStreamPreset, TwoStreams, both, layers
+from supernet.space import Choice
+
+
+class Patches(nn.Module):
+    """Images to tokens with a learned position each."""
+
+    def __init__(self, channels: int, width: int, patch: int, tokens: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(channels, width, patch, patch)
+        self.pos_embed = nn.Parameter(0.02 * torch.randn(1, tokens, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(batch, channels, height, width)`` to ``(batch, tokens, width)``."""
+        return self.proj(x).flatten(2).transpose(1, 2) + self.pos_embed
+
+
+class MeanToken(nn.Module):
+    """The mean of the tokens."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(batch, tokens, width)`` to ``(batch, width)``."""
+        return x.mean(1)
+
+
+class TokenMLP(nn.Module):
+    """An MLP over the tokens, the same for every channel."""
+
+    def __init__(self, width: int, tokens: int, hidden: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.fc1, self.act, self.fc2 = nn.Linear(tokens, hidden), nn.GELU(), nn.Linear(hidden, tokens)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(batch, tokens, width)`` to the same shape."""
+        out: Tensor = self.fc2(self.act(self.fc1(self.norm(x).transpose(1, 2)))).transpose(1, 2)
+        return out
+
+
+def channel_mlp(width: int, hidden: int) -> nn.Sequential:
+    """A transformer's MLP with the norm before it."""
+    return layers(
+        norm=nn.LayerNorm(width), fc1=nn.Linear(width, hidden), act=nn.GELU(), fc2=nn.Linear(hidden, width)
+    )
+
+
+@dataclass(frozen=True)
+class TokenPreset(TwoStreamPreset):
+    """One stage over tokens: an embedding width, a depth in whole blocks, and an MLP ratio per block.
+
+    Args:
+        patch: pixels per side.
+        mlp_ratios: hidden width of an MLP over the stream's.
+    """
+
+    widths: tuple[tuple[int, ...], ...] = ((256, 320, 384),)
+    strides: tuple[int, ...] = (1,)
+    depths: tuple[int, ...] = (10, 11, 12)
+    patch: int = 16
+    mlp_ratios: tuple[float, ...] = (3.0, 4.0)
+
+    @property
+    def tokens(self) -> int:
+        """How many there are."""
+        return (self.resolution // self.patch) ** 2
+
+    def network(self) -> nn.Module:
+        """The largest network, freshly initialised."""
+        width = self.widths[0][-1]
+        return TwoStreams(
+            Patches(self.channels, width, self.patch, self.tokens),
+            [nn.Identity()],
+            [self.stage(0)],
+            layers(norm=nn.LayerNorm(width), pool=MeanToken(), classifier=nn.Linear(width, self.classes)),
+            axis=-1,
+        )
+
+    def wire_transition(self, wiring: PlanBuilder, i: int) -> None:
+        """The embedding makes both streams."""
+        wiring.layer("stem.proj", both("stages.0.half"))
+        wiring.tensor("stem.pos_embed", None, None, both("stages.0.half"))
+
+    def wire_head(self, wiring: PlanBuilder, features: Axis) -> None:
+        """A norm and a classifier."""
+        wiring.norm("head.norm", features)
+        super().wire_head(wiring, features)
+
+    def wire_mlp(self, wiring: PlanBuilder, path: str, name: str, half: str, width: str) -> None:
+        """State the sizes of `channel_mlp`."""
+        hidden = wiring.dim(
+            f"{name}.hidden",
+            [width, f"{name}.mlp_ratio"],
+            lambda wide, ratio: int(wide // 2 * ratio),
+            "hidden",
+        )
+        wiring.norm(f"{path}.norm", half)
+        wiring.layer(f"{path}.fc1", hidden, half)
+        wiring.layer(f"{path}.fc2", half, hidden)
+
+
+@presets.register("rev_vit")
+@dataclass(frozen=True)
+class RevViT(TokenPreset):
+    """F is attention with an elastic number of heads, G an MLP.
+
+    Args:
+        head_counts: per block.
+        head_dim: channels of a head.
+    """
+
+    head_counts: tuple[int, ...] = (4, 5, 6)
+    head_dim: int = 32
+
+    def branch(self, half: int, letter: str) -> nn.Module:
+        """Attention or an MLP."""
+        if letter == "G":
+            return channel_mlp(half, int(half * self.mlp_ratios[-1]))
+        heads = self.head_counts[-1]
+        attention = Attention(half, heads, attn_head_dim=self.head_dim, qkv_bias=True)
+        return layers(norm=nn.LayerNorm(half), attn=attention)
+
+    def branch_choices(self, name: str, needs: tuple[str, tuple[Any, ...]] | None) -> Iterator[Choice]:
+        """Heads of an attention, the ratio of an MLP."""
+        if name.endswith("F"):
+            yield Choice(f"{name}.heads", self.head_counts, needs)
+        else:
+            yield Choice(f"{name}.mlp_ratio", self.mlp_ratios, needs)
+
+    def wire_branch(self, wiring: PlanBuilder, path: str, name: str, half: str, width: str) -> None:
+        """Both follow the stream's width."""
+        if name.endswith("G"):
+            self.wire_mlp(wiring, path, name, half, width)
+            return
+        heads = wiring.dim(f"{name}.heads", [f"{name}.heads"], int, "heads")
+        wiring.norm(f"{path}.norm", half)
+        wiring.attention(f"{path}.attn", half, heads)
+
+
+@presets.register("rev_mlp")
+@dataclass(frozen=True)
+class RevMLP(TokenPreset):
+    """F is an MLP over tokens, G one over channels.
+
+    Args:
+        token_widths: hidden width of the first.
+    """
+
+    token_widths: tuple[int, ...] = (128, 192, 256)
+
+    def branch(self, half: int, letter: str) -> nn.Module:
+        """Over tokens or over channels."""
+        if letter == "G":
+            return channel_mlp(half, int(half * self.mlp_ratios[-1]))
+        return TokenMLP(half, self.tokens, self.token_widths[-1])
+
+    def branch_choices(self, name: str, needs: tuple[str, tuple[Any, ...]] | None) -> Iterator[Choice]:
+        """The hidden width of either."""
+        if name.endswith("F"):
+            yield Choice(f"{name}.width", self.token_widths, needs)
+        else:
+            yield Choice(f"{name}.mlp_ratio", self.mlp_ratios, needs)
+
+    def wire_branch(self, wiring: PlanBuilder, path: str, name: str, half: str, width: str) -> None:
+        """The MLP over channels follows the stream's width."""
+        if name.endswith("G"):
+            self.wire_mlp(wiring, path, name, half, width)
+            return
+        hidden = wiring.dim(f"{name}.hidden", [f"{name}.width"], int, "hidden")
+        wiring.norm(f"{path}.norm", half)
+        wiring.layer(f"{path}.fc1", hidden)
+        wiring.layer(f"{path}.fc2", None, hidden)

@@ -1,0 +1,111 @@
+"""``supernet search`` and ``supernet front``: the networks worth having, for one device or for several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from zoo.cli.session import Session, as_typed, in_session
+from zoo.cli.typed import Config, Devices, MaxLatencies, MaxParams, NoLimits, RunFolder, Set
+
+if TYPE_CHECKING:
+    from zoo.pipeline.profiling import Profiled
+    from zoo.pipeline.searching import Searched
+    from zoo.pipeline.workspace import Workspace
+
+
+@in_session
+def search(
+    session: Session,
+    run: RunFolder = None,
+    config: Config = None,
+    set_: Set = None,
+    device: Devices = None,
+    max_latency_ms: MaxLatencies = None,
+    max_params: MaxParams = None,
+    no_limits: NoLimits = False,
+) -> None:
+    """Search the Pareto front of quality, latency and parameters, within limits; for several devices at once."""
+    from zoo.cli.printing import print_kept, print_limits
+    from zoo.pipeline.kept import SEARCH
+    from zoo.pipeline.profiling import profiled
+    from zoo.pipeline.searching import search_front
+    from zoo.pipeline.workspace import opened
+
+    devices = list(dict.fromkeys(device or [""]))
+    asked = session.open(
+        run,
+        config,
+        set_,
+        max_latency_ms=max_latency_ms,
+        max_params=max_params,
+        no_limits=no_limits,
+        devices=devices,
+    )
+    workspace = opened(asked)
+    known, narrator = [profiled(workspace, name) for name in devices], session.narrator
+    print_limits(workspace.run.options.search, narrator, devices)
+    print_kept(workspace.run, SEARCH, narrator)
+    with narrator.progress() as progress:
+        searched = search_front(workspace, known, progress)
+    _tell_fronts(session, workspace, known, searched)
+
+
+@in_session
+def front(
+    session: Session,
+    run: RunFolder = None,
+    config: Config = None,
+    device: Devices = None,
+    max_latency_ms: MaxLatencies = None,
+    max_params: MaxParams = None,
+    no_limits: NoLimits = False,
+) -> None:
+    """The front of what was evaluated, for whichever profiled device; nothing is evaluated."""
+    from zoo.cli.printing import print_limits
+    from zoo.pipeline.profiling import profiled
+    from zoo.pipeline.searching import known_front
+    from zoo.pipeline.workspace import opened
+
+    devices = list(dict.fromkeys(device or [""]))
+    asked = session.open(
+        run,
+        config,
+        None,
+        max_latency_ms=max_latency_ms,
+        max_params=max_params,
+        no_limits=no_limits,
+        devices=devices,
+    )
+    workspace = opened(asked)
+    known = [profiled(workspace, name) for name in devices]
+    print_limits(workspace.run.options.search, session.narrator, devices, kept=False)
+    _tell_fronts(session, workspace, known, known_front(workspace, known), evaluate=False)
+
+
+def _tell_fronts(
+    session: Session,
+    workspace: Workspace,
+    known: Sequence[Profiled],
+    searched: Searched,
+    evaluate: bool = True,
+) -> None:
+    """What a search found, device by device: a table, three networks, a picture."""
+    from zoo.cli import documents
+    from zoo.cli.printing import looked_at, print_front, print_remark
+    from zoo.pipeline.figure import draw_front
+    from zoo.pipeline.pick import picked
+    from zoo.pipeline.run import devices_typed
+
+    narrator, found = session.narrator, []
+    narrator.say(looked_at(searched))
+    for one in known:
+        seen = searched.on(one)
+        print_front(one, seen, narrator)
+        chosen = picked(workspace, one, seen.result.front, seen.result.objectives)
+        print_remark(chosen, narrator)
+        png = draw_front(workspace, one, seen, as_typed(), chosen=chosen.archs, evaluate=evaluate)
+        narrator.say(f"The front as a picture: {png}")
+        narrator.say(f"Next: {workspace.run.command('export', *devices_typed([one.name]))}")
+        found.append((one, seen, chosen, png))
+    session.result(documents.fronts(workspace.run, searched, found))

@@ -1,0 +1,160 @@
+"""Profile one device of a run: measure subnets, learn from them, and say how far predictions are off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from hardware.device import Device, local_device
+from hardware.measurement import Profile
+from hardware.profiler import profile
+from predictors import Estimate, Predictor, predictors
+from predictors.options import FEWEST, FOLDS
+from predictors.references import most_telling, read_references
+from predictors.validate import Validation, compare, held_out
+from supernet.errors import SpaceError, StateError, did_you_mean
+from supernet.wording import counted
+from zoo.pipeline.progress import Progress, silent
+from zoo.pipeline.run import PROFILE, Run, devices_typed
+from zoo.pipeline.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Profiled:
+    """What was measured on a device, and what was learnt from it.
+
+    Args:
+        profile: the measurements.
+        predictor: fitted on all of them.
+        fresh: one like it that has learned nothing yet.
+        name: of the device in the run; empty for the run's own.
+    """
+
+    profile: Profile
+    predictor: Predictor
+    fresh: Callable[[], Predictor] = field(repr=False)
+    name: str = ""
+
+    @cached_property
+    def held_out(self) -> Estimate:
+        """Each latency as predicted without its own measurement; it takes a predictor for every fold."""
+        found = self.profile
+        return held_out(self.fresh, found.genes, found.median_ms, found.noise_ms)
+
+    @cached_property
+    def validation(self) -> Validation:
+        """How far those are off."""
+        return compare(self.held_out, self.profile.median_ms, folds=FOLDS)
+
+    @property
+    def latency(self) -> str:
+        """What its latency is called among the objectives of a search: ``latency``, or ``latency_NAME``."""
+        return f"latency_{self.name}" if self.name else "latency"
+
+
+def profile_device(
+    workspace: Workspace, progress: Progress = silent, *, device: str = "", exports: Path | None = None
+) -> Profiled:
+    """Measure subnets on a device, or read what was measured, and fit the predictor.
+
+    Args:
+        device: one that is described (`hardware.described`); the run's own when empty.
+        exports: where exported files are left for other devices, see `hardware.profiler.profile`.
+
+    Raises:
+        DeviceError: when there is no such device, or it does not answer.
+        SpaceError: when the space holds too few subnets to learn from.
+        StateError: when the folder holds another profile.
+    """
+    run, task = workspace.run, workspace.read(progress).task
+    used = run.device(device)
+    archs = most_telling(
+        workspace.net.space,
+        run.options.profile.subnets,
+        references(workspace, local_device(used)),
+        run.options.profile.seed,
+        workspace.costs.macs,
+    )
+    if len(archs) < FEWEST:
+        raise SpaceError(
+            f"the space holds {counted(workspace.net.space.size, 'network')}, and a predictor needs {FEWEST} "
+            f"to learn from; make more of the supernet elastic, see supernet.options"
+        )
+    measured = profile(
+        workspace.net,
+        archs,
+        workspace.example,
+        run.profile_on(device),
+        free_axes=task.free_axes,
+        options=run.options.profile,
+        device=used,
+        exports=exports,
+        progress=progress,
+    )
+    run.keep()
+    return learn(workspace, measured, device)
+
+
+def references(workspace: Workspace, device: Device) -> dict[str, Predictor]:
+    """Predictors of the other devices whose profiles the options name; none where they name none.
+
+    Raises:
+        StateError: when the folder they are in is missing.
+    """
+    folder = workspace.run.options.predict.references
+    if folder is None:
+        return {}
+    macs, params = workspace.costs.macs, workspace.costs.params
+    return read_references(
+        Path(folder), workspace.net.space, macs=macs, params=params, other_than=device.id
+    )  # fmt: skip
+
+
+def learn(workspace: Workspace, measured: Profile, device: str = "") -> Profiled:
+    """Fit the run's predictor on a profile."""
+    options, others = workspace.run.options.predict, references(workspace, measured.device)
+    more = {"references": others} if others else {}
+
+    def fresh() -> Predictor:
+        """One that has learned nothing yet."""
+        return predictors[options.predictor](
+            workspace.net.space, macs=workspace.costs.macs, params=workspace.costs.params, **more
+        )
+
+    predictor = fresh()
+    predictor.fit(measured.genes, measured.median_ms, measured.noise_ms)
+    return Profiled(measured, predictor, fresh, device)
+
+
+def profiled(workspace: Workspace, device: str = "") -> Profiled:
+    """What an earlier profiling step left of a device.
+
+    Args:
+        device: its name; empty for the run's own.
+
+    Raises:
+        StateError: when there is nothing yet.
+    """
+    run = workspace.run
+    path = run.profile_on(device) / PROFILE
+    if not path.exists():
+        raise StateError(_missing(run, device))
+    return learn(workspace, Profile.load(path), device)
+
+
+def every_profiled(workspace: Workspace) -> list[Profiled]:
+    """What there is of every device of the run, its own first."""
+    run = workspace.run
+    there = [name for name in ("", *run.devices) if (run.profile_on(name) / PROFILE).exists()]
+    return [profiled(workspace, name) for name in there]
+
+
+def _missing(run: Run, device: str) -> str:
+    of = f" of the device {device!r}{did_you_mean(device, run.devices)}" if device else ""
+    also = f"; or name a device that was profiled: {' '.join(devices_typed(run.devices))}"
+    return (
+        f"{run.folder} holds no profile{of}; run this first: {run.command('profile', *devices_typed([device]))}"
+        f"{also if run.devices and not device else ''}"
+    )

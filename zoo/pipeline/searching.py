@@ -1,0 +1,204 @@
+"""Search the Pareto front of a run, for one device or for several at once; what was evaluated answers for any other.
+
+How good a network is does not depend on a device: the devices of a search share every evaluation, and each sees a
+front of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from search.archive import Archive, Evaluation
+from search.engine import SearchResult, random_search, search
+from search.feasible import why_infeasible
+from search.front import front, held
+from search.imports import import_lines
+from search.objective import InfeasibleError, Objective, one_by_one
+from search.options import SearchOptions
+from supernet.elastic.storage import WEIGHTS
+from supernet.errors import StateError
+from supernet.tasks.task import Metric
+from zoo.pipeline.profiling import Profiled
+from zoo.pipeline.progress import Progress, silent
+from zoo.pipeline.run import PROFILE, devices_typed
+from zoo.pipeline.workspace import Workspace
+from zoo.store.manifest import hash_file
+
+ARCHIVE, RANDOM = "archive.sqlite", "random.sqlite"
+EARLIER = "archive.jsonl"
+"""What versions before the archive was a database called it."""
+PARAMS, MACS = "params", "macs"
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A search and the random one beside it.
+
+    Args:
+        result: by the searcher that the options name.
+        baseline: networks drawn at random, where some were asked for.
+    """
+
+    result: SearchResult
+    baseline: SearchResult | None = None
+
+    def on(self, known: Profiled) -> Searched:
+        """The same as one of its devices sees it: objectives and fronts without what concerns the others alone."""
+        return Searched(_seen(self.result, known), self.baseline and _seen(self.baseline, known))
+
+
+def _seen(result: SearchResult, known: Profiled) -> SearchResult:
+    goals = tuple(goal for goal in result.objectives if goal.front in ("", known.name))
+    return replace(result, front=tuple(front(result.evaluations, goals)), objectives=goals)
+
+
+def objectives(workspace: Workspace, known: Sequence[Profiled]) -> tuple[Objective, ...]:
+    """Predicted latencies, exact parameters and quality on the search split, with the limits of the options.
+
+    A limit on a latency is held by the upper end of what is predicted. What people are told of a network is
+    recorded beside what it is ranked by; both come from one evaluation.
+    """
+    limits, space = workspace.run.options.search, workspace.net.space
+    judged, depends = workspace.judged, judged_by(workspace)
+    ranked, told = workspace.quality, workspace.told
+
+    def measured(metric: Metric, optimise: bool) -> Objective:
+        """A metric of the task, as an objective."""
+        return Objective(
+            metric.name,
+            metric.unit,
+            metric.sense,
+            one_by_one(space, lambda arch: judged(arch)[metric.name]),
+            depends=depends,
+            optimise=optimise,
+        )
+
+    return (
+        *(_latency(device, limits) for device in known),
+        Objective(
+            PARAMS,
+            "",
+            "min",
+            lambda genes: workspace.costs.params(genes).astype(np.float64),
+            limit=limits.max_params,
+            source="exact",
+        ),
+        Objective(
+            MACS,
+            "",
+            "min",
+            lambda genes: workspace.costs.macs(genes).astype(np.float64),
+            source="exact",
+            optimise=False,
+        ),
+        measured(ranked, optimise=True),
+        *([] if told == ranked else [measured(told, optimise=False)]),
+    )
+
+
+def _latency(known: Profiled, limits: SearchOptions) -> Objective:
+    """What is predicted for a device, which has a front of its own where it has a name."""
+    return Objective(
+        known.latency,
+        "ms",
+        "min",
+        lambda genes: known.predictor.predict(genes).mean,
+        limit=limits.max_latency_on(known.name),
+        source="predicted",
+        bound=lambda genes: known.predictor.predict(genes).high,
+        front=known.name,
+    )
+
+
+def search_front(workspace: Workspace, known: Sequence[Profiled], progress: Progress = silent) -> Searched:
+    """Search the Pareto front, and draw networks at random beside it where the options ask for some.
+
+    Args:
+        known: the devices to search for, all at once; `Searched.on` is what one of them sees.
+
+    Raises:
+        InfeasibleError: when no network meets the limits; it names the nearest that does.
+        StateError: when the folder holds another search.
+    """
+    workspace.read(progress)
+    goals, options, folder = objectives(workspace, known), workspace.run.options.search, workspace.run.search
+    _take_over(workspace, goals)
+    result = search(
+        workspace.net.space, goals, options, folder / ARCHIVE, progress=partial(progress, "searching")
+    )
+    baseline = None
+    if options.baseline:
+        drawn = replace(options, evaluations=options.baseline)
+        tell = partial(progress, "random baseline")
+        baseline = random_search(workspace.net.space, goals, drawn, folder / RANDOM, progress=tell)
+    workspace.run.keep()  # only now: a limit that nothing meets is not to haunt the next step
+    return Searched(result, baseline)
+
+
+def known_front(workspace: Workspace, known: Sequence[Profiled]) -> Searched:
+    """What a search for some devices would find if it evaluated nothing: the front of what is known.
+
+    Raises:
+        InfeasibleError: when no network that was evaluated is within the limits.
+        StateError: when there was no search yet.
+    """
+    goals, seen = objectives(workspace, known), evaluations(workspace, known)
+    best = tuple(front(seen, goals))
+    if not seen:
+        raise InfeasibleError(
+            f"{workspace.run.search} knows no network of the weights that the run has now; search first: "
+            f"{workspace.run.command('search', *devices_typed([one.name for one in known]))}"
+        )
+    if not best:
+        raise InfeasibleError(why_infeasible(goals, held(seen, goals), len(seen)))
+    return Searched(SearchResult(tuple(seen), best, goals, scored=0))
+
+
+def _take_over(workspace: Workspace, goals: Sequence[Objective]) -> None:
+    """Bring what an earlier version evaluated into the archive, where it is of these weights and examples."""
+    old, new = workspace.run.search / EARLIER, workspace.run.search / ARCHIVE
+    if new.exists() or not (old.exists() and (workspace.run.profile / PROFILE).exists()):
+        return
+    paid = {goal.name: goal for goal in goals if not goal.cheap}
+    with Archive(new, workspace.net.space, write=True) as archive:
+        import_lines(archive, old, paid, subject=_earlier_subject(workspace))
+
+
+def _earlier_subject(workspace: Workspace) -> dict[str, str]:
+    """What the values of an archive of an earlier version depended on, all of them together."""
+    return {
+        "weights": hash_file(workspace.run.supernet / WEIGHTS),
+        "profile": hash_file(workspace.run.profile / PROFILE),
+        "examples": str(min(workspace.run.options.search.examples, workspace.dataset.count("search"))),
+    }
+
+
+def evaluations(workspace: Workspace, known: Sequence[Profiled]) -> list[Evaluation]:
+    """Every network the searches of this run have evaluated, for whichever device, with its latency on some.
+
+    Raises:
+        StateError: when there was no search yet.
+    """
+    path = workspace.run.search / ARCHIVE
+    if not path.exists():
+        devices = devices_typed([device.name for device in known])
+        raise StateError(
+            f"{workspace.run.folder} holds no search; run this first: {workspace.run.command('search', *devices)}"
+        )
+    with Archive(path, workspace.net.space) as archive:
+        return archive.evaluations(objectives(workspace, known))
+
+
+def judged_by(workspace: Workspace) -> dict[str, str]:
+    """What the quality of a network depends on besides its architecture; not on any device."""
+    options = workspace.run.options
+    return {
+        "weights": hash_file(workspace.run.supernet / WEIGHTS),
+        "data": workspace.dataset.name,
+        "examples": str(min(options.search.examples, workspace.dataset.count("search"))),
+        "calibration": str(options.train.calibration_examples),
+    }

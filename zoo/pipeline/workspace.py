@@ -1,0 +1,142 @@
+"""What the steps of a run work with: the trained supernet, the examples, exact costs, a judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from typing import Any
+
+import torch
+
+from search.options import SearchOptions
+from supernet.build import data_for
+from supernet.elastic.costs import Costs
+from supernet.elastic.inputs import Inputs
+from supernet.elastic.storage import WEIGHTS
+from supernet.elastic.supernet import Supernet
+from supernet.errors import ConfigError, StateError, did_you_mean
+from supernet.evaluate import Evaluator, Result
+from supernet.recipe import device_of
+from supernet.sources import load_data
+from supernet.space import Architecture
+from supernet.tasks.task import Dataset, Metric, Task
+from zoo.pipeline.progress import Progress, silent
+from zoo.pipeline.run import Run
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """What every step after the training works with.
+
+    Args:
+        run: whose.
+        net: the trained supernet, in evaluation mode.
+    """
+
+    run: Run
+    net: Supernet
+    _known: list[Dataset] = field(default_factory=list, repr=False, compare=False)
+
+    @property
+    def dataset(self) -> Dataset:
+        """The examples, with their task."""
+        return self.read()
+
+    def read(self, progress: Progress = silent) -> Dataset:
+        """The examples, with their task; the first call reads them and says how far that is."""
+        if not self._known:
+            self._known.append(examples(self.run, progress))
+        return self._known[0]
+
+    @property
+    def quality(self) -> Metric:
+        """What networks are ranked by: the metric of the options, or the task's own.
+
+        Raises:
+            ConfigError: when the task has no metric of that name.
+        """
+        return ranking(self.dataset.task, self.run.options.search)
+
+    @property
+    def told(self) -> Metric:
+        """What people are told of a network."""
+        return self.dataset.task.measures[0]
+
+    def example(self, arch: Architecture) -> Inputs:
+        """Two examples as an architecture takes them."""
+        return self.dataset.task.example_inputs(self.net.input_values(arch))
+
+    def preprocess(self, arch: Architecture) -> dict[str, Any]:
+        """How raw data become the inputs of an architecture, as its manifest and its file say it."""
+        return self.dataset.preprocessing(self.net.input_values(arch))
+
+    @cached_property
+    def costs(self) -> Costs:
+        """Exact costs of any architecture, each for its own inputs."""
+        return self.net.costs()
+
+    @cached_property
+    def evaluator(self) -> Evaluator:
+        """Judges on the search split."""
+        options = self.run.options
+        return Evaluator(
+            self.net,
+            self.dataset,
+            examples=options.search.examples,
+            calibration_examples=options.train.calibration_examples,
+        )
+
+    @cached_property
+    def judged(self) -> Callable[[Architecture], Result]:
+        """What it says of an architecture, by metric; each is evaluated once."""
+        return cache(self.evaluator)
+
+
+def ranking(task: Task, options: SearchOptions) -> Metric:
+    """What networks are ranked by: the metric of the options, or the task's own.
+
+    Raises:
+        ConfigError: when the task has no metric of that name.
+    """
+    known = {metric.name: metric for metric in task.measures}
+    if options.metric is None:
+        return task.ranked_by
+    if options.metric not in known:
+        raise ConfigError(
+            f"search.metric is {options.metric!r}, no metric of {task.name}{did_you_mean(options.metric, known)}"
+        )
+    return known[options.metric]
+
+
+def examples(run: Run, progress: Progress = silent) -> Dataset:
+    """The run's examples, shown as its model wants them."""
+    return load_data(data_for(run.options.data, run.options.supernet), progress)
+
+
+def read(run: Run, progress: Progress = silent) -> Dataset:
+    """The run's examples; options that a later step would refuse are refused before work rests on them.
+
+    Raises:
+        ConfigError: for a device that this machine does not have, or a metric that the task does not have.
+        DataError: when the data are missing or damaged.
+    """
+    device_of(run.options.train)
+    dataset = examples(run, progress)
+    ranking(dataset.task, run.options.search)
+    return dataset
+
+
+def opened(run: Run, dataset: Dataset | None = None) -> Workspace:
+    """The run's trained supernet, to work with.
+
+    Args:
+        dataset: that of the run, where it was read already.
+
+    Raises:
+        StateError: when there is none yet.
+    """
+    if not (run.supernet / WEIGHTS).exists():
+        raise StateError(f"{run.folder} holds no trained supernet; run this first: {run.command('train')}")
+    torch.set_num_threads(run.options.train.threads)
+    return Workspace(run, Supernet.load(run.supernet), [dataset] if dataset else [])
