@@ -36,6 +36,7 @@ def planned(lessons: Lessons, batch: Batch, memory: str, step: int) -> Plan:
     supernet = lessons.supernet
     parameters = list(supernet.parameters())
     before = lessons.execution
+    supernet.train()
     try:
         with torch.random.fork_rng(), fixed_buffers(supernet):
             return plan(_subject(lessons, batch, step), bytes_of(memory))

@@ -202,7 +202,6 @@ class Trainer:
         if not options.memory:
             return
         if self.memory is None or self.memory.budget != bytes_of(options.memory):
-            self.supernet.train()
             batch = moved(self.batches.make(self.step), self.device)
             self.memory = planned(self.lessons, batch, options.memory, self.steps - 1)
         self.lessons.execution = self.memory.execution or "plain"

@@ -159,3 +159,11 @@ def test_streams_are_undone_where_bytes_are_few() -> None:
     table = measured(found)
     assert table["stage"].keys() == {"plain", "reversible"}
     assert table["stage"]["reversible"].held < table["stage"]["plain"].held
+
+
+@pytest.mark.parametrize(
+    ("mode", "share"), [("fused", 0.75), ("checkpoint", 0.75), ("checkpoint_fused", 0.7)]
+)
+def test_modes_hold_less(mode: str, share: float) -> None:
+    found = subject()
+    assert found.peak(mode) < share * found.peak("plain")
