@@ -102,7 +102,7 @@ def test_a_stream_can_be_scaled_even_by_nothing() -> None:
     ]
     couplings = [
         *(Coupling(conv_branch(), i, (1 - i,), scale) for i, scale in enumerate(scales)),
-        Coupling(nn.Identity(), 0, (1,), -1.0),
+        Coupling(nn.Identity(), 0, (1,), -1),
     ]
     stage = ReversibleStage(couplings).double()
     plain, free = (step(stage, streams(), free=way) for way in (False, True))
@@ -287,6 +287,8 @@ def test_without_gradients_nothing_is_recorded() -> None:
         (lambda: ReversibleStage.of([(conv_branch(),)]), "each needs one for every stream"),
         (lambda: ReversibleStage.of([(conv_branch(), None), (conv_branch(),)]), "have 2, 1 branches"),
         (lambda: stage_of()(streams()[0]), "1 streams were given to a stage of 2"),
+        (lambda: Coupling(conv_branch(), 0, (1,), 0, title="it"), "it multiplies its stream by 0"),
+        (lambda: Coupling(conv_branch(), 0, (0, 1), title="it"), "it reads stream 0, which it changes"),
     ],
 )
 def test_blocks_and_streams_have_to_fit(make: Any, said: str) -> None:
