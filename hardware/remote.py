@@ -55,7 +55,8 @@ class RemoteRuntime:
 
     def __init__(self, options: DeviceOptions, *, patient: bool = True) -> None:
         self._options, self._query = options, _query(options)
-        self._pauses, self._patience = (PAUSES, PATIENCE) if patient else ((), BRIEF)
+        self._pauses: tuple[float, ...] = PAUSES if patient else ()
+        self._patience = PATIENCE if patient else BRIEF
         found = self.ask("GET", f"/device?{self._query}")
         if found.pop("protocol", None) != PROTOCOL:
             raise DeviceError(

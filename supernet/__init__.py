@@ -15,8 +15,8 @@ The parts, in the order one would read them. What an architecture is:
 The networks:
 
 - `elastic`: the engine: largest network, plan, subnets, costs, conversion; its own page lists its parts
-- `memory`: what a network keeps of its forward pass, and what it computes again
-- `reversible`: networks that can be run backwards
+- `memory`: execution modes: what a network keeps of its forward pass, and what it computes again
+- `reversible`: networks that can be run backwards, so that training need not keep their activations
 - `presets`: the published supernets, each a page
 - `networks`: small plain networks for tasks that timm has none for
 - `build`: from the options of a run to a supernet
@@ -38,12 +38,15 @@ Learning and judging:
 - `losses`: how far answers are from targets, or a teacher's
 - `teaching`: what a lesson learns from beside the targets
 - `trainer`: data, lessons, loss, step
+- `differentiable`: logits per choice that learn beside the weights: DARTS and what came of it
 - `lessons`: what the lessons of a step do
+- `budget`: the modes in which they make do with a number of bytes
 - `splitting`: a supernet in parts, with weights of their own for values that disagree
 - `features`: what a network computes on its way to an answer
 - `healing`: block by block, what was cut learns to do what the whole one does
 - `ordering`: important units first, before the first step
 - `heads`: a pretrained network becomes acquainted with other data, for a moment
+- `partial_channels`: a few input channels of each layer learn: a light way to adapt
 - `stepping`: from losses to moved weights
 - `ranks`: the processes that train together
 - `recipe`: optimiser, schedule and device

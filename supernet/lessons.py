@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from supernet.elastic.subnet import modes_of
@@ -52,6 +52,7 @@ class Lessons:
         layout: torch.memory_format,
     ) -> None:
         modes_of(supernet.largest, options.execution)
+        self.execution = options.execution
         self.supernet, self.task, self.options, self.stepper = supernet, task, options, stepper
         self.pieces, self.layout, self.ranks = pieces, layout, stepper.ranks
         self.healed = healed_stages(supernet.largest) if options.block_distil_weight else []
@@ -66,7 +67,7 @@ class Lessons:
             for piece in self.pieces:
                 teaching = self.teaching(step)
                 for number, lesson in enumerate(lessons):
-                    answer, loss = self._teach(lesson, batch, piece, teaching, guard)
+                    answer, loss = self.teach(lesson, batch, piece, teaching, guard)
                     teaching.answers.append(answer)
                     losses[number] += loss
         return self.ranks.totals(losses)
@@ -81,8 +82,11 @@ class Lessons:
         """What one subnet says to some examples, in the precision and by the execution of the recipe."""
         inputs = self.task.inputs(batch, self.supernet.input_values(arch)).to(memory_format=self.layout)
         execution = self.options.execution
-        is_plain = execution == "plain"
-        run = self.supernet if is_plain else self.supernet.subnet(arch, execution=execution)
+        partial_channels = self.stepper.partial
+        is_plain = execution == "plain" and not partial_channels
+        run: nn.Module = self.supernet
+        if not is_plain:
+            run = partial_channels.install_in(self.supernet.subnet(arch, execution=execution))
         args = (*inputs.args, arch) if is_plain else inputs.args
         with self.stepper.autocast():
             return run(*args, **inputs.kwargs)
@@ -95,7 +99,7 @@ class Lessons:
             return Teaching(weight)
         return Teaching(weight, partial(self.teacher.answer, self.task, stages=self.healed))
 
-    def _teach(
+    def teach(
         self, lesson: Lesson, batch: Batch, piece: tuple[int, int], teaching: Teaching, guard: Guard
     ) -> tuple[Answer, float]:
         """Add the gradients of one lesson on a piece of its part of the batch.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from supernet.checkpoint import below, optimizer_tensors, restore_optimizer
 from supernet.options import TrainOptions
+from supernet.partial_channels import PartialChannels
 from supernet.ranks import ALONE, Ranks
 from supernet.recipe import Schedules, optimizer_of
 
@@ -39,7 +40,10 @@ class Stepper:
         self, network: nn.Module, options: TrainOptions, epoch_steps: int, ranks: Ranks = ALONE
     ) -> None:
         self.network, self.options, self.ranks = network, options, ranks
-        self.optimizer = optimizer_of(network, options)
+        largest, plan = getattr(network, "largest", network), getattr(network, "plan", None)
+        self.partial = PartialChannels(largest, options.partial_channels, options.seed, plan)
+        with self.partial.compact():
+            self.optimizer = optimizer_of(network, options)
         self.schedule = Schedules(self.optimizer, options, epoch_steps)
         self._device = next(network.parameters()).device
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=options.amp == "fp16")
@@ -74,6 +78,11 @@ class Stepper:
 
     def step(self) -> None:
         """Move the weights that have a gradient; those of blocks that no lesson used stay as they are."""
+        with self.partial.compact():
+            self._move()
+        self._follow()
+
+    def _move(self) -> None:
         moving = [parameter for parameter in self.network.parameters() if parameter.grad is not None]
         self.ranks.add_up([parameter.grad for parameter in moving if parameter.grad is not None])
         self._scaler.unscale_(self.optimizer)
@@ -83,7 +92,6 @@ class Stepper:
             nn.utils.clip_grad_value_(moving, self.options.clip_value)
         self._scaler.step(self.optimizer)
         self._scaler.update()
-        self._follow()
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -127,7 +135,8 @@ class Stepper:
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from what `tensors` gave, and from nothing else; others are ignored."""
-        restore_optimizer(self.network, self.optimizer, below(_OPTIMIZER, tensors))
+        with self.partial.compact():
+            restore_optimizer(self.network, self.optimizer, below(_OPTIMIZER, tensors))
         if scaler := below(_SCALER, tensors):
             self._scaler.load_state_dict({name: value.item() for name, value in scaler.items()})
         now = self.network.state_dict()

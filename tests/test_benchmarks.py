@@ -43,8 +43,14 @@ FIGURES |= {
     "latency_transfer": {*("spearman.10", "kendall.10", "mape.10", "within10.10", "worst_coverage90.10")},
     "latency_indevice": {*("spearman.20", "kendall.20", "mape.20", "within10.20", "worst_coverage90.20")},
     "accuracy_predictor": {"tau.50", "mae.50", "fit_seconds.50", "coverage90.50"},
+    "cells": {"k4_memory", "k4_time", "mixed_reversible_memory"},
+    "differentiable": {f"{name}.accuracy" for name in ("pc_darts", "gdas", "proxylessnas", "random")},
     "search_peers": {f"{p}.share.{n}" for p in ("guided", "pymoo", "linas", "random") for n in (60, 80)},
     "search_speed": {"candidates_per_second", "nsga2_ms_per_generation_1000"},
+    "memory_approximate": {
+        f"mobilenetv3_small_050.{key}"
+        for key in ("int8.memory", "int8.time", "int8.error", "partial 0.25.memory")
+    },
 }
 FIGURES["memory"] = {
     f"{way}.{figure}"

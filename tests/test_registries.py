@@ -13,6 +13,7 @@ import pytest
 from hardware.runners import runtimes
 from predictors import predictors
 from search import searchers
+from supernet.differentiable import methods
 from supernet.elastic.origins import makers
 from supernet.elastic.rules import rules
 from supernet.elastic.subnet import executions
@@ -32,6 +33,7 @@ ALL = {
     "supernet.origins": makers,
     "supernet.presets": presets,
     "supernet.strategies": strategies,
+    "supernet.methods": methods,
     "supernet.runtimes": runtimes,
     "supernet.predictors": predictors,
     "supernet.searchers": searchers,

@@ -16,6 +16,8 @@ The parts, in the order one would read them. What runs a subnet:
 - `notes`: what a copy has to look after beside registered tensors: ties, links, state, caches
 - `references`: modules and tensors kept in lists, closures and objects, found and replaced
 - `inputs`: `Inputs`: what one call of a network is given, in whatever nesting
+- `relaxation`: `Relaxation`: weights per choice where an architecture would be, for differentiable search
+- `mixing`: the weighted sum of candidates, with no more kept than its gradients need
 - `subnet`: `Subnet`: one architecture bound to the shared weights, and the ways to run it
 - `supernet`: `Supernet`: largest network, plan, and everything one asks of them
 - `distributed`: why a subnet that leaves parameters out still works under `DistributedDataParallel`
@@ -25,6 +27,7 @@ The parts, in the order one would read them. What runs a subnet:
 What is known of it without running it:
 
 - `costs`: `Costs`: exact multiply-adds, parameters, bytes and peak memory, for a million architectures a second
+- `expectation`: what a relaxation costs on the average, differentiable
 - `report`: `Report`: what is elastic, what is not and why, as a table
 
 How a plain network becomes one (`elasticise` is the road, the others its stages):

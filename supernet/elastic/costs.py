@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from math import prod
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,6 +109,10 @@ class Costs:
         """
         return self._macs(genes) // self.batch
 
+    def terms(self, what: Literal["macs", "params"]) -> tuple[Term, ...]:
+        """What a cost is the sum of; multiply-adds are those of the whole traced batch."""
+        return (self._macs if what == "macs" else self._params).terms
+
     def params(self, genes: Genes) -> Counts:
         """Entries of the parameters, shape ``(architectures,)``."""
         return self._params(genes)
@@ -180,6 +185,7 @@ class _Sum:
 
     def __init__(self, plan: Plan, terms: Iterable[Term]) -> None:
         self.plan = plan
+        self.terms = terms = tuple(terms)
         self.constant = 0
         self.tables: list[tuple[tuple[tuple[int, int], ...], Counts]] = []
         self.large: list[Term] = []
@@ -296,6 +302,11 @@ class _Sizes:
                 product = product * (factor if isinstance(factor, int) else self.of(factor))
             total = total + product
         return total
+
+
+def sizes_of(costs: Costs, arch: Architecture) -> _Sizes:
+    """The sizes of every dim for one architecture, as columns of one entry."""
+    return _Sizes(costs.plan, costs.space.matrix([arch]))
 
 
 class _Peak:

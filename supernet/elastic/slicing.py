@@ -17,6 +17,8 @@ from supernet.elastic.layout import AxisLayout, Kernel, Sizes, leading
 
 PRESENT = "present"
 """Name of the buffer of shape (1,), cut to (0,) where its module is left out."""
+MIXTURE = "mixture"
+"""Name of the buffer that is None, and in a copy bound for a relaxation the weights of a module's children."""
 
 
 @dataclass(frozen=True)
@@ -213,9 +215,16 @@ def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 def is_present(name: str, absent: frozenset[str]) -> bool:
     """Whether the tensor or module of that name is part of a subnet that lacks ``absent``."""
-    return not any(name == path or name.startswith(f"{path}.") for path in absent)
+    steps = name.split(".")
+    return not any(".".join(steps[:i]) in absent for i in range(1, len(steps) + 1))
+
+
+def is_there(module: nn.Module) -> bool:
+    """Whether a module of a bound copy is part of the subnet; outside a supernet every one is."""
+    present = module._buffers.get(PRESENT)
+    return present is None or len(present) > 0
 
 
 def _marks(absent: frozenset[str]) -> list[str]:
     """The marks to cut; what lies inside an absent module is not looked at, and needs none."""
-    return [f"{path}.{PRESENT}" for path in absent if is_present(path, absent - {path})]
+    return [f"{path}.{PRESENT}" for path in absent if is_present(path.rpartition(".")[0], absent)]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from supernet.elastic.distributed import reaching_all
+from supernet.elastic.relaxation import Relaxation
 from supernet.elastic.skeleton import bind, rebind
 from supernet.elastic.slicing import Views
 from supernet.errors import SupernetError, did_you_mean
@@ -61,7 +62,7 @@ class Subnet(nn.Module):
 
     Args:
         supernet: whose weights.
-        arch: a point of its space.
+        arch: a point of its space, or a relaxation.
         statistics: batch-norm statistics of this subnet, from `supernet.calibrate`; they replace the
             shared ones.
         execution: how it is run: the name of a mode (`supernet.memory.modes`) or ``compiled``, or the modes of some of
@@ -80,7 +81,7 @@ class Subnet(nn.Module):
     def __init__(
         self,
         supernet: Supernet,
-        arch: Architecture,
+        arch: Architecture | Relaxation,
         statistics: Mapping[str, Tensor] | None = None,
         execution: Execution = "plain",
     ) -> None:
@@ -90,7 +91,8 @@ class Subnet(nn.Module):
         self._run = executions[str(execution) if whole else "plain"]
         # Not a submodule: the parameters of a subnet are its own slices, not everything that is shared.
         self.__dict__["supernet"] = supernet
-        self.arch, self.statistics, self.execution = arch, statistics, execution
+        self.arch: Any = arch
+        self.statistics, self.execution = statistics, execution
         self.network = bind(supernet.largest, supernet.slices(arch, statistics), own=True)
         install(self.network, chosen)
         self.views: Views = {}

@@ -20,6 +20,7 @@ from supernet.elastic.inputs import Inputs
 from supernet.elastic.layout import Sizes
 from supernet.elastic.notes import NOTES
 from supernet.elastic.plan import Plan
+from supernet.elastic.relaxation import Relaxable, Relaxation
 from supernet.elastic.report import Report, report
 from supernet.elastic.skeleton import bind, carry_state, make_elastic
 from supernet.elastic.slicing import Slices, Views
@@ -65,22 +66,30 @@ class Supernet(nn.Module):
         self.origin = origin
         self.conversion = conversion
         self.training = largest.training
+        self._relaxable: Relaxable | None = None
 
     @property
     def space(self) -> SearchSpace:
         """What can be chosen."""
         return self.plan.space
 
+    @property
+    def relaxable(self) -> Relaxable:
+        """What of the space can be relaxed, and how an architecture and its relaxation become each other."""
+        if self._relaxable is None:
+            self._relaxable = Relaxable(self.plan, self.largest)
+        return self._relaxable
+
     def subnet(
         self,
-        arch: Architecture,
+        arch: Architecture | Relaxation,
         statistics: Mapping[str, Tensor] | None = None,
         execution: Execution = "plain",
     ) -> Subnet:
         """One architecture, bound to the shared weights: a module that is called as the network is.
 
         Args:
-            arch: a point of ``self.space``.
+            arch: a point of ``self.space``, or a relaxation.
             statistics: batch-norm statistics of this subnet, from `supernet.calibrate`; they
                 replace the shared ones.
             execution: how it is run: ``plain``, another mode, ``compiled``, or modes of some modules by path; see
@@ -97,7 +106,7 @@ class Supernet(nn.Module):
         """Run one subnet once, ``supernet(x, arch)``: the short form of ``supernet.subnet(arch)(x)``.
 
         Args:
-            *args: what the network takes, then the architecture, then perhaps the statistics.
+            *args: what the network takes, then the architecture or a relaxation, then perhaps the statistics.
             statistics: as in `subnet`.
             **kwargs: further arguments of the network; the architecture as ``arch=`` where no
                 positional one is given.
@@ -110,7 +119,7 @@ class Supernet(nn.Module):
             WeightsError: when the statistics are those of another architecture.
         """
         args, arch, statistics = _with_arch(args, kwargs, statistics)
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() and not isinstance(arch, Relaxation):
             sizes, margins = self._graph_inputs(arch)
             slices = self.plan.slices_at(self.largest, self._with_kernels(sizes, margins))
             slices = self._with_statistics(slices, statistics) if statistics else slices
@@ -150,7 +159,7 @@ class Supernet(nn.Module):
     def following(self, plan: Plan) -> Supernet:
         """A supernet with a copy of the weights that follows another plan, of the same network and its switches."""
         other = deepcopy(self)
-        other.plan, other._costs = plan, {}
+        other.plan, other._costs, other._relaxable = plan, {}, None
         return other
 
     def costs(
@@ -256,7 +265,7 @@ class Supernet(nn.Module):
 
     def slices(
         self,
-        arch: Architecture,
+        arch: Architecture | Relaxation,
         statistics: Mapping[str, Tensor] | None = None,
         views: Views | None = None,
     ) -> Slices:
@@ -267,7 +276,10 @@ class Supernet(nn.Module):
             statistics: batch-norm statistics of this subnet.
             views: of an earlier call for the same architecture, see `Plan.slices`.
         """
-        slices = self.plan.slices(self.largest, arch, views)
+        if isinstance(arch, Relaxation):
+            slices = self.relaxable.slices(arch, self.largest)
+        else:
+            slices = self.plan.slices(self.largest, arch, views)
         return self._with_statistics(slices, statistics) if statistics else slices
 
     def _with_statistics(self, slices: Slices, statistics: Mapping[str, Tensor]) -> Slices:
@@ -284,8 +296,9 @@ class Supernet(nn.Module):
         copies = tuple(name for name in slices.copies if name not in statistics)
         return Slices(slices.tensors | dict(statistics), slices.absent, copies)
 
-    def carry_back(self, network: nn.Module, arch: Architecture, slices: Slices) -> None:
+    def carry_back(self, network: nn.Module, arch: Architecture | Relaxation, slices: Slices) -> None:
         """Bring what a bound network changed of itself while it ran back to the shared one."""
+        arch = arch.arch if isinstance(arch, Relaxation) else arch
         if network.training and slices.copies:
             self._carry_copies(arch, slices)
         carry_state(
@@ -314,12 +327,12 @@ class Supernet(nn.Module):
 
 def _with_arch(
     args: tuple[Any, ...], kwargs: dict[str, Any], statistics: Mapping[str, Tensor] | None
-) -> tuple[tuple[Any, ...], Architecture, Mapping[str, Tensor] | None]:
+) -> tuple[tuple[Any, ...], Any, Mapping[str, Tensor] | None]:
     """The network's own arguments, the architecture and the statistics of a call of the short form."""
     if "arch" in kwargs:
         return args, kwargs.pop("arch"), statistics
     for i, value in enumerate(args):
-        if isinstance(value, Architecture):
+        if isinstance(value, Architecture | Relaxation):
             rest = args[i + 1 :]
             return args[:i], value, rest[0] if rest else statistics
     raise ArchitectureError(

@@ -11,6 +11,20 @@ when a subnet is bound, ``supernet.subnet(arch, execution={"blocks.2": "checkpoi
 `reversible`  keeps what comes out of each stage of streams, see `supernet.reversible`
 `recipes`     how a tensor is computed again, from what, and when it is held
 `cheap`       which calls are cheap enough for that
+`measuring`   what a step holds at most, and what each piece costs in each mode
+`auto`        the fastest choice of modes within a number of bytes
+`sizes`       sizes of memory as people write them: ``2GiB``
+`reversible`  reversible stages keep only what comes out
+
+Approximate modes, whose answers are exact and whose gradients are not (docs/memory_light.md):
+
+`inside`         a module that runs inside a context, and functions of PyTorch that are others in there
+`steps`          pointwise functions whose derivative is a few steps
+`int8`           saved activations in eight bits
+`few_bit`        pointwise activations keep three bits of every entry
+`relu_backward`  GELU and SiLU go back as a sum of ReLUs: two bits
+`shift_only`     norms learn their shift only; Hardswish and ReLU6 keep one bit
+`approximation`  how far their gradients are off
 """
 
 from __future__ import annotations

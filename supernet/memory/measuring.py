@@ -51,7 +51,7 @@ def peak_bytes(step: Callable[[], object], device: torch.device) -> int:
 def costs(
     networks: Mapping[str, nn.Module],
     paths: Sequence[str],
-    run: Callable[[nn.Module], object],
+    run: Callable[[], object],
     device: torch.device,
 ) -> dict[str, dict[str, Cost]]:
     """What each piece costs in each mode, on the inputs that it gets in a run.
@@ -61,7 +61,7 @@ def costs(
     Args:
         networks: copies of one network, by mode; in ``plain`` the pieces are run one after the other.
         paths: of the pieces.
-        run: runs a network, gradients off, with what is learnt from.
+        run: runs the one in ``plain`` on what is learnt from.
         device: where.
 
     Returns:
@@ -85,7 +85,7 @@ Found = Iterator[tuple[str, str, Cost]]
 def _bytes(
     networks: Mapping[str, nn.Module],
     paths: Sequence[str],
-    run: Callable[[nn.Module], object],
+    run: Callable[[], object],
     device: torch.device,
 ) -> Found:
     if device.type == "cuda":
@@ -118,7 +118,7 @@ def _bytes(
 def _bytes_on_cuda(
     networks: Mapping[str, nn.Module],
     paths: Sequence[str],
-    run: Callable[[nn.Module], object],
+    run: Callable[[], object],
     device: torch.device,
 ) -> Found:
     found: list[tuple[str, str, Cost]] = []
@@ -136,7 +136,7 @@ def _bytes_on_cuda(
 def _seconds(
     networks: Mapping[str, nn.Module],
     paths: Sequence[str],
-    run: Callable[[nn.Module], object],
+    run: Callable[[], object],
     device: torch.device,
 ) -> Found:
     found: list[tuple[str, str, Cost]] = []
@@ -215,7 +215,7 @@ def _copied(leaf: Any) -> Any:
 def _visit(
     networks: Mapping[str, nn.Module],
     paths: Sequence[str],
-    run: Callable[[nn.Module], object],
+    run: Callable[[], object],
     measure: Callable[[str, str, Passes], None],
 ) -> None:
     """Run the plain network, and measure every piece in every mode when its turn comes."""
@@ -238,7 +238,7 @@ def _visit(
     }
     try:
         with torch.no_grad():
-            run(plain)
+            run()
     finally:
         for handle in handles.values():
             handle.remove()

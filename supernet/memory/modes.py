@@ -21,7 +21,13 @@ M = TypeVar("M", bound=Mode)
 
 modes: Registry[Mode] = Registry(
     "execution mode",
-    modules=("supernet.memory.checkpoint", "supernet.memory.fused", "supernet.memory.reversible"),
+    modules=tuple(
+        f"supernet.memory.{name}"
+        for name in (
+            *("checkpoint", "fused", "reversible"),
+            *("int8", "few_bit", "relu_backward", "shift_only"),
+        )
+    ),
     group="supernet.modes",
 )
 """Execution modes, by name."""

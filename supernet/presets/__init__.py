@@ -22,6 +22,9 @@ In the order one would read them:
 - `autoformer`: AutoFormer and PreNAS: elastic ViTs
 - `vit_resnas`: ViT-ResNAS: a ViT in three stages
 - `matformer`: MatFormer: nested MLPs
+- `cells`: cells as graphs of states, and the operations on their edges
+- `darts`: DARTS and PC-DARTS: a normal and a reduction cell
+- `nasbench201`: NAS-Bench-201: one cell of six edges
 - `two_streams`: what reversible networks share: stages of two streams, cut alike
 - `rev_mobile`: reversible MBConv
 - `rev_resnet`: reversible bottlenecks
@@ -47,9 +50,11 @@ if TYPE_CHECKING:
         PreNASSmall as PreNASSmall,
         PreNASTiny as PreNASTiny,
     )
+    from supernet.presets.darts import DARTS as DARTS
     from supernet.presets.matformer import MatFormer as MatFormer
     from supernet.presets.mixpath import MixPath as MixPath
     from supernet.presets.mobile import Mobile as Mobile
+    from supernet.presets.nasbench201 import NASBench201 as NASBench201
     from supernet.presets.ofa import OFAMobileNetV3 as OFAMobileNetV3, OFAProxyless as OFAProxyless
     from supernet.presets.ofa_resnet import OFAResNet50D as OFAResNet50D
     from supernet.presets.preset import Preset as Preset, presets as presets
@@ -90,6 +95,8 @@ _MODULES = {
     "OFAMobileNetV3": "supernet.presets.ofa",
     "OFAProxyless": "supernet.presets.ofa",
     "OFAResNet50D": "supernet.presets.ofa_resnet",
+    "DARTS": "supernet.presets.darts",
+    "NASBench201": "supernet.presets.nasbench201",
     "ProxylessNAS": "supernet.presets.proxylessnas",
     "RevMobile": "supernet.presets.rev_mobile",
     "RevResNet": "supernet.presets.rev_resnet",

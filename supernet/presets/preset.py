@@ -84,9 +84,11 @@ presets: Registry[Callable[..., Preset]] = Registry(
     modules=(
         "supernet.presets.attentivenas",
         "supernet.presets.autoformer",
+        "supernet.presets.darts",
         "supernet.presets.matformer",
         "supernet.presets.mixpath",
         "supernet.presets.mobile",
+        "supernet.presets.nasbench201",
         "supernet.presets.ofa",
         "supernet.presets.ofa_resnet",
         "supernet.presets.proxylessnas",

@@ -38,7 +38,8 @@ def freeze(branch: nn.Module) -> Frozen:
     copy = walk.copied(branch)
     if walk.redirected:
         # What was put in the place of a forward may lead back to the original: this copy follows it.
-        leaves = {name: walk.leaf(own) for name, own in branch.named_parameters()}
+        mixtures = ((name, own) for name, own in branch.named_buffers() if own.requires_grad)
+        leaves = {name: walk.leaf(own) for name, own in (*branch.named_parameters(), *mixtures)}
         without = frozenset(name for name, _ in _moving(branch))
         copy = bind(branch, Slices(leaves, frozenset()), without=without, own=True)
     pairs = [pair for pair in walk.stands_for.values() if pair[0].requires_grad]
@@ -86,8 +87,11 @@ class _Freezing:
             }
         if buffers := own["_buffers"]:
             moving = STATISTICS if moves_statistics(module) else ()
-            kept = own["_buffers"] = {name: None if name in moving else one for name, one in buffers.items()}
-            self.buffers |= {id(one): one for one in kept.values() if one is not None}
+            kept = {name: one for name, one in buffers.items() if one is not None and name not in moving}
+            # A buffer that learns holds the weights of a mixture, see supernet.elastic.relaxation.
+            learning = {name: self.leaf(one) for name, one in kept.items() if one.requires_grad}
+            own["_buffers"] = {**dict.fromkeys(buffers), **kept, **learning}
+            self.buffers |= {id(one): one for name, one in kept.items() if name not in learning}
         if modules := own["_modules"]:
             own["_modules"] = {
                 name: None if child is None else self.copied(child) for name, child in modules.items()

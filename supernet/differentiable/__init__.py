@@ -1,0 +1,39 @@
+"""Differentiable search: logits per choice learn beside the shared weights, by gradients.
+
+The idea: a `Method` makes a `supernet.elastic.relaxation.Relaxation` of logits, softly or by sampling; the supernet
+runs it as it runs an architecture; the weights learn on the train split and the logits on the search split. What the
+logits lean to in the end is an architecture like any other. docs/differentiable.md shows it.
+
+In the order one would read them:
+
+- `method`: what a method is, and the registry
+- `darts`: DARTS: a softmax
+- `pc_darts`: PC-DARTS: weights on edges too, for partial channels
+- `gdas`: GDAS: one candidate, by Gumbel noise
+- `drnas`: DrNAS: weights drawn from Dirichlet distributions
+- `proxylessnas`: ProxylessNAS: one candidate, and what all others would have done
+- `bilevel`: the gradient of the logits, to first and second order
+- `trainer`: weights and logits in turns
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from supernet.lazy import offers
+
+if TYPE_CHECKING:
+    from supernet.differentiable.method import Method as Method, methods as methods
+    from supernet.differentiable.trainer import (
+        DifferentiableOptions as DifferentiableOptions,
+        DifferentiableTrainer as DifferentiableTrainer,
+    )
+
+_MODULES = {
+    "methods": "supernet.differentiable.method",
+    "Method": "supernet.differentiable.method",
+    "DifferentiableOptions": "supernet.differentiable.trainer",
+    "DifferentiableTrainer": "supernet.differentiable.trainer",
+}
+__all__ = list(_MODULES)
+__getattr__, __dir__ = offers(__name__, _MODULES)

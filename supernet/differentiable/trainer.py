@@ -1,0 +1,318 @@
+"""Weights and logits in turns: the weights on a batch of the train split, the logits on one of the search split.
+
+The recipe of the weights is that of any other training (`supernet.options.TrainOptions`); logits learn by Adam. A step
+depends on its number and on what was learnt before, so a search that was killed goes on from its last checkpoint to
+the same logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from supernet.checkpoint import Checkpoints, State, below, optimizer_tensors, restore_optimizer
+from supernet.config import decode, to_plain
+from supernet.differentiable import bilevel
+from supernet.differentiable.method import Method, fresh_logits, methods
+from supernet.elastic.expectation import entropy
+from supernet.elastic.relaxation import Relaxation
+from supernet.elastic.supernet import Supernet
+from supernet.errors import ConfigError
+from supernet.evaluate import layout_of
+from supernet.options import Plain, TrainOptions, within
+from supernet.recipe import device_of
+from supernet.same_training import check_same
+from supernet.seeds import derive, generator, rng
+from supernet.space import Architecture
+from supernet.stepping import Stepper
+from supernet.tasks.task import Batch, Dataset, moved
+
+_MODEL, _LOGITS, _ADAM = "model/", "logits/", "adam/"
+Progress = Callable[[int, int, str], None]
+Penalty = Callable[[Relaxation], Tensor]
+"""From the mean relaxation to what is added to the loss of the logits, e.g. an expected cost times a factor."""
+
+
+@dataclass(frozen=True)
+class DifferentiableOptions:
+    """How logits learn.
+
+    Args:
+        method: which registered method makes weights of them.
+        method_options: the fields of that method.
+        order: ``first`` leaves the weights as they are; ``second`` looks one step of theirs ahead, by finite
+            differences; ``exact`` by differentiating through that step.
+        warmup: share of the epochs in which only the weights learn.
+        lr: of the logits.
+        weight_decay: of the logits.
+
+    Raises:
+        ConfigError: for a number outside its range.
+    """
+
+    method: str = "pc_darts"
+    method_options: dict[str, Plain] = field(default_factory=dict)
+    order: Literal["first", "second", "exact"] = "first"
+    warmup: float = 0.3
+    lr: float = 6e-4
+    weight_decay: float = 1e-3
+
+    def __post_init__(self) -> None:
+        within("warmup", self.warmup, 0.0, 1.0)
+        within("lr", self.lr, 0.0)
+        within("weight_decay", self.weight_decay, 0.0)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a search was after an epoch.
+
+    Args:
+        epoch: from 1.
+        train: mean loss of the weights' steps.
+        search: mean loss of the logits' steps; None before they learn.
+        entropy: how undecided the logits are, from 1 to 0.
+        genes: of the architecture they lean to.
+    """
+
+    epoch: int
+    train: float
+    search: float | None
+    entropy: float
+    genes: tuple[int, ...]
+
+
+class Logits(nn.Module):
+    """The logits as a module, for an optimiser and a checkpoint."""
+
+    def __init__(self, initial: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        for name, value in initial.items():
+            self.register_parameter(name.replace(".", "/"), nn.Parameter(value))
+
+    def by_choice(self) -> dict[str, Tensor]:
+        """By the names of their choices."""
+        return {name.replace("/", "."): parameter for name, parameter in self.named_parameters()}
+
+
+class DifferentiableTrainer:
+    """One differentiable search, which goes on where an earlier one in the same folder stopped.
+
+    Args:
+        supernet: whose weights learn, in place, and whose choices are searched.
+        dataset: the weights learn from its train split, the logits from its search split.
+        options: the recipe of the weights.
+        search: that of the logits.
+        folder: for the checkpoint; None keeps nothing.
+        penalty: added to the loss of the logits, e.g. an expected latency; it is no part of the checkpoint.
+
+    Raises:
+        SupernetError: for a method that is not registered.
+        ConfigError: for an option it does not have, or a space without a choice that can be relaxed.
+        StateError: when the folder holds the checkpoint of another search, or a damaged one.
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        dataset: Dataset,
+        options: TrainOptions | None = None,
+        search: DifferentiableOptions | None = None,
+        folder: Path | None = None,
+        *,
+        penalty: Penalty | None = None,
+    ) -> None:
+        self.options, self.search = options or TrainOptions(), search or DifferentiableOptions()
+        if not supernet.relaxable.members:
+            raise ConfigError(
+                "no choice of this space is one of several candidates; differentiable search needs a preset that has "
+                "them, e.g. darts, nasbench201, proxylessnas or spos"
+            )
+        self.method: Method = decode(
+            self.search.method_options, methods[self.search.method], "method_options"
+        )
+        if self.search.order == "exact" and self.search.method == "proxylessnas":
+            raise ConfigError(
+                "order='exact' differentiates through a step of the weights, and the gates of proxylessnas have a "
+                "first derivative only; take order='second' or 'first'"
+            )
+        self.device, self.layout = device_of(self.options), layout_of(supernet)
+        self.supernet: Supernet = supernet.to(self.device, memory_format=self.layout)  # type: ignore[call-overload]
+        self.dataset, self.task, self.penalty = dataset, dataset.task, penalty
+        self.epoch_steps = dataset.epoch_steps(self.options.batch_size)
+        self.steps = self.options.epochs * self.epoch_steps
+        self.stepper = Stepper(supernet, self.options, self.epoch_steps)
+        seed = generator(self.options.seed, "logits")
+        self.logits = Logits(fresh_logits(supernet.relaxable, seed)).to(self.device)
+        lr, decay = self.search.lr, self.search.weight_decay
+        self.adam = torch.optim.Adam(self.logits.parameters(), lr, betas=(0.5, 0.999), weight_decay=decay)
+        self.base = supernet.space.largest()
+        self.held = list(dataset.batches("search", self.options.batch_size))
+        self.checkpoints = Checkpoints(folder)
+        self.step = 0
+        self.history: list[Seen] = []
+        self._resume()
+
+    def run(self, progress: Progress | None = None) -> Architecture:
+        """Search to the end.
+
+        Args:
+            progress: told after every step.
+
+        Returns:
+            The architecture that the logits lean to.
+        """
+        train: list[float] = []
+        search: list[float] = []
+        while self.step < self.steps:
+            batch = moved(
+                self.dataset.batch(self.step, self.options.batch_size, self.options.seed), self.device
+            )
+            self.supernet.train()
+            self.stepper.begin(self.step)
+            if self.step >= round(self.search.warmup * self.options.epochs) * self.epoch_steps:
+                search.append(self._learn_logits(batch))
+            train.append(self._learn_weights(batch))
+            self.step += 1
+            if self.step % self.epoch_steps == 0:
+                self._finish_epoch(train, search)
+                train, search = [], []
+            if progress:
+                progress(self.step, self.steps, self.words())
+        self.stepper.settle()
+        self.supernet.eval().to(memory_format=torch.contiguous_format)
+        return self.architecture
+
+    @property
+    def architecture(self) -> Architecture:
+        """What the logits lean to."""
+        return self.supernet.relaxable.leaning(self.mean())
+
+    def mean(self) -> Relaxation:
+        """What the logits are on the average."""
+        return self.method.mean(self.supernet.relaxable, self.logits.by_choice(), self.base)
+
+    def relaxation(self) -> Relaxation:
+        """What the weights learn with, drawn anew where the method draws."""
+        return self.method.relaxation(self.supernet.relaxable, self.logits.by_choice(), self.base)
+
+    def words(self) -> str:
+        """How it goes, from the last epoch."""
+        if not self.history:
+            return ""
+        last = self.history[-1]
+        return f"loss {last.train:.3f}, entropy {last.entropy:.3f}"
+
+    def _learn_weights(self, batch: Batch) -> float:
+        """A step of the weights under these logits."""
+        loss = self._loss(batch, "weights")(None)
+        self.stepper.backward(loss)
+        self.stepper.step()
+        self.logits.zero_grad()
+        return float(loss.detach())
+
+    def _learn_logits(self, batch: Batch) -> float:
+        """A step of the logits on a batch of the search split."""
+        order = rng(self.options.seed, "search", self.step // len(self.held)).sample(
+            range(len(self.held)), len(self.held)
+        )
+        held = moved(self.held[order[self.step % len(self.held)]], self.device)
+        train, search = self._loss(batch, "logits"), self._loss(held, "logits")
+        seen: list[float] = []
+
+        def judged(weights: bilevel.Weights | None) -> Tensor:
+            """The search loss, noted."""
+            loss = search(weights)
+            seen.append(float(loss.detach()))
+            extra = self.method.penalty(self.logits.by_choice())
+            return loss + extra if self.penalty is None else loss + extra + self.penalty(self.mean())
+
+        logits = list(self.logits.parameters())
+        gradients = self._gradients(logits, train, judged)
+        for logit, gradient in zip(logits, gradients):
+            logit.grad = gradient.detach()
+        self.adam.step()
+        self.adam.zero_grad()
+        return seen[0]
+
+    def _gradients(
+        self, logits: list[nn.Parameter], train: bilevel.Loss, search: bilevel.Loss
+    ) -> list[Tensor]:
+        if self.search.order == "first":
+            return bilevel.first_order(logits, search)
+        weights = dict(self.supernet.named_parameters())
+        look = bilevel.finite if self.search.order == "second" else bilevel.exact
+        return look(logits, weights, train, search, self.stepper.lr)
+
+    def _loss(self, batch: Batch, what: str) -> bilevel.Loss:
+        """The task's loss of the mixture on a batch; the same draws at every call in a step."""
+        inputs = self.task.inputs(batch).to(memory_format=self.layout)
+        devices = [self.device] if self.device.type == "cuda" else []
+
+        def loss(weights: bilevel.Weights | None) -> Tensor:
+            """With the shared weights, or others in their place."""
+            with torch.random.fork_rng(devices), self.stepper.autocast():
+                torch.manual_seed(derive(self.options.seed, what, self.step))
+                args = (*inputs.args, self.relaxation())
+                if weights is None:
+                    outputs = self.supernet(*args, **inputs.kwargs)
+                else:
+                    outputs = functional_call(self.supernet, dict(weights), args, dict(inputs.kwargs))
+                return self.task.loss(outputs, batch, smoothing=self.options.label_smoothing)
+
+        return loss
+
+    def _finish_epoch(self, train: list[float], search: list[float]) -> None:
+        mean = self.mean()
+        self.history.append(
+            Seen(
+                self.step // self.epoch_steps,
+                sum(train) / max(len(train), 1),
+                sum(search) / len(search) if search else None,
+                entropy(mean),
+                self.architecture.genes,
+            )
+        )
+        if self.checkpoints.folder is not None:
+            self.checkpoints.write(*self._state(), good=True)
+
+    def _belongs_to(self) -> dict[str, Any]:
+        return {
+            **to_plain(self.options),
+            **{f"search.{name}": value for name, value in to_plain(self.search).items()},
+            "space": self.supernet.space.fingerprint,
+            "data": self.dataset.identity(),
+            "processes": 1,
+        }
+
+    def _state(self) -> State:
+        tensors = {f"{_MODEL}{name}": tensor for name, tensor in self.supernet.state_dict().items()}
+        tensors |= {f"{_LOGITS}{name}": tensor for name, tensor in self.logits.state_dict().items()}
+        tensors |= {f"{_ADAM}{name}": t for name, t in optimizer_tensors(self.logits, self.adam).items()}
+        document = {
+            "run": self._belongs_to(),
+            "step": self.step,
+            "history": [asdict(one) for one in self.history],
+        }
+        return tensors | self.stepper.tensors(), document
+
+    def _resume(self) -> None:
+        path = self.checkpoints.last_path
+        if path is None or (last := self.checkpoints.last()) is None:
+            return
+        tensors, document = last
+        check_same(
+            path, document["run"], self._belongs_to(), self.options, ended=document["step"] == self.steps
+        )
+        self.supernet.load_state_dict(below(_MODEL, tensors))
+        self.logits.load_state_dict(below(_LOGITS, tensors))
+        restore_optimizer(self.logits, self.adam, below(_ADAM, tensors))
+        self.stepper.restore(tensors)
+        self.step = document["step"]
+        self.history = [Seen(**{**one, "genes": tuple(one["genes"])}) for one in document["history"]]
