@@ -222,7 +222,8 @@ class TrainOptions:
             mode that saves memory (docs/memory.md), for the whole network or for some of its modules by path:
             ``execution={"blocks.2" = "checkpoint"}``.
         memory: most bytes that a step may hold above what is there before it, such as ``2GiB``: the fastest modes that
-            fit are then found by measuring, and the weights are those of ``plain``, bit for bit. Empty for no limit.
+            fit are then found by measuring, and the weights are those of ``plain``, bit for bit (of reversible stages
+            in floating point: but for rounding). Empty for no limit.
         partial_channels: share of the input channels of each linear layer and convolution that learns, drawn by the
             seed (arXiv:2503.01905): a light way to adapt pretrained weights, which keeps that share of what layers are
             given, and of what the optimiser remembers. The head, biases and norms learn whole. 0 and 1 train all.

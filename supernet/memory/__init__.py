@@ -14,7 +14,6 @@ when a subnet is bound, ``supernet.subnet(arch, execution={"blocks.2": "checkpoi
 `measuring`   what a step holds at most, and what each piece costs in each mode
 `auto`        the fastest choice of modes within a number of bytes
 `sizes`       sizes of memory as people write them: ``2GiB``
-`reversible`  reversible stages keep only what comes out
 
 Approximate modes, whose answers are exact and whose gradients are not (docs/memory_light.md):
 

@@ -8,6 +8,7 @@ search told how far it was off, until the step fits. The chosen plan is a mappin
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar
@@ -18,14 +19,15 @@ from torch import nn
 from supernet.errors import ConfigError
 from supernet.memory.measuring import Cost, costs, peak_bytes
 from supernet.memory.modes import Execution
-from supernet.memory.pieces import pieces
+from supernet.memory.pieces import pieces, running
 from supernet.memory.sizes import words_of
+from supernet.reversible import ReversibleStage
 
 log = logging.getLogger(__name__)
 N = TypeVar("N")
 
 CANDIDATES = ("plain", "fused", "checkpoint", "checkpoint_fused")
-"""Exact modes that work on every network, fastest first."""
+"""Exact modes that work on every network."""
 TRIES = 8
 """How often a plan is measured and the search told by how much it was off."""
 CLOSE = 0.95
@@ -55,8 +57,8 @@ class Plan:
         return asdict(self)
 
     def __str__(self) -> str:
-        counts = {mode: list(self.execution.values()).count(mode) for mode in CANDIDATES[1:]}
-        said = ", ".join(f"{count} in {mode}" for mode, count in counts.items() if count)
+        counts = Counter(self.execution.values())
+        said = ", ".join(f"{count} in {mode}" for mode, count in sorted(counts.items()))
         return (
             f"{words_of(self.peak)} of {words_of(self.budget)} needed at {self.seconds:.2f} times the time of plain: "
             f"{said or 'every piece in plain'}"
@@ -133,10 +135,22 @@ def plan(subject: Subject[N], budget: int) -> Plan:
 def measured(subject: Subject[N]) -> dict[str, dict[str, Cost]]:
     """What each piece costs in each mode, in the order in which they run; no mode is faster than plain."""
     plain = subject.make("plain")
-    paths = [path for path, _ in pieces(subject.network(plain)) if path]
-    others = {mode: subject.make(dict.fromkeys(paths, mode)) for mode in CANDIDATES if mode != "plain"}
-    networks = {mode: subject.network(made) for mode, made in {"plain": plain, **others}.items()}
-    found = costs(networks, paths, lambda: subject.run(plain), subject.device)
+    network = subject.network(plain)
+    streams = [path for path, module in running(network) if isinstance(module, ReversibleStage)]
+    others = [
+        path
+        for path, _ in pieces(network)
+        if path and not any(f"{path}.".startswith(f"{stage}.") for stage in streams)
+    ]
+    where = {"plain": [*others, *streams], **dict.fromkeys(CANDIDATES[1:], others), "reversible": streams}
+    networks = {
+        mode: (
+            network if mode == "plain" else subject.network(subject.make(dict.fromkeys(paths, mode))),
+            paths,
+        )
+        for mode, paths in where.items()
+    }
+    found = costs(networks, lambda: subject.run(plain), subject.device)
     return {
         path: {
             mode: Cost(cost.held, cost.peak, max(cost.seconds, modes["plain"].seconds))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +13,13 @@ from torch import nn
 
 from supernet.checkpoint import read_document
 from supernet.errors import ConfigError, StateError
-from supernet.memory.auto import Plan, Subject, _floor, _modelled, _search, plan
+from supernet.memory.auto import Plan, Subject, _floor, _modelled, _search, measured, plan
 from supernet.memory.measuring import Cost
 from supernet.memory.modes import Execution, install
 from supernet.memory.sizes import bytes_of, words_of
 from supernet.options import TrainOptions
 from supernet.trainer import CHECKPOINT, Trainer
-from tests.supernet.memory.examples import convolutions, images, network_of
+from tests.supernet.memory.examples import convolutions, images, network_of, streams
 from tests.supernet.strategies.course import few_images, interrupted, small_supernet
 
 OPTIONS = TrainOptions(
@@ -97,9 +98,9 @@ def test_the_floor_is_the_least_that_any_plan_needs() -> None:
     assert brute(floor) is not None and brute(floor - 1) is None
 
 
-def subject() -> Subject[nn.Module]:
+def subject(network_maker: Callable[[], nn.Module] = convolutions) -> Subject[nn.Module]:
     """A step of a small network."""
-    network, x = network_of(convolutions), images(batch=16)
+    network, x = network_of(network_maker), images(batch=16)
 
     def make(execution: Execution) -> nn.Module:
         """A copy in an execution."""
@@ -121,7 +122,7 @@ def test_a_plan_is_within_its_budget_and_uses_it() -> None:
     assert found.peak(chosen.execution) == chosen.peak <= chosen.budget < whole
     assert set(chosen.execution.values()) <= {"fused", "checkpoint", "checkpoint_fused"}
     assert plan(found, whole) == Plan({}, whole, whole, 1.0)
-    with pytest.raises(ConfigError, match=r"memory is 1000 B; .* needs at least .* KiB"):
+    with pytest.raises(ConfigError, match=r"memory is 1000 B; .* needs at least .* MiB"):
         plan(found, 1000)
 
 
@@ -151,3 +152,10 @@ def test_a_training_goes_on_in_another_mode_where_both_are_exact(tmp_path: Path)
     Trainer(small_supernet(), few_images(), replace(OPTIONS, memory="1MiB"), tmp_path)
     with pytest.raises(StateError, match="its execution is 'plain', now 'compiled' is asked"):
         Trainer(small_supernet(), few_images(), replace(OPTIONS, execution="compiled"), tmp_path)
+
+
+def test_streams_are_undone_where_bytes_are_few() -> None:
+    found = subject(streams)
+    table = measured(found)
+    assert table["stage"].keys() == {"plain", "reversible"}
+    assert table["stage"]["reversible"].held < table["stage"]["plain"].held
