@@ -13,8 +13,8 @@ peer M and depth D, ratios to plain autograd of the same network in the same run
 second with streams of whole numbers against plain autograd of those.
 ``growth_over_parameter_gradients``: what one more reversible block adds to the peak, over its parameters' gradients.
 
-With ``--model NAME[,NAME..]`` it is instead models of timm, in the modes for any network and in ``auto`` within shares of
-plain's bytes (`memory_model`): ``NAME.M.memory``, ``NAME.M.time``, and ``NAME.auto_S.of_budget`` for a share of S percent.
+With ``--model NAME[,NAME..]`` it is instead models of timm, in the modes for any network and in ``auto`` within shares
+of plain's bytes (`memory_model`): ``NAME.M.memory``, ``NAME.M.time``, and ``NAME.auto_S.of_budget`` for S percent.
 
 ``torch_checkpoint`` is torch.utils.checkpoint around each block, ``memcnn`` MemCNN 1.5.2 where it is installed.
 """

@@ -1,9 +1,9 @@
 """The execution modes on models of timm: what each saves, what it costs, and whether `auto` keeps to its bytes.
 
-Part of `benchmarks.memory`, with ``--model NAME[,NAME..]``. The model is in training mode on random images; a step is both
-passes with gradients added to those that are there already, as every lesson of a sandwich but the first does, so that the
-gradients themselves, which no mode changes, are not counted. ``auto`` is given shares of plain's bytes; its plan is made
-first, and what is measured is the step by that plan.
+Part of `benchmarks.memory`, with ``--model NAME[,NAME..]``. The model is in training mode on random images; a step is
+both passes, with gradients added to those that are there already, as every lesson of a sandwich but the first does, so
+that the gradients themselves, which no mode changes, are not counted. ``auto`` is given shares of plain's bytes; its
+plan is made first, and what is measured is a step by that plan.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from benchmarks.contract import Result
 from benchmarks.memory_peaks import Step, cpu_seconds, peak_bytes
 from supernet.errors import ConfigError
-from supernet.memory.auto import Plan, Subject, plan
+from supernet.memory.auto import Plan, Subject, measured as costs_of, plan
 from supernet.memory.modes import Execution, install
 
 MODES = ("fused", "checkpoint", "checkpoint_fused")
@@ -44,8 +44,8 @@ def step_of(network: nn.Module, x: Tensor) -> Step:
     return step
 
 
-def planned(model: nn.Module, x: Tensor, budget: int) -> Plan | None:
-    """What auto chooses; None where it says that this is too little."""
+def plans(model: nn.Module, x: Tensor, budgets: Mapping[str, int]) -> dict[str, Plan]:
+    """What auto chooses for each number of bytes; none where it says that this is too little."""
 
     def step(network: nn.Module) -> None:
         step_of(network, x)
@@ -57,11 +57,14 @@ def planned(model: nn.Module, x: Tensor, budget: int) -> Plan | None:
         x.device,
         lambda it: it,
     )
-    try:
-        return plan(subject, budget)
-    except ConfigError as error:
-        print(error)
-        return None
+    table = costs_of(subject)
+    found = {}
+    for way, budget in budgets.items():
+        try:
+            found[way] = plan(subject, budget, table)
+        except ConfigError as error:
+            print(error)
+    return found
 
 
 def measured(
@@ -74,16 +77,12 @@ def measured(
     networks = {mode: in_execution(model, mode) for mode in ("plain", *MODES)}
     steps = {mode: step_of(network, x) for mode, network in networks.items()}
     peaks = {mode: peak_bytes(step, device, warm=False) for mode, step in steps.items()}
-    used: dict[str, float] = {}
-    for share in shares:
-        budget = int(peaks["plain"] * share)
-        if (found := planned(model, x, budget)) is None:
-            continue
-        way = f"auto_{round(100 * share)}"
+    budgets = {f"auto_{round(100 * share)}": int(peaks["plain"] * share) for share in shares}
+    for way, found in plans(model, x, budgets).items():
         networks[way] = in_execution(model, found.execution)
         steps[way] = step_of(networks[way], x)
         peaks[way] = peak_bytes(steps[way], device, warm=False)
-        used[way] = peaks[way] / budget
+    used = {way: peaks[way] / budget for way, budget in budgets.items() if way in peaks}
     seconds = cpu_seconds(steps, turns)
     alike = same_gradients(model, x, {way: network for way, network in networks.items() if way != "plain"})
     for way in steps:

@@ -36,6 +36,10 @@ STATES = 4000
 """Partial plans that the search keeps; more than that are thinned out."""
 
 
+Table = Mapping[str, Mapping[str, Cost]]
+"""What each piece costs in each mode, by path, in the order in which they run."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """A choice of modes and what it was measured to need.
@@ -90,19 +94,20 @@ class Subject(Generic[N]):
         return peak_bytes(lambda: self.step(network), self.device)
 
 
-def plan(subject: Subject[N], budget: int) -> Plan:
+def plan(subject: Subject[N], budget: int, table: Table | None = None) -> Plan:
     """The fastest plan that is within a budget, measured to be so.
 
     Args:
         subject: the network and what a step with it is.
         budget: bytes that a step may hold above what was held before it.
+        table: from `measured`, where it was done before.
 
     Raises:
         ConfigError: when no plan is within the budget; the message says what the smallest one needs.
     """
     if (peak := subject.peak("plain")) <= budget:
         return Plan({}, budget, peak, 1.0)
-    table = measured(subject)
+    table = table or measured(subject)
     slowest = _search(table, _floor(table))
     assert slowest is not None, "the floor is what some plan needs"
     best, off = None, _off(subject, slowest, table)
@@ -158,9 +163,6 @@ def measured(subject: Subject[N]) -> dict[str, dict[str, Cost]]:
         }
         for path, modes in found.items()
     }
-
-
-Table = Mapping[str, Mapping[str, Cost]]
 
 
 def _modelled(table: Table, choice: Mapping[str, str]) -> int:
