@@ -10,6 +10,8 @@ In the order one would read them:
 - `device`: what a latency belongs to
 - `described`: devices by name, each a small file
 - `runners`: what runs a network here: one class for each runtime, in a registry
+- `openvino_runner`: likewise OpenVINO, an extra
+- `compiled_runner`: likewise PyTorch's own compiler
 - `onnx_session`: a network in ONNX Runtime, timed call by call
 - `host`: what an agent tells of its machine
 - `agent`: the server on another machine that runs what it is sent
