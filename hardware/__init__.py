@@ -10,6 +10,8 @@ In the order one would read them:
 - `device`: what a latency belongs to
 - `described`: devices by name, each a small file
 - `runners`: what runs a network here: one class for each runtime, in a registry
+- `openvino_runner`: likewise OpenVINO, an extra
+- `compiled_runner`: likewise PyTorch's own compiler
 - `onnx_session`: a network in ONNX Runtime, timed call by call
 - `host`: what an agent tells of its machine
 - `agent`: the server on another machine that runs what it is sent
@@ -24,6 +26,7 @@ In the order one would read them:
 - `journal`: what has been timed so far, line by line
 - `measurement`: `Measurement` and `Profile`: what came out
 - `profiler`: `profile`: all of it in one call that can be killed
+- `explain`: where the milliseconds of a subnet go, block by block
 - `errors`: what can go wrong
 """
 
@@ -35,6 +38,7 @@ from supernet.lazy import offers
 
 if TYPE_CHECKING:
     from hardware.device import Device as Device, local_device as local_device
+    from hardware.explain import Explanation as Explanation, explain as explain
     from hardware.export import check_onnx as check_onnx, export_onnx as export_onnx
     from hardware.measurement import Measurement as Measurement, Profile as Profile
     from hardware.options import DeviceOptions as DeviceOptions, ProfileOptions as ProfileOptions
@@ -46,6 +50,8 @@ _MODULES = {
     "local_device": "hardware.device",
     "export_onnx": "hardware.export",
     "check_onnx": "hardware.export",
+    "explain": "hardware.explain",
+    "Explanation": "hardware.explain",
     "profile": "hardware.profiler",
     "spread": "hardware.sampling",
     "Measurement": "hardware.measurement",

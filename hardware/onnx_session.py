@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
@@ -14,6 +15,8 @@ from hardware.errors import DeviceError, ExportError
 from supernet.errors import did_you_mean
 
 PROVIDER = "CPUExecutionProvider"
+OPTIMISED = "optimised.onnx"
+"""The graph as a traced session runs it."""
 
 ORT_ERRORS = (
     ort_state.Fail,
@@ -53,13 +56,16 @@ class OnnxSession:
         model: path of the file, or its content.
         optimisation: one of `LEVELS`.
         threads: of one forward pass.
+        trace: a folder for `end_trace`, and for the graph as it is run; nothing is traced otherwise.
 
     Raises:
         DeviceError: for a level that there is not.
         ExportError: when ONNX Runtime cannot read the network.
     """
 
-    def __init__(self, model: str | bytes, optimisation: str, threads: int) -> None:
+    def __init__(
+        self, model: str | bytes, optimisation: str, threads: int, trace: Path | None = None
+    ) -> None:
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = LEVELS[check_level(optimisation)]
         options.intra_op_num_threads = options.inter_op_num_threads = threads
@@ -67,6 +73,10 @@ class OnnxSession:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
         options.log_severity_level = 3
+        if trace is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(trace / "trace")
+            options.optimized_model_filepath = str(trace / OPTIMISED)
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=[PROVIDER])
         except ORT_ERRORS as error:
@@ -96,6 +106,10 @@ class OnnxSession:
         """Run it ``calls`` times in a row: the wall time of each, in nanoseconds."""
         run, names, given = self._session.run, self._outputs, self._given
         return timed(lambda: run(names, given), calls)
+
+    def end_trace(self) -> Path:
+        """Where the times of every node of every call were written, in the format of Chrome's tracing."""
+        return Path(self._session.end_profiling())
 
 
 def check_level(name: str) -> str:

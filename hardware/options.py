@@ -18,10 +18,11 @@ class DeviceOptions:
     """How this machine is to be used while it is timed.
 
     Args:
-        runtime: a registered runtime: ``onnxruntime`` or ``torch``.
+        runtime: a registered runtime: ``onnxruntime``, ``torch``, ``compiled``, or ``openvino`` (an extra).
         optimisation: graph optimisation of ONNX Runtime: ``disable``, ``basic``, ``extended`` or ``all``.
         threads: threads of one forward pass; as many cores are pinned.
         batch: images in one forward pass.
+        precision: of weights and activations: ``fp32``, or with ``openvino`` also ``bf16``.
         pin: keep the measuring thread on its cores, where the operating system can.
         name: what to call the device, in tables and for ``supernet zoo pull --device``; its chip otherwise. It is
             given before the profile is taken, and is no part of the device's identity.
@@ -36,6 +37,7 @@ class DeviceOptions:
     optimisation: str = "all"
     threads: int = 1
     batch: int = 1
+    precision: str = "fp32"
     pin: bool = True
     name: str = ""
     address: str = ""
@@ -50,6 +52,8 @@ class DeviceOptions:
             )
         if self.address and self.runtime != "onnxruntime":
             raise ConfigError(f"device.runtime is {self.runtime!r}; devices elsewhere run onnxruntime")
+        if self.address and self.precision != "fp32":
+            raise ConfigError(f"device.precision is {self.precision!r}; devices elsewhere run in fp32")
 
 
 @dataclass(frozen=True)

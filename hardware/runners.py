@@ -11,6 +11,7 @@ import onnxruntime
 import torch
 from torch import nn
 
+from hardware.errors import DeviceError
 from hardware.onnx_session import PROVIDER, OnnxSession, check_level, timed
 from hardware.options import DeviceOptions
 from supernet.elastic.inputs import Inputs
@@ -60,8 +61,23 @@ def runtime_of(options: DeviceOptions) -> Runtime:
     return runtimes[options.runtime](options)
 
 
-runtimes: Registry[Callable[[DeviceOptions], Runtime]] = Registry("runtime", group="supernet.runtimes")
+runtimes: Registry[Callable[[DeviceOptions], Runtime]] = Registry(
+    "runtime", modules=("hardware.openvino_runner", "hardware.compiled_runner"), group="supernet.runtimes"
+)
 """Runtimes by name; each is made from the options of the device."""
+
+
+def only_fp32(options: DeviceOptions) -> DeviceOptions:
+    """The options, of a runtime that computes as the weights are.
+
+    Raises:
+        DeviceError: when they ask for another precision.
+    """
+    if options.precision != "fp32":
+        raise DeviceError(
+            f"{options.runtime} runs in fp32, and precision is {options.precision!r}; openvino has bf16 too"
+        )
+    return options
 
 
 @runtimes.register("onnxruntime")
@@ -75,7 +91,7 @@ class OnnxRuntime:
     def __init__(self, options: DeviceOptions) -> None:
         self.version: str = onnxruntime.__version__
         self.optimisation = check_level(options.optimisation)
-        self._threads = options.threads
+        self._threads = only_fp32(options).threads
 
     def load(self, module: nn.Module, file: Path | None, inputs: Inputs) -> Runner:
         """A session of the file; raises `ExportError` when ONNX Runtime cannot read or run it."""
@@ -97,16 +113,23 @@ class TorchEager:
 
     def __init__(self, options: DeviceOptions) -> None:
         self.version = str(torch.__version__)  # a TorchVersion is no plain JSON value
-        self._threads = options.threads
+        self._threads = only_fp32(options).threads
 
     def load(self, module: nn.Module, file: Path | None, inputs: Inputs) -> Runner:
         """The module as it is."""
-        return _Torch(module, inputs, self._threads)
+        return EagerCalls(partial(inputs.call, module), self._threads)
 
 
-class _Torch:
-    def __init__(self, module: nn.Module, inputs: Inputs, threads: int) -> None:
-        self._call, self._threads = partial(inputs.call, module), threads
+class EagerCalls:
+    """Calls of PyTorch, without gradients.
+
+    Args:
+        call: runs the network once.
+        threads: of one call.
+    """
+
+    def __init__(self, call: Callable[[], object], threads: int) -> None:
+        self._call, self._threads = call, threads
 
     def burst(self, calls: int) -> list[int]:
         """See `Runner`, with as many threads as the options say."""

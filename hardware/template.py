@@ -115,7 +115,7 @@ def _leave_out(graph: onnx_ir.Graph, path: str) -> None:
 
     Constants stay, since nodes elsewhere may share them; the optimiser removes those that nobody takes.
     """
-    inside = {node: None for node in graph if node.inputs and path in _scopes(node)}
+    inside = {node: None for node in graph if node.inputs and path in scopes(node)}
     answers = {
         value: None
         for node in inside
@@ -139,7 +139,7 @@ def _leave_out(graph: onnx_ir.Graph, path: str) -> None:
     graph.remove(inside, safe=True)
 
 
-def _scopes(node: onnx_ir.Node) -> list[str]:
+def scopes(node: onnx_ir.Node) -> list[str]:
     """Paths of the modules that a node was traced in."""
     found: list[str] = literal_eval(node.metadata_props.get(_SCOPES, "[]"))
     return found

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from hardware import onnx_session
-from hardware.errors import ExportError
+from hardware.device import local_device
+from hardware.errors import DeviceError, ExportError
 from hardware.export import export_onnx
 from hardware.options import DeviceOptions
-from hardware.runners import runtimes
+from hardware.runners import Runtime, runtimes
 from supernet.elastic.inputs import Inputs
 from tests.tiny import tiny_images, tiny_supernet
 
@@ -23,10 +26,23 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export_onnx(net.extract(net.space.smallest()), tiny_images(), path).path
 
 
-@pytest.mark.parametrize("name", list(runtimes))
+SLOW = {"compiled": [pytest.mark.slow]}
+
+
+def made(name: str, options: DeviceOptions | None = None) -> Runtime:
+    """A runtime; the test is skipped where it is not installed."""
+    try:
+        return runtimes[name](options or DeviceOptions(runtime=name))
+    except DeviceError as error:
+        if "not installed" in str(error) or "compiler" in str(error):
+            pytest.skip(str(error))
+        raise
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW.get(name, ())) for name in runtimes])
 def test_a_runtime_says_what_it_is_and_times_every_call(name: str, file: Path) -> None:
     net = tiny_supernet()
-    runtime = runtimes[name](DeviceOptions())
+    runtime = made(name)
     for said in (runtime.version, runtime.provider, runtime.optimisation, runtime.precision):
         assert type(said) is str and said
     runner = runtime.load(
@@ -55,3 +71,36 @@ def test_a_file_that_is_no_network_ends_in_one_clear_error(tmp_path: Path) -> No
     net = tiny_supernet()
     with pytest.raises(ExportError, match="cannot load"):
         runtimes["onnxruntime"](DeviceOptions()).load(net, tmp_path / "x.onnx", Inputs.of(tiny_images(1)))
+
+
+def test_a_runtime_that_is_not_installed_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(DeviceError, match=r"'openvino' is not installed.*pip install 'supernet\[openvino\]'"):
+        runtimes["openvino"](DeviceOptions(runtime="openvino"))
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "torch", "openvino"])
+def test_a_precision_that_a_runtime_lacks_is_refused_by_name(name: str) -> None:
+    made(name)
+    with pytest.raises(DeviceError, match="fp8"):
+        runtimes[name](DeviceOptions(runtime=name, precision="fp8"))
+
+
+def test_the_precision_is_part_of_the_identity() -> None:
+    whole = made("openvino")
+    try:
+        half = runtimes["openvino"](DeviceOptions(runtime="openvino", precision="bf16"))
+    except DeviceError as error:
+        pytest.skip(str(error))
+    assert (whole.precision, half.precision) == ("fp32", "bf16")
+    options = DeviceOptions(runtime="openvino")
+    assert local_device(options, whole).id != local_device(options, half).id
+
+
+@pytest.mark.slow
+def test_compiled_networks_do_not_share_what_was_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = tiny_supernet()
+    runtime = made("compiled")
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
+    for arch in (net.space.smallest(), net.space.largest()):
+        assert len(runtime.load(net.extract(arch), None, Inputs.of(tiny_images(1))).burst(2)) == 2

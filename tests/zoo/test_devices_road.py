@@ -265,3 +265,13 @@ def test_what_is_published_for_a_device_was_measured_there_too(walked: Devices, 
 )
 def test_a_mistake_is_answered_with_what_is_accepted(words: str, answer: str, walked: Devices) -> None:
     assert answer in walked.refused(*words.split())
+
+
+def test_the_time_of_a_network_is_explained_on_a_device_that_tells_it(walked: Devices) -> None:
+    found = walked.document("explain", "smallest", "--device", "plain")
+    assert Path(found["figure"]).read_bytes().startswith(b"\x89PNG")
+    time = found["explained"]["time"]
+    assert time["device"]["name"] == "plain" and time["total_ms"] > 0
+    assert sum(row["share"] for row in time["rows"]) == pytest.approx(1)
+    assert found["explained"]["savings"]
+    assert "only onnxruntime on this machine" in walked.refused("explain", "smallest", "--device", "eager")

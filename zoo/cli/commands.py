@@ -13,6 +13,7 @@ from supernet.errors import SupernetError
 from supernet.plain import plain
 from supernet.wording import counted
 from zoo.cli.device_commands import device_app
+from zoo.cli.explain_command import explain
 from zoo.cli.front_commands import front, search
 from zoo.cli.session import Session, Stopped, as_typed, heed_signals, in_session
 from zoo.cli.typed import (
@@ -115,6 +116,14 @@ def train(
             "warm-up and a second way down.",
         ),
     ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Most memory that a step may take, such as 2GiB: what does not fit is computed again instead of "
+            "kept, and the weights stay the same to the last bit. Short for train.memory.",
+        ),
+    ] = None,
 ) -> None:
     """Train the shared weights; goes on where it stopped."""
     from zoo.cli import documents
@@ -123,8 +132,9 @@ def train(
     from zoo.pipeline.training import train as step
     from zoo.pipeline.workspace import read
 
+    changes = [*(set_ or ()), *([] if memory is None else [f'train.memory="{memory}"'])]
     opened = session.open(
-        run, config, set_, data=data, model=model, weights=weights, first="default", until=until
+        run, config, changes, data=data, model=model, weights=weights, first="default", until=until
     )
     narrator, before = session.narrator, weights_of(opened)
     print_kept(opened, TRAINING, narrator)
@@ -185,6 +195,7 @@ def profile(
 
 app.command()(search)
 app.command()(front)
+app.command()(explain)
 
 
 @app.command()
