@@ -41,7 +41,10 @@ class SinglePathNASMethod(Method):
 
     def initial(self, relaxable: Relaxable, seed: torch.Generator) -> dict[str, Tensor]:
         """Thresholds, one for each value but the first: zero, so that all of a superkernel is used."""
-        return {name: torch.zeros(len(values) - 1) for name, values in relaxable.blending.values.items()}
+        blending = relaxable.blending
+        return {
+            name: torch.zeros(len(blending.values[name]) - 1) for name, of in blending.reads.items() if of
+        }
 
     def relaxation(self, relaxable: Relaxable, logits: Logits, arch: Architecture) -> Relaxation:
         """A one among zeros for every choice: the largest value all of whose shells are used."""

@@ -2,8 +2,8 @@
 
 Two widths of every choice are drawn by Gumbel noise. The layer answers at both, the narrower answer is stretched to the
 wider by means over neighbouring channels, and the two are summed by the probabilities they were drawn with, made to sum
-to one. The cost is held near a target: only what is outside a tolerance adds to the loss, as the
-logarithm of the expected cost.
+to one. Depths likewise: what there is after each of two numbers of blocks is summed. The cost is held near a
+target: only what is outside a tolerance adds to the loss, as the logarithm of the expected cost.
 
 What differs from the paper: answers are summed before the norm, which is the wider one's, so that one layer of summed
 weights does it; and the network found is not distilled from the largest here.
@@ -27,7 +27,7 @@ from supernet.space import Architecture
 @methods.register("tas")
 @dataclass(frozen=True)
 class TASMethod(Method):
-    """Two values of every width that one choice sets alone.
+    """Two values of every width, depth and kernel size that one choice sets alone.
 
     Args:
         target: of the expected multiply-adds, as a share of those of the largest architecture.
@@ -46,7 +46,7 @@ class TASMethod(Method):
     temperature: float = 1.0
     values: int = 2
     costs: ClassVar[bool] = True
-    about: ClassVar[str] = "a width or kernel size of its own"
+    about: ClassVar[str] = "a width, depth or kernel size of its own"
 
     def __post_init__(self) -> None:
         within("tolerance", self.tolerance, 0.0)

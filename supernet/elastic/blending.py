@@ -7,6 +7,7 @@ a layer answers at each width is brought to the largest one in use by averages o
 
 It works for sizes that one choice sets alone, of convolutions, linear layers and batch norms, each axis cut from its
 start and kernels cropped without matrices. Norms over channels would see what a mask leaves, and are left alone.
+A depth is mixed by the chain of modules it is about, which sums what there is after each of them.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from supernet.elastic.layout import centre, leading
 from supernet.elastic.plan import Dim, Plan
+from supernet.elastic.slicing import STOPS
 from supernet.space import Value
 
 Blend = Literal["masked", "interpolated"]
@@ -81,6 +83,8 @@ class Blending:
             for choice in plan.space.choices
             if choice.name not in taken and self._fits(choice.name)
         }
+        self.stops = self._depths(taken)
+        self.values |= {name: plan.space[name].values for name in self.stops}
         self.reads = {name: list(self._reads(name)) for name in self.values}
 
     def _fits(self, choice: str) -> bool:
@@ -89,6 +93,30 @@ class Blending:
         alone = all(dim.by == (choice,) and list(dim.table) == sorted(dim.table) for dim in dims)
         touched = [name for dim in dims for name in self._touched.get(dim.name, ())]
         return alone and bool(touched) and all(map(self._mixes, touched))
+
+    def _depths(self, taken: frozenset[str]) -> dict[str, list[tuple[str, Tensor]]]:
+        """By choice of a depth: the chains it is about, with where each value stops ``(modules + 1, values)``."""
+        chains: dict[str, list[str]] = {}
+        for path in self.plan.switches:
+            chains.setdefault(path.rpartition(".")[0], []).append(path)
+        found: dict[str, list[tuple[str, Tensor]]] = {}
+        covered: dict[str, int] = {}
+        for chain, paths in chains.items():
+            module = self.largest.get_submodule(chain)
+            names = [f"{chain}.{name}" for name in module._modules]
+            dims = [self.plan.dims[self.plan.switches[path]] for path in paths]
+            if STOPS not in module._buffers or names[-len(paths) :] != paths or len(dims[0].by) != 1:
+                continue
+            if any(dim.by != dims[0].by for dim in dims) or dims[0].by[0] in taken:
+                continue
+            deep = torch.stack([torch.from_numpy(dim.table) for dim in dims])
+            if (deep.diff(dim=0) > 0).any() or (deep.diff(dim=1) < 0).any():
+                continue
+            last = len(names) - len(paths) + deep.sum(0)
+            stops = torch.eye(len(names) + 1)[last].t()
+            found.setdefault(dims[0].by[0], []).append((chain, stops))
+            covered[dims[0].by[0]] = covered.get(dims[0].by[0], 0) + len(dims)
+        return {name: of for name, of in found.items() if covered[name] == len(self.dims[name])}
 
     def _mixes(self, name: str) -> bool:
         module, plan = self.largest.get_submodule(name.rpartition(".")[0]), self.plan
@@ -151,6 +179,8 @@ class Blending:
             return out[name] if name in out else cut.get(name, self._stored(name))
 
         for choice, own in weights.items():
+            for chain, stops in self.stops.get(choice, ()):
+                out[f"{chain}.{STOPS}"] = stops.to(own) @ own
             for read in self.reads[choice]:
                 if read.is_kernel or blend == "masked":
                     out[read.name] = now(read.name) * read.mask(own, now(read.name)).to(now(read.name))

@@ -1,4 +1,4 @@
-"""A tiny network of elastic widths and kernels, each set by a choice of its own."""
+"""A tiny network of elastic widths, kernels and depth, each set by a choice of its own."""
 
 from __future__ import annotations
 
@@ -6,10 +6,18 @@ import torch
 from torch import nn
 
 from supernet.elastic.supernet import Supernet
+from supernet.presets.candidates import Depths
 from supernet.presets.plan_builder import PlanBuilder
 from supernet.space import Choice, SearchSpace
 
-SPACE = SearchSpace((Choice("width", (4, 6, 8)), Choice("expand", (8, 12, 16)), Choice("kernel", (3, 5))))
+SPACE = SearchSpace(
+    (
+        Choice("width", (4, 6, 8)),
+        Choice("expand", (8, 12, 16)),
+        Choice("kernel", (3, 5)),
+        Choice("depth", (1, 3)),
+    )
+)
 
 
 def sized(classes: int = 4, channels: int = 3) -> Supernet:
@@ -26,6 +34,8 @@ def sized(classes: int = 4, channels: int = 3) -> Supernet:
     network.add_module("act2", nn.Hardswish())
     network.add_module("pwl", nn.Conv2d(16, 8, 1, bias=False))
     network.add_module("bn3", nn.BatchNorm2d(8))
+    blocks = (nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()) for _ in range(3))
+    network.add_module("stage", Depths(*blocks))
     network.add_module("pool", nn.AdaptiveAvgPool2d(1))
     network.add_module("flatten", nn.Flatten())
     network.add_module("classifier", nn.Linear(8, classes))
@@ -44,4 +54,6 @@ def sized(classes: int = 4, channels: int = 3) -> Supernet:
     wiring.depthwise("dw", "hidden", "kernel")
     wiring.norm("bn2", "hidden")
     wiring.layer("pwl", None, "hidden")
+    for i in (1, 2):
+        wiring.switch(f"stage.{i}", f"stage.{i}.present", ["depth"], lambda depth, own=i: depth > own)
     return Supernet(network, wiring.plan())

@@ -21,7 +21,7 @@ from supernet.elastic.relaxation import Relaxation
 from supernet.errors import ArchitectureError, ConfigError
 from tests.supernet.differentiable.sizes import SPACE, sized
 
-VALUES = [(4, 8, 3), (6, 12, 5), (8, 16, 3), (4, 16, 5), (8, 16, 5)]
+VALUES = [(4, 8, 3, 1), (6, 12, 5, 3), (8, 16, 3, 1), (4, 16, 5, 3), (8, 16, 5, 3)]
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def soft(seed: int = 1) -> dict[str, Tensor]:
 @pytest.mark.parametrize("values", VALUES)
 @pytest.mark.parametrize("training", [True, False])
 def test_weights_of_one_value_are_the_architecture(net: Any, values: Any, training: bool) -> None:
-    arch = SPACE.encode(dict(zip(("width", "expand", "kernel"), values)))
+    arch = SPACE.encode(dict(zip(("width", "expand", "kernel", "depth"), values)))
     net.train(training)
     expected = net(images(), arch)
     for blend, only_active in product(("masked", "interpolated"), (True, False)):
@@ -61,7 +61,7 @@ def test_weights_of_one_value_are_the_architecture(net: Any, values: Any, traini
 
 
 def test_a_mask_weighs_every_entry_by_the_values_that_hold_it(net: Any) -> None:
-    weights, plain = soft(), deepcopy(net.largest).train()
+    weights, plain = {**soft(), "depth": hot(SPACE.largest())["depth"]}, deepcopy(net.largest).train()
     ours = net.train()(images(), Relaxation(weights, SPACE.smallest()))
     inner = torch.zeros(5, 5, dtype=torch.float64)
     inner[1:4, 1:4] = 1
@@ -93,6 +93,21 @@ def test_interpolation_sums_the_stretched_answers_of_the_widths(net: Any) -> Non
     assert stretched(answers, len(answers)) is answers
 
 
+def test_a_relaxed_depth_sums_what_there_is_after_each_number_of_blocks(net: Any) -> None:
+    net.eval()
+    weights = torch.tensor([0.25, 0.75], dtype=torch.float64)
+    ours = net(images(), Relaxation({"depth": weights}, SPACE.largest()))
+    network = net.largest
+    states = [network[: list(network._modules).index("stage")](images())]
+    for block in network.stage:
+        states.append(block(states[-1]))
+    theirs = network.classifier((0.25 * states[1] + 0.75 * states[3]).mean((2, 3)))
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    cut = net.extract(SPACE.encode({"width": 8, "expand": 16, "kernel": 5, "depth": 1}))
+    assert len(cut.stage) == 1
+    assert type(cut.stage) is torch.nn.Sequential
+
+
 def test_the_expected_cost_is_the_mean_over_all_sizes(net: Any) -> None:
     weights, costs = soft(), net.costs((1, 3, 7, 7))
     archs = [SPACE.architecture(genes) for genes in product(*(range(len(c.values)) for c in SPACE.choices))]
@@ -116,13 +131,16 @@ def test_a_shell_is_used_when_its_norm_is_above_the_threshold(net: Any) -> None:
         net.relaxable.blending.shells("expand"), torch.stack([columns[8:12].sum(), columns[12:].sum()])
     )
     method = methods["single_path_nas"]()
-    norms = {name: net.relaxable.blending.shells(name).detach() for name in net.relaxable.blending.values}
+    names = method.initial(net.relaxable, torch.Generator())
+    norms = {name: net.relaxable.blending.shells(name).detach() for name in names}
 
     def at(factor: float) -> Any:
         thresholds = {name: (own * factor).requires_grad_() for name, own in norms.items()}
         return thresholds, method.relaxation(net.relaxable, thresholds, SPACE.largest())
 
-    assert net.relaxable.leaning(at(1.01)[1]) == SPACE.smallest()
+    assert net.relaxable.leaning(at(1.01)[1]) == SPACE.encode(
+        {"width": 4, "expand": 8, "kernel": 3, "depth": 3}
+    )
     thresholds, relaxation = at(0.99)
     assert net.relaxable.leaning(relaxation) == SPACE.largest()
     net.train()(images(), relaxation).square().sum().backward()
