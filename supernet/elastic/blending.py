@@ -56,7 +56,8 @@ class Read:
         size = of.shape[self.axes[0]]
         held = centre(self.held[None], size)[0] if self.is_kernel else leading(self.held, 1, size)
         shape = [size if axis in self.axes else 1 for axis, size in enumerate(of.shape)]
-        return torch.tensordot(weights, held.to(weights), 1).view(shape)
+        mask: Tensor = torch.tensordot(weights, held.to(weights), 1).view(shape)
+        return mask
 
 
 class Blending:
@@ -215,14 +216,13 @@ class Blending:
 
     def shells(self, choice: str) -> Tensor:
         """The squared norm of what each value of a choice reads beyond the one before it, ``(values - 1,)``."""
-        total = 0
+        found = []
         for read in self.reads[choice]:
             tensor = self._stored(read.name)
             others = [axis for axis in range(tensor.dim()) if axis not in read.axes]
             energy = tensor.square().sum(others).flatten()
-            total = total + read.held.to(tensor).diff(dim=0).flatten(1) @ energy
-        assert isinstance(total, Tensor)
-        return total
+            found.append(read.held.to(tensor).diff(dim=0).flatten(1) @ energy)
+        return torch.stack(found).sum(0)
 
 
 def stretched(tensor: Tensor, size: int) -> Tensor:

@@ -55,8 +55,8 @@ class ExpectedCost:
             key = tuple(places[switch] for switch in term.switches if switch in places)
             shares[key] += scale * float(term.constant * prod(lengths) * prod(fixed))
         self.shares = dict(shares)
-        lengths = {len(key) for key in shares}
-        self._by_length = [[key for key in shares if len(key) == length] for length in sorted(lengths)]
+        needs = sorted({len(key) for key in shares})
+        self._by_length = [[key for key in shares if len(key) == count] for count in needs]
 
     def _sized(self, term: Term) -> tuple[str, ...]:
         """The choices of sizes that a term depends on."""

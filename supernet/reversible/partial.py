@@ -68,7 +68,7 @@ def partial_blocks(
         SpaceError: when the channels can not be shared out.
     """
     return [
-        [branch and PartialBranch(branch, channels, share, turn) for branch in block]
+        [None if branch is None else PartialBranch(branch, channels, share, turn) for branch in block]
         for turn, block in enumerate(blocks)
     ]
 
