@@ -13,6 +13,7 @@ from supernet.errors import SupernetError
 from supernet.plain import plain
 from supernet.wording import counted
 from zoo.cli.device_commands import device_app
+from zoo.cli.differentiate_command import differentiate
 from zoo.cli.explain_command import explain
 from zoo.cli.front_commands import front, search
 from zoo.cli.session import Session, Stopped, as_typed, heed_signals, in_session
@@ -196,6 +197,7 @@ def profile(
 app.command()(search)
 app.command()(front)
 app.command()(explain)
+app.command()(differentiate)
 
 
 @app.command()

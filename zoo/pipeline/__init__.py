@@ -9,6 +9,7 @@ In the order one would read them:
 - `offered`: what the supernet of a run offers
 - `workspace`: what the steps work with: the trained supernet, the examples, exact costs, a judge
 - `training`: train; like the next ones, it goes on where it stopped
+- `differentiating`: train and choose at once, by gradients
 - `profiling`: profile a device, and learn from it
 - `devices`: profile several, side by side
 - `searching`: search for one device or several
