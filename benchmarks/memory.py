@@ -13,6 +13,9 @@ peer M and depth D, ratios to plain autograd of the same network in the same run
 second with streams of whole numbers against plain autograd of those.
 ``growth_over_parameter_gradients``: what one more reversible block adds to the peak, over its parameters' gradients.
 
+With ``--model NAME[,NAME..]`` it is instead models of timm, in the modes for any network and in ``auto`` within shares
+of plain's bytes (`memory_model`): ``NAME.M.memory``, ``NAME.M.time``, and ``NAME.auto_S.of_budget`` for S percent.
+
 ``torch_checkpoint`` is torch.utils.checkpoint around each block, ``memcnn`` MemCNN 1.5.2 where it is installed.
 """
 
@@ -28,6 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from benchmarks import memory_model
 from benchmarks.contract import Result, arguments
 from benchmarks.memory_peaks import Step, cpu_seconds, peak_bytes
 from supernet.memory.modes import modes
@@ -202,14 +206,24 @@ def main() -> None:
     """Run the benchmark."""
     parser = arguments("memory", __doc__.partition("\n")[0])
     parser.add_argument("--depths", default="4,8,16,32", help="blocks of the stacks, ascending")
-    parser.add_argument("--side", type=int, default=56, help="of the maps in pixels")
-    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--model", metavar="NAME[,NAME..]", help="models of timm instead of stacks")
+    parser.add_argument("--shares", default="0.75,0.5,0.334", help="of plain's bytes, that auto is given")
+    parser.add_argument("--side", type=int, help="of the maps in pixels, 56; of a model's images, 224")
+    parser.add_argument("--batch", type=int, help="1; of a model 8")
     parser.add_argument("--turns", type=int, default=5, help="timed steps of each way")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.quick:
-        args.depths, args.side, args.turns = "2,4", 28, 1
+        args.depths, args.side, args.turns = "2,4", 64 if args.model else 28, 1
+    args.side, args.batch = args.side or (224 if args.model else 56), args.batch or (8 if args.model else 1)
+    if args.model:
+        result = Result("memory", vars(args))
+        shares = [float(share) for share in args.shares.split(",")]
+        for name in args.model.split(","):
+            memory_model.measured(name, args.batch, args.side, args.turns, shares, args.device, result)
+        result.finish(args.json)
+        return
     depths = [int(depth) for depth in args.depths.split(",")]
     result = Result("memory", vars(args), columns=("depth", "way", "mb", "memory", "ms", "time", "error"))
     for depth in depths:

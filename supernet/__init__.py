@@ -40,6 +40,7 @@ Learning and judging:
 - `trainer`: data, lessons, loss, step
 - `differentiable`: logits per choice that learn beside the weights: DARTS and what came of it
 - `lessons`: what the lessons of a step do
+- `budget`: the modes in which they make do with a number of bytes
 - `splitting`: a supernet in parts, with weights of their own for values that disagree
 - `features`: what a network computes on its way to an answer
 - `healing`: block by block, what was cut learns to do what the whole one does

@@ -52,6 +52,7 @@ class Lessons:
         layout: torch.memory_format,
     ) -> None:
         modes_of(supernet.largest, options.execution)
+        self.execution = options.execution
         self.supernet, self.task, self.options, self.stepper = supernet, task, options, stepper
         self.pieces, self.layout, self.ranks = pieces, layout, stepper.ranks
         self.healed = healed_stages(supernet.largest) if options.block_distil_weight else []
@@ -66,7 +67,7 @@ class Lessons:
             for piece in self.pieces:
                 teaching = self.teaching(step)
                 for number, lesson in enumerate(lessons):
-                    answer, loss = self._teach(lesson, batch, piece, teaching, guard)
+                    answer, loss = self.teach(lesson, batch, piece, teaching, guard)
                     teaching.answers.append(answer)
                     losses[number] += loss
         return self.ranks.totals(losses)
@@ -98,7 +99,7 @@ class Lessons:
             return Teaching(weight)
         return Teaching(weight, partial(self.teacher.answer, self.task, stages=self.healed))
 
-    def _teach(
+    def teach(
         self, lesson: Lesson, batch: Batch, piece: tuple[int, int], teaching: Teaching, guard: Guard
     ) -> tuple[Answer, float]:
         """Add the gradients of one lesson on a piece of its part of the batch.

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from supernet.errors import ConfigError, did_you_mean
+from supernet.memory.sizes import bytes_of
 
 Plain = bool | int | float | str | list[int | float | str]
 """What an option of a registered thing can be in a configuration file."""
@@ -220,6 +221,9 @@ class TrainOptions:
         execution: how lessons run: ``plain``, or ``compiled`` by torch.compile in graphs that all widths share; or a
             mode that saves memory (docs/memory.md), for the whole network or for some of its modules by path:
             ``execution={"blocks.2" = "checkpoint"}``.
+        memory: most bytes that a step may hold above what is there before it, such as ``2GiB``: the fastest modes that
+            fit are then found by measuring, and the weights are those of ``plain``, bit for bit (of reversible stages
+            in floating point: but for rounding). Empty for no limit.
         partial_channels: share of the input channels of each linear layer and convolution that learns, drawn by the
             seed (arXiv:2503.01905): a light way to adapt pretrained weights, which keeps that share of what layers are
             given, and of what the optimiser remembers. The head, biases and norms learn whole. 0 and 1 train all.
@@ -274,6 +278,7 @@ class TrainOptions:
     clip_value: float = 0.0
     ema: float = 0.0
     execution: str | dict[str, str] = "plain"
+    memory: str = ""
     partial_channels: float = 0.0
     regularise: Regularise = "all"
     optimizer: str = "sgd"
@@ -341,6 +346,13 @@ class TrainOptions:
         within("layer_decay", self.layer_decay, 0.01, 1.0)
         within("ema", self.ema, 0.0, 0.999999)
         among("amp", self.amp, get_args(Precision))
+        if self.memory:
+            bytes_of(self.memory)
+        if self.memory and self.execution != "plain":
+            raise ConfigError(
+                f"memory is {self.memory!r} and execution {self.execution!r}; the bytes decide how lessons run, "
+                f"so leave execution at plain, or memory empty"
+            )
         among("regularise", self.regularise, get_args(Regularise))
         within("block_distil_weight", self.block_distil_weight, 0)
         if self.block_distil_weight and self.teacher not in ("largest", "finetuned"):

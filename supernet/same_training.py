@@ -8,10 +8,11 @@ from typing import Any
 
 from supernet.config import to_plain
 from supernet.errors import StateError
+from supernet.memory.modes import is_exact
 from supernet.options import TrainOptions
 from supernet.wording import counted
 
-FREE = frozenset({"checkpoint_seconds", "device", "threads", "rollbacks", "watched"})
+FREE = frozenset({"checkpoint_seconds", "device", "threads", "rollbacks", "watched", "memory"})
 """Options that a run may change when it goes on."""
 _LENGTH = frozenset({"epochs", "restarts"})
 
@@ -36,6 +37,8 @@ def check_same(
     for key in dict.fromkeys([*now, *before]):
         theirs, ours = before.get(key), now.get(key)
         if theirs == ours or key in _LENGTH | FREE or (key == "processes" and ended):
+            continue
+        if key == "execution" and is_exact(theirs) and is_exact(ours):
             continue
         hint = f"start {theirs} (torchrun --nproc-per-node {theirs}), " if key == "processes" else ""
         raise StateError(

@@ -20,6 +20,7 @@ from typing import IO, Any
 import torch
 
 from supernet.ahead import Ahead
+from supernet.budget import planned
 from supernet.checkpoint import CHECKPOINT as CHECKPOINT, Checkpoints, State, below, write_checkpoint
 from supernet.config import decode, to_plain
 from supernet.elastic.costs import Costs
@@ -29,6 +30,8 @@ from supernet.evaluate import Evaluator, Result, layout_of
 from supernet.guard import BlownUp, Guard, all_finite, hopeless
 from supernet.lessons import Lessons
 from supernet.lock import is_removed, locked
+from supernet.memory.auto import Plan
+from supernet.memory.sizes import bytes_of
 from supernet.options import TrainOptions
 from supernet.ordering import began_with, note_order, order_units, sort_anew
 from supernet.partial_channels import check_partial
@@ -108,6 +111,8 @@ class Trainer:
         self.step = 0
         self.state: dict[str, Any] = {}
         self.reordered: dict[str, Any] | None = None
+        self.memory: Plan | None = None
+        """How the lessons run within ``train.memory``."""
         self.record = Record(folder if self.ranks.leads else None)
         self.guard = Guard()
         self.checkpoints = Checkpoints(folder)
@@ -166,6 +171,7 @@ class Trainer:
             self.ranks.spread(list(self.supernet.state_dict().values()))
             self.lessons.teacher = self._teacher(progress)
             self.record.open(self.step)
+            self._fit()
         if self.step == 0 and self.options.rollbacks:
             self.checkpoints.hold(*self._state())
         saved = time.monotonic()
@@ -189,6 +195,17 @@ class Trainer:
         self.stepper.settle()
         self.supernet.eval().to(memory_format=torch.contiguous_format)
         return self.history
+
+    def _fit(self) -> None:
+        """Choose modes that make do with the bytes there are; those of an earlier run, where these are the same."""
+        options = self.options
+        if not options.memory:
+            return
+        if self.memory is None or self.memory.budget != bytes_of(options.memory):
+            batch = moved(self.batches.make(self.step), self.device)
+            self.memory = planned(self.lessons, batch, options.memory, self.steps - 1)
+        self.lessons.execution = self.memory.execution or "plain"
+        log.info("lessons run within %s: %s", options.memory, self.memory.execution)
 
     def _teacher(self, progress: Progress | None) -> Teacher | None:
         """Whoever was trained before, as ``train.teacher`` says, and is first trained where that is to be done."""
@@ -391,6 +408,7 @@ class Trainer:
             "strategy_state": self.state,
             "reordered": self.reordered,
             "guard": self.guard.to_json(),
+            "memory": self.memory and self.memory.to_json(),
             **self.record.to_json(),
         }
         return model | self.stepper.tensors(), document
@@ -423,3 +441,5 @@ class Trainer:
         note_order(self.supernet, document["reordered"])
         self.record.restore(document)
         self.guard = Guard.from_json(document.get("guard", {}))
+        memory = document.get("memory")
+        self.memory = memory and Plan(**memory)

@@ -18,6 +18,7 @@ from supernet.elastic.origins import makers
 from supernet.elastic.rules import rules
 from supernet.elastic.subnet import executions
 from supernet.errors import SupernetError
+from supernet.memory.modes import modes
 from supernet.networks import networks
 from supernet.presets import presets
 from supernet.registry import Registry
@@ -29,6 +30,7 @@ ALL = {
     "supernet.sources": sources,
     "supernet.rules": rules,
     "supernet.executions": executions,
+    "supernet.modes": modes,
     "supernet.networks": networks,
     "supernet.origins": makers,
     "supernet.presets": presets,

@@ -12,6 +12,9 @@ In the order one would read them:
 - `gdas`: GDAS: one candidate, by Gumbel noise
 - `drnas`: DrNAS: weights drawn from Dirichlet distributions
 - `proxylessnas`: ProxylessNAS: one candidate, and what all others would have done
+- `gold_nas`: GOLD-NAS: gates that close under a growing penalty on cost
+- `rc_darts`: RC-DARTS: a softmax, projected onto a bound of the cost
+- `pricing`: the expected cost that such methods look at
 - `bilevel`: the gradient of the logits, to first and second order
 - `trainer`: weights and logits in turns
 """

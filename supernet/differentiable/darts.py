@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from supernet.differentiable.method import Logits, methods, no_penalty, softmax, weighed
+from supernet.differentiable.method import Logits, Method, methods, softmax, weighed
 from supernet.elastic.relaxation import Relaxable, Relaxation
 from supernet.space import Architecture
 
 
 @methods.register("darts")
 @dataclass(frozen=True)
-class DARTSMethod:
+class DARTSMethod(Method):
     """A softmax over the candidates of an edge, ``none`` among them; all edges of a node are summed."""
 
     def relaxation(self, relaxable: Relaxable, logits: Logits, arch: Architecture) -> Relaxation:
@@ -22,7 +21,3 @@ class DARTSMethod:
         return weighed(relaxable, logits, arch, softmax, torch.ones_like)
 
     mean = relaxation
-
-    def penalty(self, logits: Logits) -> Tensor:
-        """None."""
-        return no_penalty(logits)

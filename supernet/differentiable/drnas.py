@@ -8,14 +8,14 @@ from torch import Tensor
 from torch.distributions import Dirichlet, kl_divergence
 from torch.nn import functional as F
 
-from supernet.differentiable.method import Logits, methods, weighed
+from supernet.differentiable.method import Logits, Method, methods, weighed
 from supernet.elastic.relaxation import Relaxable, Relaxation
 from supernet.space import Architecture
 
 
 @methods.register("drnas")
 @dataclass(frozen=True)
-class DrNASMethod:
+class DrNASMethod(Method):
     """All candidates run, by weights that are drawn anew in every step; so are those of edges.
 
     Args:

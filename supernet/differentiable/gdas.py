@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from supernet.differentiable.method import Logits, hard, methods, no_penalty, softmax, weighed
+from supernet.differentiable.method import Logits, Method, hard, methods, softmax, weighed
 from supernet.elastic.relaxation import Relaxable, Relaxation
 from supernet.errors import ConfigError
 from supernet.space import Architecture
@@ -20,7 +20,7 @@ from supernet.space import Architecture
 
 @methods.register("gdas")
 @dataclass(frozen=True)
-class GDASMethod:
+class GDASMethod(Method):
     """One path at a time.
 
     Args:
@@ -46,7 +46,3 @@ class GDASMethod:
         gumbel = -torch.empty_like(logits).exponential_().log()
         soft = ((logits.log_softmax(0) + gumbel) / self.temperature).softmax(0)
         return hard(soft, soft.argmax())
-
-    def penalty(self, logits: Logits) -> Tensor:
-        """None."""
-        return no_penalty(logits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -14,10 +14,22 @@ from supernet.space import Architecture
 
 Logits = Mapping[str, Tensor]
 """By choice: one for each weight, and one before them for ``none`` where an edge may come to nothing."""
+Cost = Callable[[Relaxation], Tensor]
+"""The expected cost of a relaxation, as a share of that of the largest architecture."""
+Memory = dict[str, Any]
+"""What a method remembers between epochs beside its logits: plain JSON values."""
 
 
 class Method(Protocol):
-    """How logits become weights. Randomness is that of torch, which whoever calls has seeded."""
+    """How logits become weights. Randomness is that of torch, which whoever calls has seeded.
+
+    Inherit from it for what only some methods need: all but the first two have a default.
+    """
+
+    one_level: ClassVar[bool] = False
+    """Whether logits learn from the same batches as the weights, and not from the search split."""
+    costs: ClassVar[bool] = False
+    """Whether it has to know what a relaxation costs."""
 
     def relaxation(self, relaxable: Relaxable, logits: Logits, arch: Architecture) -> Relaxation:
         """What weights and logits learn with; drawn anew at every call where the method draws.
@@ -35,13 +47,30 @@ class Method(Protocol):
 
     def penalty(self, logits: Logits) -> Tensor:
         """What is added to the loss of the logits."""
-        ...
+        return no_penalty(logits)
+
+    def initial(self, relaxable: Relaxable, seed: torch.Generator) -> dict[str, Tensor]:
+        """The logits at the start; of which choices says what the method is about."""
+        return fresh_logits(relaxable, seed)
+
+    def burden(self, cost: Tensor, memory: Memory) -> Tensor:
+        """What an expected cost adds to the loss of the logits; of methods that have to know it."""
+        return cost * 0
+
+    def after_step(self, logits: Logits, cost: Callable[[Logits], Tensor]) -> None:
+        """Change the logits in place after each of their steps; of methods that have to know costs."""
+
+    def after_epoch(self, relaxable: Relaxable, logits: Logits, memory: Memory) -> Memory:
+        """Change the logits in place after each of their epochs, and say what to remember."""
+        return memory
 
 
+_MODULES = ("darts", "pc_darts", "gdas", "drnas", "proxylessnas", "gold_nas", "rc_darts")
 methods: Registry[Callable[..., Method]] = Registry(
     "differentiable method",
     modules=tuple(
-        f"supernet.differentiable.{name}" for name in ("darts", "pc_darts", "gdas", "drnas", "proxylessnas")
+        f"supernet.differentiable.{name}"
+        for name in ("darts", "pc_darts", "gdas", "drnas", "proxylessnas", "gold_nas", "rc_darts")
     ),
     group="supernet.methods",
 )

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from supernet.differentiable.method import Logits, methods, no_penalty, softmax, weighed
+from supernet.differentiable.method import Logits, Method, methods, softmax, weighed
 from supernet.elastic.relaxation import Relaxable, Relaxation
 from supernet.space import Architecture
 
 
 @methods.register("pc_darts")
 @dataclass(frozen=True)
-class PCDARTSMethod:
+class PCDARTSMethod(Method):
     """A softmax over the candidates of an edge, and one over the edges of a node (edge normalisation)."""
 
     def relaxation(self, relaxable: Relaxable, logits: Logits, arch: Architecture) -> Relaxation:
@@ -24,7 +22,3 @@ class PCDARTSMethod:
         return weighed(relaxable, logits, arch, softmax, softmax)
 
     mean = relaxation
-
-    def penalty(self, logits: Logits) -> Tensor:
-        """None."""
-        return no_penalty(logits)

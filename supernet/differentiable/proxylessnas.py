@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from supernet.differentiable.method import Logits, hard, methods, no_penalty, softmax, weighed
+from supernet.differentiable.method import Logits, Method, hard, methods, softmax, weighed
 from supernet.elastic.relaxation import Relaxable, Relaxation
 from supernet.space import Architecture
 
 
 @methods.register("proxylessnas")
 @dataclass(frozen=True)
-class ProxylessNASMethod:
+class ProxylessNASMethod(Method):
     """Binary gates, drawn by the probabilities of a softmax."""
 
     def relaxation(self, relaxable: Relaxable, logits: Logits, arch: Architecture) -> Relaxation:
@@ -30,10 +30,6 @@ class ProxylessNASMethod:
     def mean(self, relaxable: Relaxable, logits: Logits, arch: Architecture) -> Relaxation:
         """The probabilities."""
         return weighed(relaxable, logits, arch, softmax, torch.ones_like)
-
-    def penalty(self, logits: Logits) -> Tensor:
-        """None."""
-        return no_penalty(logits)
 
 
 def gate(logits: Tensor) -> Tensor:

@@ -19,7 +19,8 @@ from torch.func import functional_call
 from supernet.checkpoint import Checkpoints, State, below, optimizer_tensors, restore_optimizer
 from supernet.config import decode, to_plain
 from supernet.differentiable import bilevel
-from supernet.differentiable.method import Method, fresh_logits, methods
+from supernet.differentiable.method import Cost, Memory, Method, methods
+from supernet.differentiable.pricing import macs_share
 from supernet.elastic.expectation import entropy
 from supernet.elastic.relaxation import Relaxation
 from supernet.elastic.supernet import Supernet
@@ -129,14 +130,20 @@ class DifferentiableTrainer:
         penalty: Penalty | None = None,
     ) -> None:
         self.options, self.search = options or TrainOptions(), search or DifferentiableOptions()
-        if not supernet.relaxable.members:
-            raise ConfigError(
-                "no choice of this space is one of several candidates; differentiable search needs a preset that has "
-                "them, e.g. darts, nasbench201, proxylessnas or spos"
-            )
         self.method: Method = decode(
             self.search.method_options, methods[self.search.method], "method_options"
         )
+        initial = self.method.initial(supernet.relaxable, generator(self.options.seed, "logits"))
+        if not initial:
+            raise ConfigError(
+                f"no choice of this space is one of several candidates; {self.search.method} needs a preset that has "
+                "them, e.g. darts, nasbench201, proxylessnas or spos"
+            )
+        if self.search.order != "first" and self.method.one_level:
+            raise ConfigError(
+                f"order={self.search.order!r} looks ahead at the search split, and with {self.search.method} weights "
+                "and logits learn from the same batches; take order='first'"
+            )
         if self.search.order == "exact" and self.search.method == "proxylessnas":
             raise ConfigError(
                 "order='exact' differentiates through a step of the weights, and the gates of proxylessnas have a "
@@ -148,15 +155,18 @@ class DifferentiableTrainer:
         self.epoch_steps = dataset.epoch_steps(self.options.batch_size)
         self.steps = self.options.epochs * self.epoch_steps
         self.stepper = Stepper(supernet, self.options, self.epoch_steps)
-        seed = generator(self.options.seed, "logits")
-        self.logits = Logits(fresh_logits(supernet.relaxable, seed)).to(self.device)
+        self.logits = Logits(initial).to(self.device)
         lr, decay = self.search.lr, self.search.weight_decay
         self.adam = torch.optim.Adam(self.logits.parameters(), lr, betas=(0.5, 0.999), weight_decay=decay)
         self.base = supernet.space.largest()
         self.held = list(dataset.batches("search", self.options.batch_size))
         self.checkpoints = Checkpoints(folder)
+        self.cost: Cost | None = None
+        if self.method.costs:
+            self.cost = macs_share(self.supernet, self.task.example_inputs().to(self.device))
         self.step = 0
         self.history: list[Seen] = []
+        self.memory: Memory = {}
         self._resume()
 
     def run(self, progress: Progress | None = None) -> Architecture:
@@ -176,7 +186,7 @@ class DifferentiableTrainer:
             )
             self.supernet.train()
             self.stepper.begin(self.step)
-            if self.step >= round(self.search.warmup * self.options.epochs) * self.epoch_steps:
+            if self.logits_learn:
                 search.append(self._learn_logits(batch))
             train.append(self._learn_weights(batch))
             self.step += 1
@@ -188,6 +198,11 @@ class DifferentiableTrainer:
         self.stepper.settle()
         self.supernet.eval().to(memory_format=torch.contiguous_format)
         return self.architecture
+
+    @property
+    def logits_learn(self) -> bool:
+        """Whether the warm-up of the weights is over."""
+        return self.step >= round(self.search.warmup * self.options.epochs) * self.epoch_steps
 
     @property
     def architecture(self) -> Architecture:
@@ -218,11 +233,8 @@ class DifferentiableTrainer:
         return float(loss.detach())
 
     def _learn_logits(self, batch: Batch) -> float:
-        """A step of the logits on a batch of the search split."""
-        order = rng(self.options.seed, "search", self.step // len(self.held)).sample(
-            range(len(self.held)), len(self.held)
-        )
-        held = moved(self.held[order[self.step % len(self.held)]], self.device)
+        """A step of the logits, on a batch of the search split or on that of the weights."""
+        held = batch if self.method.one_level else moved(self._held(), self.device)
         train, search = self._loss(batch, "logits"), self._loss(held, "logits")
         seen: list[float] = []
 
@@ -230,8 +242,10 @@ class DifferentiableTrainer:
             """The search loss, noted."""
             loss = search(weights)
             seen.append(float(loss.detach()))
-            extra = self.method.penalty(self.logits.by_choice())
-            return loss + extra if self.penalty is None else loss + extra + self.penalty(self.mean())
+            loss = loss + self.method.penalty(self.logits.by_choice())
+            if self.cost is not None:
+                loss = loss + self.method.burden(self.cost(self.mean()), self.memory)
+            return loss if self.penalty is None else loss + self.penalty(self.mean())
 
         logits = list(self.logits.parameters())
         gradients = self._gradients(logits, train, judged)
@@ -239,7 +253,18 @@ class DifferentiableTrainer:
             logit.grad = gradient.detach()
         self.adam.step()
         self.adam.zero_grad()
+        if (cost := self.cost) is not None:
+            self.method.after_step(
+                self.logits.by_choice(),
+                lambda logits: cost(self.method.mean(self.supernet.relaxable, logits, self.base)),
+            )
         return seen[0]
+
+    def _held(self) -> Batch:
+        """The batch of the search split for this step."""
+        turn, place = divmod(self.step, len(self.held))
+        order = rng(self.options.seed, "search", turn).sample(range(len(self.held)), len(self.held))
+        return self.held[order[place]]
 
     def _gradients(
         self, logits: list[nn.Parameter], train: bilevel.Loss, search: bilevel.Loss
@@ -269,6 +294,10 @@ class DifferentiableTrainer:
         return loss
 
     def _finish_epoch(self, train: list[float], search: list[float]) -> None:
+        if search:
+            self.memory = self.method.after_epoch(
+                self.supernet.relaxable, self.logits.by_choice(), self.memory
+            )
         mean = self.mean()
         self.history.append(
             Seen(
@@ -298,6 +327,7 @@ class DifferentiableTrainer:
         document = {
             "run": self._belongs_to(),
             "step": self.step,
+            "memory": self.memory,
             "history": [asdict(one) for one in self.history],
         }
         return tensors | self.stepper.tensors(), document
@@ -314,5 +344,5 @@ class DifferentiableTrainer:
         self.logits.load_state_dict(below(_LOGITS, tensors))
         restore_optimizer(self.logits, self.adam, below(_ADAM, tensors))
         self.stepper.restore(tensors)
-        self.step = document["step"]
+        self.step, self.memory = document["step"], document.get("memory", {})
         self.history = [Seen(**{**one, "genes": tuple(one["genes"])}) for one in document["history"]]

@@ -51,21 +51,22 @@ class ExpectedCost:
         if what == "macs":
             shares = {key: value / costs.batch for key, value in shares.items()}  # type: ignore[assignment]
         self.shares = dict(shares)
+        lengths = {len(key) for key in shares}
+        self._by_length = [[key for key in shares if len(key) == length] for length in sorted(lengths)]
 
     def __call__(self, relaxation: Relaxation) -> Tensor:
         """A scalar; a term whose choice is not relaxed counts as the architecture has it."""
         weights = self.relaxable.of_children(relaxation)
-        hot = self.relaxable.of_children(
-            self.relaxable.one_hot(relaxation.arch, next(iter(weights.values())))
-        )
-        entries = {path: weights.get(path, fixed).unbind() for path, fixed in hot.items()}
         like = next(iter(weights.values()))
+        hot = self.relaxable.of_children(self.relaxable.one_hot(relaxation.arch, like))
+        entries = {path: weights.get(path, fixed) for path, fixed in hot.items()}
+        starts = dict(zip(entries, np.cumsum([0, *map(len, entries.values())])))
+        flat = torch.cat([*entries.values()])
         total = like.new_zeros(())
-        for key, share in self.shares.items():
-            product: Any = share
-            for path, i in key:
-                product = product * entries[path][i]
-            total = total + product
+        for keys in self._by_length:
+            places = torch.tensor([[starts[path] + i for path, i in key] for key in keys], dtype=torch.long)
+            shares = like.new_tensor([self.shares[key] for key in keys])
+            total = total + flat[places.to(flat.device)].prod(1) @ shares
         return total
 
 

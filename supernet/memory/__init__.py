@@ -11,7 +11,9 @@ when a subnet is bound, ``supernet.subnet(arch, execution={"blocks.2": "checkpoi
 `reversible`  keeps what comes out of each stage of streams, see `supernet.reversible`
 `recipes`     how a tensor is computed again, from what, and when it is held
 `cheap`       which calls are cheap enough for that
-`reversible`  reversible stages keep only what comes out
+`measuring`   what a step holds at most, and what each piece costs in each mode
+`auto`        the fastest choice of modes within a number of bytes
+`sizes`       sizes of memory as people write them: ``2GiB``
 
 Approximate modes, whose answers are exact and whose gradients are not (docs/memory_light.md):
 

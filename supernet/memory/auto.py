@@ -8,9 +8,10 @@ search told how far it was off, until the step fits. The chosen plan is a mappin
 from __future__ import annotations
 
 import logging
-import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
@@ -18,45 +19,25 @@ from torch import nn
 from supernet.errors import ConfigError
 from supernet.memory.measuring import Cost, costs, peak_bytes
 from supernet.memory.modes import Execution
-from supernet.memory.pieces import pieces
+from supernet.memory.pieces import pieces, running
+from supernet.memory.sizes import words_of
+from supernet.reversible import ReversibleStage
 
 log = logging.getLogger(__name__)
+N = TypeVar("N")
 
 CANDIDATES = ("plain", "fused", "checkpoint", "checkpoint_fused")
-"""Exact modes that work on every network, fastest first."""
+"""Exact modes that work on every network."""
 TRIES = 8
 """How often a plan is measured and the search told by how much it was off."""
 CLOSE = 0.95
 """Share of a budget that a plan should use: one that uses less might be faster."""
 STATES = 4000
 """Partial plans that the search keeps; more than that are thinned out."""
-_UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:([KMGT]?)(i?)B)?\s*", re.IGNORECASE)
 
 
-def bytes_of(text: str) -> int:
-    """Bytes from ``2GiB``, ``512 MiB``, ``1.5GB`` or a plain number.
-
-    Raises:
-        ConfigError: for anything else, and for nothing at all.
-    """
-    match = _SIZE.fullmatch(text)
-    size = 0
-    if match:
-        number, unit, binary = match.groups()
-        size = int(float(number) * (1024 if binary else 1000) ** _UNITS[(unit or "").upper()])
-    if size < 1:
-        raise ConfigError(f"memory is {text!r}; a size is accepted, such as 2GiB, 512MiB or 1500MB")
-    return size
-
-
-def words_of(size: float) -> str:
-    """Bytes as people read them."""
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.4g} {unit}"
-        size /= 1024
-    return f"{size:.4g} GiB"
+Table = Mapping[str, Mapping[str, Cost]]
+"""What each piece costs in each mode, by path, in the order in which they run."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +56,13 @@ class Plan:
     peak: int
     seconds: float
 
+    def to_json(self) -> dict[str, Any]:
+        """For a checkpoint; ``Plan(**document)`` reads it back."""
+        return asdict(self)
+
     def __str__(self) -> str:
-        counts = {mode: list(self.execution.values()).count(mode) for mode in CANDIDATES[1:]}
-        said = ", ".join(f"{count} in {mode}" for mode, count in counts.items() if count)
+        counts = Counter(self.execution.values())
+        said = ", ".join(f"{count} in {mode}" for mode, count in sorted(counts.items()))
         return (
             f"{words_of(self.peak)} of {words_of(self.budget)} needed at {self.seconds:.2f} times the time of plain: "
             f"{said or 'every piece in plain'}"
@@ -85,7 +70,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Subject:
+class Subject(Generic[N]):
     """What a plan is made for.
 
     Args:
@@ -93,12 +78,14 @@ class Subject:
         run: runs such a copy on what is learnt from.
         step: a whole training step with such a copy; afterwards gradients are as before.
         device: where all of it happens.
+        network: of such a copy, whose modules the plan names.
     """
 
-    make: Callable[[Execution], nn.Module]
-    run: Callable[[nn.Module], object]
-    step: Callable[[nn.Module], object]
+    make: Callable[[Execution], N]
+    run: Callable[[N], object]
+    step: Callable[[N], object]
     device: torch.device
+    network: Callable[[N], nn.Module]
 
     def peak(self, execution: Execution) -> int:
         """The most bytes that a step holds."""
@@ -107,19 +94,20 @@ class Subject:
         return peak_bytes(lambda: self.step(network), self.device)
 
 
-def plan(subject: Subject, budget: int) -> Plan:
+def plan(subject: Subject[N], budget: int, table: Table | None = None) -> Plan:
     """The fastest plan that is within a budget, measured to be so.
 
     Args:
         subject: the network and what a step with it is.
         budget: bytes that a step may hold above what was held before it.
+        table: from `measured`, where it was done before.
 
     Raises:
         ConfigError: when no plan is within the budget; the message says what the smallest one needs.
     """
     if (peak := subject.peak("plain")) <= budget:
         return Plan({}, budget, peak, 1.0)
-    table = measured(subject)
+    table = table or measured(subject)
     slowest = _search(table, _floor(table))
     assert slowest is not None, "the floor is what some plan needs"
     best, off = None, _off(subject, slowest, table)
@@ -149,14 +137,25 @@ def plan(subject: Subject, budget: int) -> Plan:
     return best
 
 
-def measured(subject: Subject) -> dict[str, dict[str, Cost]]:
+def measured(subject: Subject[N]) -> dict[str, dict[str, Cost]]:
     """What each piece costs in each mode, in the order in which they run; no mode is faster than plain."""
     plain = subject.make("plain")
-    paths = [path for path, _ in pieces(plain) if path]
-    networks = {"plain": plain} | {
-        mode: subject.make(dict.fromkeys(paths, mode)) for mode in CANDIDATES if mode != "plain"
+    network = subject.network(plain)
+    streams = [path for path, module in running(network) if isinstance(module, ReversibleStage)]
+    others = [
+        path
+        for path, _ in pieces(network)
+        if path and not any(f"{path}.".startswith(f"{stage}.") for stage in streams)
+    ]
+    where = {"plain": [*others, *streams], **dict.fromkeys(CANDIDATES[1:], others), "reversible": streams}
+    networks = {
+        mode: (
+            network if mode == "plain" else subject.network(subject.make(dict.fromkeys(paths, mode))),
+            paths,
+        )
+        for mode, paths in where.items()
     }
-    found = costs(networks, paths, subject.run, subject.device)
+    found = costs(networks, lambda: subject.run(plain), subject.device)
     return {
         path: {
             mode: Cost(cost.held, cost.peak, max(cost.seconds, modes["plain"].seconds))
@@ -164,9 +163,6 @@ def measured(subject: Subject) -> dict[str, dict[str, Cost]]:
         }
         for path, modes in found.items()
     }
-
-
-Table = Mapping[str, Mapping[str, Cost]]
 
 
 def _modelled(table: Table, choice: Mapping[str, str]) -> int:
@@ -188,7 +184,7 @@ def _floor(table: Table) -> int:
     return high
 
 
-def _off(subject: Subject, choice: Mapping[str, str], table: Table) -> int:
+def _off(subject: Subject[N], choice: Mapping[str, str], table: Table) -> int:
     """What a step needs beside what its pieces do: gradients, the loss, what lies between the pieces."""
     return subject.peak(choice) - _modelled(table, choice)
 

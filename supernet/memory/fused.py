@@ -8,6 +8,7 @@ MobileNetV3 needs about half of its memory then, and a few percent more time.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import wraps
 from typing import Any
 from weakref import ref
@@ -51,19 +52,18 @@ class Fusing(TorchFunctionMode):
         super().__init__()
         self._known: dict[int, tuple[ref[Tensor], int, Node]] = {}
         self._slots: list[Slot] = []
-        self._hooks = torch.autograd.graph.saved_tensors_hooks(
-            self._pack if pack is None else (lambda tensor: pack(self._pack(tensor))), unpack or _unpack
-        )
+        self._pack, self._unpack = pack, unpack or _unpack
+        self._hooks = ExitStack()
 
     def __enter__(self) -> Fusing:
-        self._hooks.__enter__()
+        self._hooks.enter_context(torch.autograd.graph.saved_tensors_hooks(self._packed, self._unpack))
         super().__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
-        self._hooks.__exit__(*error)
-        # the hooks are methods of this: it is collected late, and must not hold tensors until then
+        # what the hooks lead to goes with them: this is entered once, and holds no tensor afterwards
+        self._hooks.close()
         self._known.clear()
         self._slots = []
 
@@ -179,7 +179,11 @@ class Fusing(TorchFunctionMode):
         where = tensor.shape, tensor.stride(), tensor.storage_offset()
         return Recipe(SEEN, (node, *where), {}, cast_of(tensor))
 
-    def _pack(self, tensor: Tensor) -> Slot:
+    def _packed(self, tensor: Tensor) -> Any:
+        slot = self._slot(tensor)
+        return slot if self._pack is None else self._pack(slot)
+
+    def _slot(self, tensor: Tensor) -> Slot:
         """What to keep for a tensor that autograd saves."""
         if tensor.grad_fn is None or (size := size_of(tensor)) < SMALL:
             self._slots.append(slot := Slot(Source(tensor, keep=True)))

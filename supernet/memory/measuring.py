@@ -6,7 +6,6 @@ allocator counts itself. Time is that of the processor, so that other programs w
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -40,7 +39,6 @@ class Cost:
 
 def peak_bytes(step: Callable[[], object], device: torch.device) -> int:
     """The most that a step holds at a time above what was held when it began, in bytes."""
-    gc.collect()
     if device.type == "cuda":
         return _spent_on_cuda(step, device)[1]
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
@@ -49,9 +47,8 @@ def peak_bytes(step: Callable[[], object], device: torch.device) -> int:
 
 
 def costs(
-    networks: Mapping[str, nn.Module],
-    paths: Sequence[str],
-    run: Callable[[nn.Module], object],
+    networks: Networks,
+    run: Callable[[], object],
     device: torch.device,
 ) -> dict[str, dict[str, Cost]]:
     """What each piece costs in each mode, on the inputs that it gets in a run.
@@ -59,9 +56,8 @@ def costs(
     Each piece is measured where the run gets to it, alone: only what a network needs in evaluation is there besides.
 
     Args:
-        networks: copies of one network, by mode; in ``plain`` the pieces are run one after the other.
-        paths: of the pieces.
-        run: runs a network, gradients off, with what is learnt from.
+        networks: copies of one network, by mode, with the paths of the pieces that are in it.
+        run: runs the one in ``plain`` on what is learnt from.
         device: where.
 
     Returns:
@@ -69,7 +65,7 @@ def costs(
     """
     found: dict[str, dict[str, Cost]] = {}
     for measure in (_bytes, _seconds):
-        for path, mode, cost in measure(networks, paths, run, device):
+        for path, mode, cost in measure(networks, run, device):
             modes = found.setdefault(path, {})
             before = modes.get(mode)
             if measure is _bytes:
@@ -79,17 +75,17 @@ def costs(
     return found
 
 
+Networks = Mapping[str, tuple[nn.Module, Sequence[str]]]
 Found = Iterator[tuple[str, str, Cost]]
 
 
 def _bytes(
-    networks: Mapping[str, nn.Module],
-    paths: Sequence[str],
-    run: Callable[[nn.Module], object],
+    networks: Networks,
+    run: Callable[[], object],
     device: torch.device,
 ) -> Found:
     if device.type == "cuda":
-        yield from _bytes_on_cuda(networks, paths, run, device)
+        yield from _bytes_on_cuda(networks, run, device)
         return
     spans: list[tuple[str, str]] = []
 
@@ -103,7 +99,7 @@ def _bytes(
             passes.backward()
 
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-        _visit(networks, paths, run, measure)
+        _visit(networks, run, measure)
     times = {
         event.name(): (event.start_ns(), event.start_ns() + event.duration_ns()) for event in _events(seen)
     }
@@ -116,9 +112,8 @@ def _bytes(
 
 
 def _bytes_on_cuda(
-    networks: Mapping[str, nn.Module],
-    paths: Sequence[str],
-    run: Callable[[nn.Module], object],
+    networks: Networks,
+    run: Callable[[], object],
     device: torch.device,
 ) -> Found:
     found: list[tuple[str, str, Cost]] = []
@@ -129,14 +124,13 @@ def _bytes_on_cuda(
         _, later = _spent_on_cuda(passes.backward, device)
         found.append((path, mode, Cost(held, max(peak, held + later))))
 
-    _visit(networks, paths, run, measure)
+    _visit(networks, run, measure)
     yield from found
 
 
 def _seconds(
-    networks: Mapping[str, nn.Module],
-    paths: Sequence[str],
-    run: Callable[[nn.Module], object],
+    networks: Networks,
+    run: Callable[[], object],
     device: torch.device,
 ) -> Found:
     found: list[tuple[str, str, Cost]] = []
@@ -151,7 +145,7 @@ def _seconds(
             times.append(_clock(device) - start)
         found.append((path, mode, Cost(0, 0, min(times))))
 
-    _visit(networks, paths, run, measure)
+    _visit(networks, run, measure)
     yield from found
 
 
@@ -213,9 +207,8 @@ def _copied(leaf: Any) -> Any:
 
 
 def _visit(
-    networks: Mapping[str, nn.Module],
-    paths: Sequence[str],
-    run: Callable[[nn.Module], object],
+    networks: Networks,
+    run: Callable[[], object],
     measure: Callable[[str, str, Passes], None],
 ) -> None:
     """Run the plain network, and measure every piece in every mode when its turn comes."""
@@ -226,19 +219,20 @@ def _visit(
         def look(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             """In every mode; the generators are then as they were."""
             with _unhooked(handles, module), torch.random.fork_rng():
-                for mode, network in networks.items():
-                    measure(path, mode, Passes(network.get_submodule(path), args, kwargs))
+                for mode, (network, mine) in networks.items():
+                    if path in mine:
+                        measure(path, mode, Passes(network.get_submodule(path), args, kwargs))
 
         return look
 
-    plain = networks["plain"]
+    plain, paths = networks["plain"]
     handles = {
         path: plain.get_submodule(path).register_forward_pre_hook(hook(path), with_kwargs=True)
         for path in paths
     }
     try:
         with torch.no_grad():
-            run(plain)
+            run()
     finally:
         for handle in handles.values():
             handle.remove()

@@ -22,6 +22,10 @@ LONGEST = 8
 """Sums in a row that are computed again at most: each needs the one before."""
 
 
+STRIDE = 3
+"""Sums after which one is held, when a row of them is computed: those before the next one start from there."""
+
+
 class Source:
     """A tensor that recipes start from: watched, and held once it is kept."""
 
@@ -169,7 +173,7 @@ class Recipe:
             again: whether it is needed right afterwards too.
         """
         tensor = self.held if self.held is not None else self._computed()
-        if self.uses > 0 and (again or (self.depth > 0 and self.depth % 2 == 0)):
+        if self.uses > 0 and (again or (self.depth > 0 and self.depth % STRIDE == 0)):
             self.held = tensor
         return tensor
 

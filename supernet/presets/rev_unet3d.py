@@ -130,8 +130,9 @@ class RevUNet3d(RevMobile):
             self.wire_stage(wiring, i, i)
             self.wire_transition(wiring, i)
         for k, level in enumerate(self.up):
-            below, beside = (both(f"stages.{j}.half") for j in (level + 1, level))
-            wiring.layer(f"joins.{k}.conv", beside, (*below, *beside))
+            own, lower = f"stages.{level}.half", f"stages.{level + 1}.half"
+            beside = both(own)
+            wiring.layer(f"joins.{k}.conv", beside, ((lower,), (lower,), (own,), (own,)))
             wiring.norm(f"joins.{k}.bn", beside)
             self.wire_stage(wiring, len(self.widths) + k, level)
         wiring.layer("head", None, both("stages.0.half"))

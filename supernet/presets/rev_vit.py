@@ -30,7 +30,8 @@ class Patches(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(batch, channels, height, width)`` to ``(batch, tokens, width)``."""
-        return self.proj(x).flatten(2).transpose(1, 2) + self.pos_embed
+        out: Tensor = self.proj(x).flatten(2).transpose(1, 2) + self.pos_embed
+        return out
 
 
 class MeanToken(nn.Module):

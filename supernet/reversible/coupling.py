@@ -25,6 +25,9 @@ class Coupling(nn.Module):
         reads: positions of those the branch is given, in this order; never the one that is changed.
         scale: factor of the stream; a parameter is kept away from zero, see `held_off`.
         title: what error messages call it.
+
+    Raises:
+        SpaceError: for a scale of zero, and for a branch that would read the stream it changes.
     """
 
     def __init__(
@@ -38,7 +41,15 @@ class Coupling(nn.Module):
         super().__init__()
         self.branch = branch
         self.stream, self.reads, self.title = stream, tuple(reads), title
-        self.scale = scale
+        self.scale = scale if scale is None or isinstance(scale, Tensor) else float(scale)
+        if self.scale is not None and not isinstance(scale, Tensor) and not self.scale:
+            raise SpaceError(
+                f"{title or 'a coupling'} multiplies its stream by 0, which cannot be undone; take 1e-3"
+            )
+        if stream in self.reads:
+            raise SpaceError(
+                f"{title or 'a coupling'} reads stream {stream}, which it changes, and so cannot be undone; read others"
+            )
 
     def forward(self, own: Tensor, *given: object) -> Tensor:
         """The stream after this step.

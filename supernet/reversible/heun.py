@@ -79,5 +79,5 @@ class ReversibleHeun(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The state at the end, of the shape of the state at the start."""
-        out, _ = self.stage(x, x)
+        out: Tensor = self.stage(x, x)[0]
         return out

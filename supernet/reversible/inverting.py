@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from supernet.errors import SupernetError
 from supernet.reversible.arithmetic import Arithmetic, FixedPoint, Range, fingerprint, need_same
@@ -66,7 +66,6 @@ class Again:
     own: Tensor | None
 
 
-@dataclass
 class Pass:
     """One pass through a stage: what the forward half leaves for the backward half.
 
@@ -74,63 +73,55 @@ class Pass:
         couplings: in order, without those that are left out.
         arithmetic: how streams are held.
         inner: type the branches are given; None for that of the streams.
-        extra: what every branch is given beside streams, in its nesting.
         overlap: whether the next branch is run again while the gradients of this one are computed.
+        extra: what every branch is given beside streams, in its nesting.
     """
 
-    couplings: Sequence[Coupling]
-    arithmetic: Arithmetic
-    inner: torch.dtype | None
-    overlap: bool
-    extra: Sequence[Any]
-    steps: list[Step] = field(default_factory=list)
-    inputs: list[Tensor] = field(default_factory=list)
-    autocast: Autocast = ()
-    before: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        self.leaves, self.spec = tree_flatten(tuple(self.extra))
-        self.extra = ()
-        self._places: dict[int, int] = {}
-
-    spec: TreeSpec = field(init=False)
-    leaves: list[Any] = field(init=False)
-    count: int = 0
+    def __init__(
+        self,
+        couplings: Sequence[Coupling],
+        arithmetic: Arithmetic,
+        inner: torch.dtype | None,
+        overlap: bool,
+        extra: Sequence[Any],
+    ) -> None:
+        self.arithmetic, self.inner, self.overlap = arithmetic, inner, overlap
+        self.leaves, self.spec = tree_flatten(tuple(extra))
+        self.changed = sorted({coupling.stream for coupling in couplings})
+        self.inputs: list[Tensor] = []
+        self.places: dict[int, int] = {}
+        self.couplings = couplings
+        self.steps: list[Step] = []
+        self.learning: list[tuple[int, int]] = []
+        self.count = 0
+        self.autocast: Autocast = ()
+        self.before: Tensor | None = None
 
     def __call__(self, streams: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """What `ReversibleStage` answers; recorded as one node of the graph."""
-        self.count = len(streams)
-        self.inputs = list(streams)
+        self.count, self.inputs = len(streams), list(streams)
         self.learning = [
             (i, self._place(leaf))
             for i, leaf in enumerate(self.leaves)
             if isinstance(leaf, Tensor) and leaf.requires_grad
         ]
-        for coupling in self.couplings:
-            factor = coupling.factor()
-            frozen = freeze(coupling.branch)
-            places = tuple(self._place(own) for own in frozen.originals)
-            self.steps.append(
-                Step(coupling, frozen, self._place(factor) if isinstance(factor, Tensor) else factor, places)
-            )
+        self.steps = [self._frozen(coupling) for coupling in self.couplings]
+        # The node of the graph keeps what it needs of its inputs.
         inputs, self.inputs = self.inputs, []
-        self._places = {}
-        changed = self.changed
-        results = _Inverting.apply(self, *inputs)
-        found = dict(zip(changed, results))
-        return tuple(found.get(i, stream) for i, stream in enumerate(streams))
+        results = dict(zip(self.changed, _Inverting.apply(self, *inputs)))
+        return tuple(results.get(i, stream) for i, stream in enumerate(streams))
 
-    @property
-    def changed(self) -> list[int]:
-        """Positions of the streams that some coupling changes."""
-        return sorted({coupling.stream for coupling in self.couplings})
+    def _frozen(self, coupling: Coupling) -> Step:
+        factor, frozen = coupling.factor(), freeze(coupling.branch)
+        places = tuple(self._place(own) for own in frozen.originals)
+        return Step(coupling, frozen, self._place(factor) if isinstance(factor, Tensor) else factor, places)
 
     def _place(self, tensor: Tensor) -> int:
         """The position of a tensor among the inputs of the function, where it is put when it is new."""
-        if id(tensor) not in self._places:
-            self._places[id(tensor)] = len(self.inputs)
+        if id(tensor) not in self.places:
+            self.places[id(tensor)] = len(self.inputs)
             self.inputs.append(tensor)
-        return self._places[id(tensor)]
+        return self.places[id(tensor)]
 
     def extras(self, values: Sequence[Tensor]) -> Any:
         """What branches are given beside streams, with these tensors in the place of those that learn."""
@@ -258,8 +249,7 @@ class Pass:
             if again.out.requires_grad:
                 parts = torch.autograd.grad(again.out, asked, grad.to(again.out.dtype), allow_unused=True)
             count = len(again.given)
-            if step.factor is not None:
-                factor = self._factor(step, inputs)
+            if (factor := self._factor(step, inputs)) is not None:
                 grads[coupling.stream] = grad * factor
                 if isinstance(step.factor, int) and again.own is not None:
                     _add(found, step.factor, (grad * again.own).sum_to_size(inputs[step.factor].shape))
@@ -279,13 +269,14 @@ class _Inverting(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         held, values = run.forward(inputs)
         read = {id(tensor): tensor for step in run.steps for tensor in step.frozen.read}
+        read |= {id(leaf): leaf for leaf in run.leaves if isinstance(leaf, Tensor)}
         # Saved so that PyTorch refuses the backward pass when one of them was changed since.
         ctx.count = len(inputs)
         ctx.save_for_backward(*held, *inputs[run.count :], *read.values())
         return tuple(values)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
         """The gradients of the streams, of what else was given and of the parameters."""
         run: Pass = ctx.run

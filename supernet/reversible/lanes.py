@@ -41,7 +41,7 @@ class CudaLanes(Lanes):
 
     def __init__(self, device: torch.device) -> None:
         self.outer = torch.cuda.current_stream(device)
-        self.queues = [torch.cuda.Stream(device) for _ in range(2)]
+        self.queues = [torch.cuda.Stream(device) for _ in range(2)]  # type: ignore[no-untyped-call]
         self.inverted: torch.cuda.Event | None = None
         self.differentiated: torch.cuda.Event | None = None
 

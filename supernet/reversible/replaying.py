@@ -186,8 +186,8 @@ class _BatchNorm(torch.autograd.Function):
 
 def _training(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The arguments of a batch norm that measures its batch; None for one that does not, or that will be refused."""
-    call = {"weight": None, "bias": None, "training": False, "momentum": 0.1, "eps": 1e-5}
-    call |= dict(zip(_BATCH_NORM, args)) | kwargs
+    call: dict[str, Any] = {"weight": None, "bias": None, "training": False, "momentum": 0.1, "eps": 1e-5}
+    call |= {**dict(zip(_BATCH_NORM, args)), **kwargs}
     x = call["input"]
     return call if call["training"] and x.numel() > x.shape[1] else None
 

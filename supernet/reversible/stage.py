@@ -113,7 +113,7 @@ class ReversibleStage(nn.Module):
         """
         if len(streams) != self.streams:
             raise SpaceError(f"{len(streams)} streams were given to a stage of {self.streams}")
-        couplings = [coupling for coupling in self.couplings if runs(coupling)]
+        couplings = [one for one in self.couplings if isinstance(one, Coupling) and runs(one)]
         kind = streams[0].dtype
         autocast = torch.is_autocast_enabled(streams[0].device.type)
         inner = kind if kind in REDUCED and not autocast else None

@@ -55,6 +55,7 @@ def test_what_changes_no_number_may_change_in_a_training_that_has_begun(tmp_path
     (tmp_path / "training").mkdir()
     changed = open_run(tmp_path, changes=["data.workers=2", "data.corrupt=skip"]).options.data
     assert (changed.workers, changed.corrupt) == (2, "skip")
+    assert open_run(tmp_path, changes=["train.memory=2GiB"]).options.train.memory == "2GiB"
     with pytest.raises(StateError, match=r"data.mixup = 0.0, now 0.2 is asked"):
         open_run(tmp_path, changes=["data.mixup=0.2"])
 

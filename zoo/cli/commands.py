@@ -116,6 +116,14 @@ def train(
             "warm-up and a second way down.",
         ),
     ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Most memory that a step may take, such as 2GiB: what does not fit is computed again instead of "
+            "kept, and the weights stay the same to the last bit. Short for train.memory.",
+        ),
+    ] = None,
 ) -> None:
     """Train the shared weights; goes on where it stopped."""
     from zoo.cli import documents
@@ -124,8 +132,9 @@ def train(
     from zoo.pipeline.training import train as step
     from zoo.pipeline.workspace import read
 
+    changes = [*(set_ or ()), *([] if memory is None else [f'train.memory="{memory}"'])]
     opened = session.open(
-        run, config, set_, data=data, model=model, weights=weights, first="default", until=until
+        run, config, changes, data=data, model=model, weights=weights, first="default", until=until
     )
     narrator, before = session.narrator, weights_of(opened)
     print_kept(opened, TRAINING, narrator)

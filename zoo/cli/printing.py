@@ -94,6 +94,8 @@ def print_beginning(trainer: Trainer, narrator: Narrator) -> None:
         narrator.say(
             f"Units were sorted by importance ({by}{told}), so that narrow subnets keep what matters."
         )
+    if trainer.memory is not None:
+        narrator.say(f"Within train.memory, {trainer.memory}.")
     if trainer.record.teacher_share is not None:
         narrator.say(
             f"Every lesson also learnt from a teacher ({trainer.options.teacher}), whose training and answers took "

@@ -38,7 +38,7 @@ LOCKED = {
     "profile": "profile",
 }
 """Sections that may not change any more once the folder on the right holds something."""
-FREE = ("workers", "corrupt")
+FREE = ("workers", "corrupt", "memory")
 """What may change there all the same: the numbers stay what they are."""
 LENGTH = ("epochs", "restarts")
 """What of a training may, as long as it begins as it did."""

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from supernet.differentiable.method import Logits, no_penalty, weighed
+from supernet.differentiable.method import Logits, Method, weighed
 from supernet.elastic.relaxation import Relaxable, Relaxation
 from supernet.space import Architecture
 
 
 @dataclass(frozen=True)
-class Sigmoids:
+class Sigmoids(Method):
     """Every candidate has a weight of its own, between zero and one."""
 
     def relaxation(self, relaxable: Relaxable, logits: Logits, arch: Architecture) -> Relaxation:
@@ -21,7 +20,3 @@ class Sigmoids:
         return weighed(relaxable, logits, arch, torch.sigmoid, torch.ones_like)
 
     mean = relaxation
-
-    def penalty(self, logits: Logits) -> Tensor:
-        """None."""
-        return no_penalty(logits)

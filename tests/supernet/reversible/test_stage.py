@@ -102,7 +102,7 @@ def test_a_stream_can_be_scaled_even_by_nothing() -> None:
     ]
     couplings = [
         *(Coupling(conv_branch(), i, (1 - i,), scale) for i, scale in enumerate(scales)),
-        Coupling(nn.Identity(), 0, (1,), -1.0),
+        Coupling(nn.Identity(), 0, (1,), -1),
     ]
     stage = ReversibleStage(couplings).double()
     plain, free = (step(stage, streams(), free=way) for way in (False, True))
@@ -247,7 +247,7 @@ def peak_of(blocks: int, kind: str = "free") -> int:
     stage = stage_of(blocks, lambda: conv_branch(expand=4), dtype=torch.float32)
     stage.memory_free = kind == "free"
     torch.manual_seed(0)
-    x = [torch.randn(8, HALF, 16, 16) for _ in range(2)]
+    x = [torch.randn(4, HALF, 16, 16) for _ in range(2)]
 
     def run() -> None:
         loss_of(stage(*x)).backward()
@@ -257,10 +257,10 @@ def peak_of(blocks: int, kind: str = "free") -> int:
 
 
 def test_memory_grows_by_the_gradients_of_the_parameters_only() -> None:
-    gradients = sum(4 * p.numel() for p in stage_of(4, lambda: conv_branch(expand=4)).parameters())
-    shallow, deep = peak_of(4), peak_of(8)
-    assert deep - shallow <= 1.01 * gradients
-    assert 8 * deep < peak_of(8, "plain")
+    gradients = sum(4 * p.numel() for p in stage_of(3, lambda: conv_branch(expand=4)).parameters())
+    shallow, deep = peak_of(3), peak_of(6)
+    assert deep - shallow <= 1.01 * gradients  # of three blocks
+    assert 5 * deep < peak_of(6, "plain")
 
 
 def test_a_stage_without_couplings_and_a_stream_that_nothing_changes_pass_on() -> None:
@@ -287,6 +287,8 @@ def test_without_gradients_nothing_is_recorded() -> None:
         (lambda: ReversibleStage.of([(conv_branch(),)]), "each needs one for every stream"),
         (lambda: ReversibleStage.of([(conv_branch(), None), (conv_branch(),)]), "have 2, 1 branches"),
         (lambda: stage_of()(streams()[0]), "1 streams were given to a stage of 2"),
+        (lambda: Coupling(conv_branch(), 0, (1,), 0, title="it"), "it multiplies its stream by 0"),
+        (lambda: Coupling(conv_branch(), 0, (0, 1), title="it"), "it reads stream 0, which it changes"),
     ],
 )
 def test_blocks_and_streams_have_to_fit(make: Any, said: str) -> None:

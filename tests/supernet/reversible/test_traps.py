@@ -220,6 +220,15 @@ def test_what_changed_before_the_backward_pass_is_an_error(what: str) -> None:
         loss.backward()
 
 
+def test_mixture_weights_that_do_not_learn_must_not_change_either() -> None:
+    stage = free_stage(branch=Mixed)
+    weights = torch.zeros(2, dtype=torch.float64)
+    loss = loss_of(stage(*streams(), extra=(weights,)))
+    weights.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
 class Counting(nn.Module):
     """Moves a buffer of its own as it runs."""
 

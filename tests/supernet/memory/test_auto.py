@@ -1,0 +1,169 @@
+"""The fastest modes within a number of bytes: a plan that fits, and weights that are those of the plain training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from supernet.checkpoint import read_document
+from supernet.errors import ConfigError, StateError
+from supernet.memory.auto import Plan, Subject, _floor, _modelled, _search, measured, plan
+from supernet.memory.measuring import Cost
+from supernet.memory.modes import Execution, install
+from supernet.memory.sizes import bytes_of, words_of
+from supernet.options import TrainOptions
+from supernet.trainer import CHECKPOINT, Trainer
+from tests.supernet.memory.examples import convolutions, images, network_of, streams
+from tests.supernet.strategies.course import few_images, interrupted, small_supernet
+
+OPTIONS = TrainOptions(
+    epochs=3, batch_size=16, lr=0.05, warmup=0.0, evaluate_every=9, evaluate_examples=16, calibration_examples=16,
+    checkpoint_seconds=0.0,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("2GiB", 2 * 1024**3),
+        ("512 MiB", 512 * 1024**2),
+        ("1.5GB", 1_500_000_000),
+        ("700", 700),
+        ("3kb", 3000),
+    ],
+)
+def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
+    assert bytes_of(text) == size
+
+
+@pytest.mark.parametrize("text", ["much", "0", "-1GiB", "2GiBs", "GiB"])
+def test_what_is_no_size_says_what_is_one(text: str) -> None:
+    with pytest.raises(ConfigError, match=f"memory is '{text}'; .* such as 2GiB"):
+        TrainOptions(memory=text)
+
+
+def test_bytes_beside_another_execution_are_refused() -> None:
+    with pytest.raises(ConfigError, match="leave execution at plain"):
+        TrainOptions(memory="2GiB", execution="fused")
+
+
+def test_sizes_are_told_in_the_unit_that_fits() -> None:
+    assert (words_of(700), words_of(3 * 1024**2), words_of(2.5 * 1024**3)) == ("700 B", "3 MiB", "2.5 GiB")
+
+
+TABLE = {
+    "one": {"plain": Cost(50, 60, 1.0), "fused": Cost(20, 40, 1.1), "checkpoint": Cost(5, 60, 1.4)},
+    "two": {"plain": Cost(50, 60, 1.0), "fused": Cost(30, 40, 1.3), "checkpoint": Cost(5, 60, 1.4)},
+    "three": {"plain": Cost(10, 20, 0.1), "checkpoint": Cost(5, 20, 0.2)},
+}
+
+
+def brute(allowed: int) -> float | None:
+    """Seconds of the fastest of all plans."""
+    plans = (
+        dict(zip(TABLE, (one, two, three)))
+        for one in TABLE["one"]
+        for two in TABLE["two"]
+        for three in TABLE["three"]
+    )
+    return min(
+        (
+            sum(TABLE[p][m].seconds for p, m in found.items())
+            for found in plans
+            if _modelled(TABLE, found) <= allowed
+        ),
+        default=None,
+    )
+
+
+@pytest.mark.parametrize("allowed", [*range(55, 130, 5)])
+def test_the_search_finds_the_fastest_plan_there_is(allowed: int) -> None:
+    found = _search(TABLE, allowed)
+    if found is None:
+        assert brute(allowed) is None
+    else:
+        seconds = sum(modes[found.get(path, "plain")].seconds for path, modes in TABLE.items())
+        assert seconds == pytest.approx(brute(allowed))
+        assert _modelled(TABLE, found) <= allowed
+
+
+def test_the_floor_is_the_least_that_any_plan_needs() -> None:
+    floor = _floor(TABLE)
+    assert brute(floor) is not None and brute(floor - 1) is None
+
+
+def subject(network_maker: Callable[[], nn.Module] = convolutions) -> Subject[nn.Module]:
+    """A step of a small network."""
+    network, x = network_of(network_maker), images(batch=16)
+
+    def make(execution: Execution) -> nn.Module:
+        """A copy in an execution."""
+        made = deepcopy(network)
+        install(made, {"": execution} if isinstance(execution, str) else execution)
+        return made
+
+    def step(made: nn.Module) -> None:
+        """Both passes."""
+        torch.autograd.grad(made(x).square().mean(), list(made.parameters()))
+
+    return Subject(make, lambda made: made(x), step, torch.device("cpu"), lambda made: made)
+
+
+def test_a_plan_is_within_its_budget_and_uses_it() -> None:
+    found = subject()
+    whole = found.peak("plain")
+    chosen = plan(found, whole * 3 // 4)
+    assert found.peak(chosen.execution) == chosen.peak <= chosen.budget < whole
+    assert set(chosen.execution.values()) <= {"fused", "checkpoint", "checkpoint_fused"}
+    assert plan(found, whole) == Plan({}, whole, whole, 1.0)
+    with pytest.raises(ConfigError, match=r"memory is 1000 B; .* needs at least .* MiB"):
+        plan(found, 1000)
+
+
+def test_a_training_within_a_budget_ends_at_the_weights_of_the_plain_one(tmp_path: Path) -> None:
+    plain = Trainer(small_supernet(), few_images(), OPTIONS)
+    plain.run()
+    options = replace(OPTIONS, memory="150kB")
+    trainer = Trainer(small_supernet(), few_images(), options, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(interrupted(1))
+    assert trainer.memory is not None and trainer.memory.peak <= 150_000
+    kept = read_document(tmp_path / CHECKPOINT)["memory"]
+    assert kept == trainer.memory.to_json()
+    again = Trainer(small_supernet(), few_images(), options, tmp_path)
+    again.run()
+    assert again.memory == trainer.memory
+    for (name, ours), theirs in zip(
+        again.supernet.state_dict().items(), plain.supernet.state_dict().values()
+    ):
+        assert torch.equal(ours, theirs), name
+
+
+def test_a_training_goes_on_in_another_mode_where_both_are_exact(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(small_supernet(), few_images(), OPTIONS, tmp_path).run(interrupted(1))
+    Trainer(small_supernet(), few_images(), replace(OPTIONS, execution="fused"), tmp_path)
+    Trainer(small_supernet(), few_images(), replace(OPTIONS, memory="1MiB"), tmp_path)
+    with pytest.raises(StateError, match="its execution is 'plain', now 'compiled' is asked"):
+        Trainer(small_supernet(), few_images(), replace(OPTIONS, execution="compiled"), tmp_path)
+
+
+def test_streams_are_undone_where_bytes_are_few() -> None:
+    found = subject(streams)
+    table = measured(found)
+    assert table["stage"].keys() == {"plain", "reversible"}
+    assert table["stage"]["reversible"].held < table["stage"]["plain"].held
+
+
+@pytest.mark.parametrize(
+    ("mode", "share"), [("fused", 0.75), ("checkpoint", 0.75), ("checkpoint_fused", 0.7)]
+)
+def test_modes_hold_less(mode: str, share: float) -> None:
+    found = subject()
+    assert found.peak(mode) < share * found.peak("plain")
