@@ -14,6 +14,8 @@ In the order one would read them:
 - `proxylessnas`: ProxylessNAS: one candidate, and what all others would have done
 - `gold_nas`: GOLD-NAS: gates that close under a growing penalty on cost
 - `rc_darts`: RC-DARTS: a softmax, projected onto a bound of the cost
+- `single_path_nas`: Single-Path NAS: thresholds on the norms of what a larger kernel or width adds
+- `tas`: TAS: two widths at a time, the narrower answer stretched
 - `pricing`: the expected cost that such methods look at
 - `bilevel`: the gradient of the logits, to first and second order
 - `trainer`: weights and logits in turns

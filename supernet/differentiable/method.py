@@ -30,6 +30,8 @@ class Method(Protocol):
     """Whether logits learn from the same batches as the weights, and not from the search split."""
     costs: ClassVar[bool] = False
     """Whether it has to know what a relaxation costs."""
+    about: ClassVar[str] = "one of several candidates"
+    """What a choice has to be that it has logits for."""
 
     def relaxation(self, relaxable: Relaxable, logits: Logits, arch: Architecture) -> Relaxation:
         """What weights and logits learn with; drawn anew at every call where the method draws.
@@ -65,12 +67,25 @@ class Method(Protocol):
         return memory
 
 
-_MODULES = ("darts", "pc_darts", "gdas", "drnas", "proxylessnas", "gold_nas", "rc_darts")
+_MODULES = (
+    "darts",
+    "pc_darts",
+    "gdas",
+    "drnas",
+    "proxylessnas",
+    "gold_nas",
+    "rc_darts",
+    "single_path_nas",
+    "tas",
+)
 methods: Registry[Callable[..., Method]] = Registry(
     "differentiable method",
     modules=tuple(
         f"supernet.differentiable.{name}"
-        for name in ("darts", "pc_darts", "gdas", "drnas", "proxylessnas", "gold_nas", "rc_darts")
+        for name in (
+            *("darts", "pc_darts", "gdas", "drnas", "proxylessnas"),
+            *("gold_nas", "rc_darts", "single_path_nas", "tas"),
+        )
     ),
     group="supernet.methods",
 )

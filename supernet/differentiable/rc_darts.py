@@ -110,7 +110,7 @@ def _at(
 ) -> tuple[float, Tensor]:
     """The cost and its gradient when the logits are these numbers, which they are from now on."""
     with torch.no_grad():
-        for leaf, part in zip(leaves, flat.split([leaf.numel() for leaf in leaves])):
+        for leaf, part in zip(leaves, torch.split(flat, [leaf.numel() for leaf in leaves])):
             leaf.copy_(part.view_as(leaf))
     value = cost(logits)
     slopes = filled(torch.autograd.grad(value, leaves, allow_unused=True), leaves)

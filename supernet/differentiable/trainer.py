@@ -136,8 +136,8 @@ class DifferentiableTrainer:
         initial = self.method.initial(supernet.relaxable, generator(self.options.seed, "logits"))
         if not initial:
             raise ConfigError(
-                f"no choice of this space is one of several candidates; {self.search.method} needs a preset that has "
-                "them, e.g. darts, nasbench201, proxylessnas or spos"
+                f"no choice of this space is {self.method.about}, which {self.search.method} needs; presets of "
+                "candidates are e.g. darts, nasbench201, proxylessnas and spos, of sizes single_path"
             )
         if self.search.order != "first" and self.method.one_level:
             raise ConfigError(

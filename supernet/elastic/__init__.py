@@ -17,6 +17,7 @@ The parts, in the order one would read them. What runs a subnet:
 - `references`: modules and tensors kept in lists, closures and objects, found and replaced
 - `inputs`: `Inputs`: what one call of a network is given, in whatever nesting
 - `relaxation`: `Relaxation`: weights per choice where an architecture would be, for differentiable search
+- `blending`: mixtures of widths and kernel sizes, as factors on the shared weights
 - `mixing`: the weighted sum of candidates, with no more kept than its gradients need
 - `subnet`: `Subnet`: one architecture bound to the shared weights, and the ways to run it
 - `supernet`: `Supernet`: largest network, plan, and everything one asks of them

@@ -309,6 +309,11 @@ def sizes_of(costs: Costs, arch: Architecture) -> _Sizes:
     return _Sizes(costs.plan, costs.space.matrix([arch]))
 
 
+def sizes_at(costs: Costs, genes: Genes) -> _Sizes:
+    """The sizes of every dim for many genomes, which need not be canonical."""
+    return _Sizes(costs.plan, genes)
+
+
 class _Peak:
     """The most bytes alive at once, call by call."""
 

@@ -8,7 +8,7 @@ architectures, each as probable as the product of its weights.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from supernet.elastic.costs import Costs, sizes_of
+from supernet.elastic.costs import Costs, Term, sizes_at, sizes_of
 from supernet.elastic.relaxation import TOGETHER, Relaxable, Relaxation, is_set
 from supernet.space import Architecture, Genes
 
@@ -43,26 +43,65 @@ class ExpectedCost:
         places = {dim: (one.path, i) for one in relaxable.candidates for i, dim in enumerate(one.dims)}
         sizes = sizes_of(costs, arch)
         shares = defaultdict[tuple[tuple[str, int], ...], float](float)
+        scale = 1 / costs.batch if what == "macs" else 1.0
+        self.tables: dict[tuple[str, ...], Tensor] = {}
         for term in costs.terms(what):
+            if choices := self._sized(term):
+                table = torch.from_numpy(self._table(costs, arch, term, choices) * scale)
+                self.tables[choices] = self.tables.get(choices, 0) + table
+                continue
             fixed = [sizes.of(switch)[0] for switch in term.switches if switch not in places]
             lengths = [np.ravel(sizes.length(layout))[0] for layout in term.layouts]
             key = tuple(places[switch] for switch in term.switches if switch in places)
-            shares[key] += float(term.constant * prod(lengths) * prod(fixed))
-        if what == "macs":
-            shares = {key: value / costs.batch for key, value in shares.items()}  # type: ignore[assignment]
+            shares[key] += scale * float(term.constant * prod(lengths) * prod(fixed))
         self.shares = dict(shares)
-        lengths = {len(key) for key in shares}
-        self._by_length = [[key for key in shares if len(key) == length] for length in sorted(lengths)]
+        needs = sorted({len(key) for key in shares})
+        self._by_length = [[key for key in shares if len(key) == count] for count in needs]
+
+    def _sized(self, term: Term) -> tuple[str, ...]:
+        """The choices of sizes that a term depends on."""
+        plan, sized = self.relaxable.plan, self.relaxable.blending.values
+        dims = {dim for layout in term.layouts for dim in layout.dims} | set(term.switches)
+        return tuple(sorted({name for dim in dims for name in plan.dims[dim].by if name in sized}))
+
+    def _table(
+        self, costs: Costs, arch: Architecture, term: Term, choices: Sequence[str]
+    ) -> NDArray[np.float64]:
+        """A term for every combination of values of some choices, the others as the architecture has them."""
+        space = costs.space
+        shape = tuple(len(space[name].values) for name in choices)
+        genes = np.repeat(space.matrix([arch]), prod(shape), axis=0)
+        genes[:, [space.index(name) for name in choices]] = np.indices(shape).reshape(len(shape), -1).T
+        sizes = sizes_at(costs, genes)
+        out = np.full(len(genes), float(term.constant))
+        for layout in term.layouts:
+            out *= sizes.length(layout)
+        for switch in term.switches:
+            out *= sizes.of(switch)
+        return out.reshape(shape)
+
+    def _means(self, relaxation: Relaxation, like: Tensor) -> Tensor:
+        """What depends on sizes: each table summed with the weights of its choices."""
+        space = self.relaxable.space
+        total = like.new_zeros(())
+        for choices, table in self.tables.items():
+            mean = table.to(like)
+            for name in choices:
+                gene = relaxation.arch.genes[space.index(name)]
+                weights = relaxation.weights.get(name)
+                mean = mean[gene] if weights is None else torch.tensordot(weights, mean, 1)
+            total = total + mean
+        return total
 
     def __call__(self, relaxation: Relaxation) -> Tensor:
         """A scalar; a term whose choice is not relaxed counts as the architecture has it."""
         weights = self.relaxable.of_children(relaxation)
-        like = next(iter(weights.values()))
+        like = next(iter(relaxation.weights.values()))
         hot = self.relaxable.of_children(self.relaxable.one_hot(relaxation.arch, like))
         entries = {path: weights.get(path, fixed) for path, fixed in hot.items()}
         starts = dict(zip(entries, np.cumsum([0, *map(len, entries.values())])))
-        flat = torch.cat([*entries.values()])
-        total = like.new_zeros(())
+        flat = torch.cat([*entries.values(), like.new_zeros(0)])
+        total = self._means(relaxation, like)
         for keys in self._by_length:
             places = torch.tensor([[starts[path] + i for path, i in key] for key in keys], dtype=torch.long)
             shares = like.new_tensor([self.shares[key] for key in keys])

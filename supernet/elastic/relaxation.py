@@ -6,7 +6,8 @@ sample), travel like the slices of an architecture, in the copy that is bound fo
 them. The shared network remembers nothing, so a pass that is recomputed finds its own.
 
 What can be relaxed are choices of one candidate among the children of a module, or of a set of them: the edges that
-come into a node of a cell, written ``"0+2"``, have a weight each and not one for every set.
+come into a node of a cell, written ``"0+2"``, have a weight each and not one for every set. Widths and kernel sizes
+can be relaxed too, see `supernet.elastic.blending`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from supernet.elastic.blending import Blend, Blending
 from supernet.elastic.plan import Plan
 from supernet.elastic.slicing import MIXTURE, Slices
 from supernet.errors import ArchitectureError, did_you_mean
@@ -38,11 +40,13 @@ class Relaxation:
         arch: what all other choices are.
         only_active: whether candidates of weight zero are left out altogether, and no gradient reaches their weights
             (GDAS); else they are asked in the backward pass what theirs would be (ProxylessNAS).
+        blend: how widths are mixed, where weights are theirs.
     """
 
     weights: Mapping[str, Tensor]
     arch: Architecture
     only_active: bool = False
+    blend: Blend = "masked"
 
     @property
     def id(self) -> str:
@@ -88,12 +92,36 @@ class Relaxable:
     def __init__(self, plan: Plan, largest: nn.Module) -> None:
         self.plan, self.space = plan, plan.space
         self.candidates = tuple(_candidates(plan, largest))
+        self._largest = largest
 
     @cached_property
     def members(self) -> dict[str, tuple[Value, ...]]:
         """Of each choice that can be relaxed, what its weights belong to: its values, or the members of its sets."""
         asked = {one.choice for one in self.candidates}
         return {choice.name: members(choice) for choice in self.space.choices if choice.name in asked}
+
+    @cached_property
+    def blending(self) -> Blending:
+        """The choices of sizes that can be relaxed: ``blending.values``."""
+        return Blending(self.plan, self._largest, frozenset(one.choice for one in self.candidates))
+
+    def entries(self, choice: str) -> tuple[Value, ...]:
+        """What the weights of a choice belong to.
+
+        Raises:
+            ArchitectureError: for a choice that can not be relaxed.
+        """
+        if choice in self.members:
+            return self.members[choice]
+        sizes = self.blending.values
+        if choice not in sizes:
+            known = ", ".join([*self.members, *sizes][:4]) or "none"
+            more = ", ..." if len(self.members) + len(sizes) > 4 else ""
+            raise ArchitectureError(
+                f"{choice!r} can not be relaxed{did_you_mean(choice, [*self.members, *sizes])}; choices that can: "
+                f"{known}{more}"
+            )
+        return sizes[choice]
 
     def parent(self, choice: str) -> tuple[str, int] | None:
         """Where a choice only matters with one member of a set: the choice of the set, and which member."""
@@ -125,9 +153,15 @@ class Relaxable:
                     sizes |= zip(one.dims, there)
                     if not there[-1]:
                         weights[one.path] = weights[one.path][: len(one.dims)]
+        mixed = {name: one for name, one in relaxation.weights.items() if name not in self.members}
+        if mixed:
+            every = not relaxation.only_active and relaxation.blend == "masked"
+            sizes |= self.blending.sizes(mixed, every)
         slices = self.plan.slices_at(largest, sizes)
-        mixtures = {f"{path}.{MIXTURE}": tensor for path, tensor in weights.items()}
-        return Slices(slices.tensors | mixtures, slices.absent, slices.copies)
+        tensors = slices.tensors | {f"{path}.{MIXTURE}": tensor for path, tensor in weights.items()}
+        if mixed:
+            tensors |= self.blending.blended(mixed, relaxation.blend, slices.tensors)
+        return Slices(tensors, slices.absent, slices.copies)
 
     def of_children(self, relaxation: Relaxation) -> dict[str, Tensor]:
         """The weights of the children of every module that is relaxed, by its path."""
@@ -148,16 +182,9 @@ class Relaxable:
             ArchitectureError: naming the choice, and what could be relaxed.
         """
         for name, weights in relaxation.weights.items():
-            if name not in self.members:
-                known = ", ".join(list(self.members)[:4]) or "none: no module chooses among its children"
+            if weights.shape != (len(entries := self.entries(name)),):
                 raise ArchitectureError(
-                    f"{name!r} can not be relaxed{did_you_mean(name, self.members)}; choices that can: {known}"
-                    f"{', ...' if len(self.members) > 4 else ''}"
-                )
-            if weights.shape != (len(self.members[name]),):
-                raise ArchitectureError(
-                    f"{name!r} was given weights of shape {tuple(weights.shape)}; it has one for each of "
-                    f"{self.members[name]}"
+                    f"{name!r} was given weights of shape {tuple(weights.shape)}; it has one for each of {entries}"
                 )
 
     def one_hot(self, arch: Architecture, like: Tensor | None = None) -> Relaxation:
@@ -190,7 +217,7 @@ class Relaxable:
         strongest = {self.parent(name): max(values) for name, values in weights.items()}
         genes = list(relaxation.arch.genes)
         for name, values in weights.items():
-            choice, entries = self.space[name], self.members[name]
+            choice, entries = self.space[name], self.entries(name)
             if is_set(choice):
                 own = {
                     str(m): w * strongest.get((name, i), 1.0) for i, (m, w) in enumerate(zip(entries, values))

@@ -20,6 +20,9 @@ PRESENT = "present"
 MIXTURE = "mixture"
 """Name of the buffer that is None, and in a copy bound for a relaxation the weights of a module's children."""
 
+STOPS = "stops"
+"""Name of a buffer like it: the weights of what a chain of modules holds before its first and after each of them."""
+
 
 @dataclass(frozen=True)
 class Slices:

@@ -14,8 +14,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from supernet.elastic.mixing import Part, mixed
-from supernet.elastic.slicing import MIXTURE, is_there
+from supernet.elastic.mixing import Mixture, Part, call, mixed, picked
+from supernet.elastic.slicing import MIXTURE, STOPS, is_there
 
 
 class Sum(nn.Sequential):
@@ -49,6 +49,29 @@ class OneOf(Sum):
     """Candidates of which an architecture keeps one, or none; cut out, a plain sequence of that one."""
 
     plain: ClassVar[type[nn.Module]] = nn.Sequential
+
+
+class Depths(nn.Sequential):
+    """Blocks of one shape of which an architecture runs the first few, or a mixture of what they end in.
+
+    A relaxed depth sums what there is after each number of blocks by its weight (TAS, arXiv:1905.09717).
+    """
+
+    plain: ClassVar[type[nn.Module]] = nn.Sequential
+
+    def __init__(self, *children: nn.Module) -> None:
+        super().__init__(*children)
+        self.register_buffer(STOPS, None, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the last block that is there answers, or the sum over depths."""
+        weights, states = self._buffers.get(STOPS), [x]
+        there = [0]
+        for i, child in enumerate(self, 1):
+            if is_there(child):
+                states.append(child(states[-1]))
+                there.append(i)
+        return states[-1] if weights is None else call(Mixture, picked(weights, there), *states)
 
 
 class Node(nn.Sequential):

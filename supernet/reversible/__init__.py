@@ -14,6 +14,7 @@ In the order one would read them:
 - `freezing`: a branch as it was when the forward pass ran
 - `surroundings`: autocast and the states of generators, restored
 - `arithmetic`: streams as floats, or as whole numbers that are undone to the last bit
+- `partial`: branches that work on a K-th of the channels of a stream
 - `adapters`: a pretrained vision transformer made reversible: adapters learn, it begins as it was
 - `lanes`: recomputing and differentiating at the same time on a GPU
 - `heun`: the reversible Heun solver of neural ODEs as a stage
