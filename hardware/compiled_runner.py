@@ -57,6 +57,7 @@ def _own_code(module: nn.Module, inputs: Inputs) -> Any:
     """
 
     def call() -> Any:
+        """Once."""
         return inputs.call(module)
 
     alone = FunctionType(call.__code__.replace(), call.__globals__, "call", None, call.__closure__)

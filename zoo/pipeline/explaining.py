@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,9 +159,7 @@ def choices_by_stage(net: Supernet) -> dict[tuple[str, str], list[str]]:
     return found
 
 
-def smaller_and_slower(
-    profile: Profile, macs: NDArray[np.float64], params: NDArray[np.float64]
-) -> list[Slower]:
+def smaller_and_slower(profile: Profile, macs: NDArray[Any], params: NDArray[Any]) -> list[Slower]:
     """All pairs of measured networks of which one is smaller in both costs, and slower by more than both intervals.
 
     Args:
