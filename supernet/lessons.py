@@ -17,6 +17,7 @@ from supernet.errors import ConfigError
 from supernet.features import caught
 from supernet.guard import Guard
 from supernet.healing import healed_stages, stage_loss
+from supernet.memory.modes import Execution
 from supernet.options import TrainOptions
 from supernet.probing import Probe, fixed_buffers, without_dropout
 from supernet.seeds import derive
@@ -52,7 +53,8 @@ class Lessons:
         layout: torch.memory_format,
     ) -> None:
         modes_of(supernet.largest, options.execution)
-        self.execution = options.execution
+        self.execution: Execution = options.execution
+        """How they run: as the options say, or as a plan within a number of bytes does."""
         self.supernet, self.task, self.options, self.stepper = supernet, task, options, stepper
         self.pieces, self.layout, self.ranks = pieces, layout, stepper.ranks
         self.healed = healed_stages(supernet.largest) if options.block_distil_weight else []
@@ -81,7 +83,7 @@ class Lessons:
     def answer(self, arch: Architecture, batch: Batch) -> Any:
         """What one subnet says to some examples, in the precision and by the execution of the recipe."""
         inputs = self.task.inputs(batch, self.supernet.input_values(arch)).to(memory_format=self.layout)
-        execution = self.options.execution
+        execution = self.execution
         partial_channels = self.stepper.partial
         is_plain = execution == "plain" and not partial_channels
         run: nn.Module = self.supernet

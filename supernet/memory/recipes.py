@@ -101,7 +101,7 @@ class Recipe:
 
     def __init__(self, remake: Remake, args: Sequence[Any], kwargs: dict[str, Any], cast: Cast) -> None:
         self.remake, self.args, self.kwargs, self.cast = remake, args, kwargs, cast
-        self.depth = remake.adds + max((node.depth for node in self.nodes), default=0)
+        self.depth: int = remake.adds + max((node.depth for node in self.nodes), default=0)
         self.again = False
         self.is_ready = False
         self.uses = 0
@@ -198,10 +198,7 @@ class Recipe:
         if first.held is not None or not first.remake.is_fresh:
             return False
         ours, others = args[0], [arg for arg in args[1:] if isinstance(arg, Tensor)]
-        return all(
-            other.dtype == ours.dtype and torch.broadcast_shapes(other.shape, ours.shape) == ours.shape
-            for other in others
-        )
+        return all(other.dtype == ours.dtype and _fits(other.shape, ours.shape) for other in others)
 
 
 Cast = tuple[str, bool, torch.dtype]
@@ -225,3 +222,9 @@ def casting(cast: Cast) -> AbstractContextManager[Any]:
 def size_of(tensor: Tensor) -> int:
     """Bytes of a tensor: those it lies in, where it repeats entries."""
     return min(tensor.nbytes, tensor.untyped_storage().nbytes())
+
+
+def _fits(shape: torch.Size, into: torch.Size) -> bool:
+    """Whether broadcasting leaves the larger shape as it is."""
+    met: torch.Size = torch.broadcast_shapes(shape, into)  # type: ignore[no-untyped-call]
+    return met == into

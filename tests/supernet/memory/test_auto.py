@@ -6,12 +6,15 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from supernet.checkpoint import read_document
+from supernet.elastic.subnet import Subnet
+from supernet.elastic.supernet import Supernet
 from supernet.errors import ConfigError, StateError
 from supernet.memory.auto import Plan, Subject, _floor, _modelled, _search, measured, plan
 from supernet.memory.measuring import Cost
@@ -143,6 +146,21 @@ def test_a_training_within_a_budget_ends_at_the_weights_of_the_plain_one(tmp_pat
         again.supernet.state_dict().items(), plain.supernet.state_dict().values()
     ):
         assert torch.equal(ours, theirs), name
+
+
+def test_lessons_run_in_the_modes_that_were_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, bound, net = [], Supernet.subnet, small_supernet()
+    chosen = {next(name for name, _ in net.largest.named_children()): "checkpoint"}
+
+    def subnet(self: Supernet, arch: Any, statistics: Any = None, execution: Any = "plain") -> Subnet:
+        seen.append(execution)
+        return bound(self, arch, statistics, execution)
+
+    monkeypatch.setattr("supernet.trainer.planned", lambda *given: Plan(chosen, 1000, 900, 1.0))
+    monkeypatch.setattr(Supernet, "subnet", subnet)
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(net, few_images(), replace(OPTIONS, memory="1000B")).run(interrupted(1))
+    assert chosen in seen and "plain" not in seen
 
 
 def test_a_training_goes_on_in_another_mode_where_both_are_exact(tmp_path: Path) -> None:
