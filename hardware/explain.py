@@ -246,16 +246,16 @@ def origins(run: onnx.GraphProto) -> dict[str, int]:
     """The number of the node of the file from which each node comes that is run.
 
     What the runtime put in belongs to the node whose answer it takes; where that has no number, to the one that takes
-    its own.
+    its own, or else to the one that is run before it.
     """
     found = {node.name: int(number[1]) for node in run.node if (number := _NUMBER.search(node.name))}
     makers = {value: node.name for node in run.node for value in node.output}
     takers = {value: node.name for node in reversed(run.node) for value in node.input}
-    for node in run.node:
+    last = min(found.values(), default=0)
+    for node in run.node:  # in the order in which they are run
         near = [*(makers.get(value) for value in node.input), *(takers.get(value) for value in node.output)]
         known = [found[name] for name in near if name in found]
-        if node.name not in found and known:
-            found[node.name] = known[0]
+        last = found.setdefault(node.name, known[0] if known else last)
     return found
 
 

@@ -14,7 +14,7 @@ from tests.supernet.memory.examples import NETWORKS
 from tests.tiny import tiny_images, tiny_supernet
 
 EXECUTIONS: list[Execution] = [
-    *(mode for mode in modes if mode not in NETWORKS and is_exact(mode)),
+    *({"": mode} for mode in modes if mode not in NETWORKS and is_exact(mode)),
     {"blocks.1": "checkpoint", "blocks.2": "fused", "bn1": "fused"},
 ]
 
