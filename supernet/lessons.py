@@ -81,7 +81,7 @@ class Lessons:
     def answer(self, arch: Architecture, batch: Batch) -> Any:
         """What one subnet says to some examples, in the precision and by the execution of the recipe."""
         inputs = self.task.inputs(batch, self.supernet.input_values(arch)).to(memory_format=self.layout)
-        execution = self.options.execution
+        execution = self.execution
         partial_channels = self.stepper.partial
         is_plain = execution == "plain" and not partial_channels
         run: nn.Module = self.supernet
