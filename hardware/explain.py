@@ -158,9 +158,8 @@ def explain(
         watched.burst(runs)
         taken = shares(read_trace(watched.end_trace()), runs)
         run = onnx.load(folder / OPTIMISED, load_external_data=False).graph
-    rows = _fold(
-        supernet, arch, own_paths(supernet, arch), nodes, Run(taken, origins(run), operators(run)), total_ms
-    )
+    ran = Run(taken, _of_all(taken, origins(run)), operators(run))
+    rows = _fold(supernet, arch, own_paths(supernet, arch), nodes, ran, total_ms)
     return Explanation(arch.id, here, total_ms, runs, tuple(rows))
 
 
@@ -259,6 +258,18 @@ def origins(run: onnx.GraphProto) -> dict[str, int]:
     return found
 
 
+def _of_all(taken: Iterable[str], known: Mapping[str, int]) -> dict[str, int]:
+    """The same for every node that took time, in the order in which they ran.
+
+    Without optimisation the runtime writes out what a node is made of under names of its own: that belongs to the node
+    before it.
+    """
+    found, last = dict[str, int](), 0
+    for name in taken:
+        last = found[name] = known.get(name, last)
+    return found
+
+
 def _fold(
     supernet: Supernet,
     arch: Architecture,
@@ -290,7 +301,7 @@ def _fold(
             multiplied[place] / macs,
             len(mine),
             dict(written - own),
-            dict(Counter(run.operators[name] for name in names if not _NUMBER.search(name))),
+            dict(Counter(run.operators.get(name, name) for name in names if not _NUMBER.search(name))),
         )
 
 

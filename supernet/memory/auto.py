@@ -145,7 +145,7 @@ def measured(subject: Subject[N]) -> dict[str, dict[str, Cost]]:
     others = [
         path
         for path, _ in pieces(network)
-        if path and not any(f"{path}.".startswith(f"{stage}.") for stage in streams)
+        if not any(f"{path}.".startswith(f"{stage}.") for stage in streams)
     ]
     where = {"plain": [*others, *streams], **dict.fromkeys(CANDIDATES[1:], others), "reversible": streams}
     networks = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from supernet.checkpoint import read_document
+from supernet.data import ImageDataset
 from supernet.elastic.subnet import Subnet
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ConfigError, StateError
@@ -20,14 +22,16 @@ from supernet.memory.auto import Plan, Subject, _floor, _modelled, _search, meas
 from supernet.memory.measuring import Cost
 from supernet.memory.modes import Execution, install
 from supernet.memory.sizes import bytes_of, words_of
-from supernet.options import TrainOptions
+from supernet.options import DataOptions, TrainOptions
+from supernet.sources import load_data
 from supernet.trainer import CHECKPOINT, Trainer
 from tests.supernet.memory.examples import convolutions, images, network_of, streams
 from tests.supernet.strategies.course import few_images, interrupted, small_supernet
+from tests.tiny import tiny_supernet
 
 OPTIONS = TrainOptions(
-    epochs=3, batch_size=16, lr=0.05, warmup=0.0, evaluate_every=9, evaluate_examples=16, calibration_examples=16,
-    checkpoint_seconds=0.0,
+    epochs=2, batch_size=16, lr=0.05, warmup=0.0, evaluate_every=9, watched=0, evaluate_examples=16,
+    calibration_examples=16, checkpoint_seconds=0.0,
 )  # fmt: skip
 
 
@@ -129,17 +133,29 @@ def test_a_plan_is_within_its_budget_and_uses_it() -> None:
         plan(found, 1000)
 
 
+@cache
+def coloured() -> ImageDataset:
+    """Sixteen digits of 32 px and three channels."""
+    found = load_data(DataOptions(resolution=32, channels=3))
+    assert isinstance(found, ImageDataset)
+    return replace(found, train=found.train.take(torch.arange(16)))
+
+
 def test_a_training_within_a_budget_ends_at_the_weights_of_the_plain_one(tmp_path: Path) -> None:
-    plain = Trainer(small_supernet(), few_images(), OPTIONS)
+    plain = Trainer(tiny_supernet(), coloured(), OPTIONS)
     plain.run()
-    options = replace(OPTIONS, memory="150kB")
-    trainer = Trainer(small_supernet(), few_images(), options, tmp_path)
+    roomy = Trainer(tiny_supernet(), coloured(), replace(OPTIONS, epochs=1, memory="1TB"))
+    roomy.run()
+    assert roomy.memory is not None and roomy.memory.execution == {}
+    options = replace(OPTIONS, memory=str(roomy.memory.peak * 3 // 4))
+    trainer = Trainer(tiny_supernet(), coloured(), options, tmp_path)
     with pytest.raises(KeyboardInterrupt):
         trainer.run(interrupted(1))
-    assert trainer.memory is not None and trainer.memory.peak <= 150_000
+    assert trainer.memory is not None and trainer.memory.peak <= trainer.memory.budget
+    assert trainer.lessons.execution == trainer.memory.execution != {}
     kept = read_document(tmp_path / CHECKPOINT)["memory"]
     assert kept == trainer.memory.to_json()
-    again = Trainer(small_supernet(), few_images(), options, tmp_path)
+    again = Trainer(tiny_supernet(), coloured(), options, tmp_path)
     again.run()
     assert again.memory == trainer.memory
     for (name, ours), theirs in zip(

@@ -31,7 +31,7 @@ def once_for_all() -> Supernet:
 
 def timm_model() -> Supernet:
     """As one begins with pretrained weights; these are random."""
-    model = timm.create_model("mobilenetv3_small_100", num_classes=10)
+    model = timm.create_model("vit_tiny_patch16_224", img_size=SIDE, num_classes=10)
     return elasticise(model.eval(), (2, 3, SIDE, SIDE))
 
 
