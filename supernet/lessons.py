@@ -17,6 +17,7 @@ from supernet.errors import ConfigError
 from supernet.features import caught
 from supernet.guard import Guard
 from supernet.healing import healed_stages, stage_loss
+from supernet.memory.modes import Execution
 from supernet.options import TrainOptions
 from supernet.probing import Probe, fixed_buffers, without_dropout
 from supernet.seeds import derive
@@ -52,7 +53,7 @@ class Lessons:
         layout: torch.memory_format,
     ) -> None:
         modes_of(supernet.largest, options.execution)
-        self.execution = options.execution
+        self.execution: Execution = options.execution
         self.supernet, self.task, self.options, self.stepper = supernet, task, options, stepper
         self.pieces, self.layout, self.ranks = pieces, layout, stepper.ranks
         self.healed = healed_stages(supernet.largest) if options.block_distil_weight else []

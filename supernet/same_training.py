@@ -38,7 +38,7 @@ def check_same(
         theirs, ours = before.get(key), now.get(key)
         if theirs == ours or key in _LENGTH | FREE or (key == "processes" and ended):
             continue
-        if key == "execution" and is_exact(theirs) and is_exact(ours):
+        if key == "execution" and theirs and ours and is_exact(theirs) and is_exact(ours):
             continue
         hint = f"start {theirs} (torchrun --nproc-per-node {theirs}), " if key == "processes" else ""
         raise StateError(

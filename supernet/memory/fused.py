@@ -57,11 +57,11 @@ class Fusing(TorchFunctionMode):
 
     def __enter__(self) -> Fusing:
         self._hooks.enter_context(torch.autograd.graph.saved_tensors_hooks(self._packed, self._unpack))
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
         # what the hooks lead to goes with them: this is entered once, and holds no tensor afterwards
         self._hooks.close()
         self._known.clear()
@@ -87,7 +87,8 @@ class Fusing(TorchFunctionMode):
         pure, named = cheap.pure(args, kwargs)
         nodes = tuple(map(self._noted, pure))
         named = {name: self._noted(value) for name, value in named.items()}
-        self._slots = slots = []
+        slots: list[Slot] = []
+        self._slots = slots
         out = func(*args, **kwargs)
         if is_inplace:
             if not isinstance(before, Recipe):
@@ -106,7 +107,8 @@ class Fusing(TorchFunctionMode):
     def _max_pool(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Keep where the maxima were, in half of the bytes, and pick them there again."""
         node = self._noted(args[0])
-        self._slots = slots = []
+        slots: list[Slot] = []
+        self._slots = slots
         out = F.max_pool2d(*args, **kwargs)
         if isinstance(out, Tensor) and out.requires_grad and args[0].is_contiguous():
             found = [slot for slot in slots if slot.node.is_like(out.shape, torch.int64)]
@@ -121,7 +123,8 @@ class Fusing(TorchFunctionMode):
         given = dict(zip(names, args)) | kwargs
         x, weight, bias = given["input"], given.get("weight"), given.get("bias")
         nodes = [self._noted(one) for one in (x, weight, bias)]
-        self._slots = slots = []
+        slots: list[Slot] = []
+        self._slots = slots
         out = F.batch_norm(*args, **kwargs)
         if not out.requires_grad or not torch.is_grad_enabled():
             return out

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 from weakref import ref
 
 import torch
@@ -30,7 +30,7 @@ class Source:
     """A tensor that recipes start from: watched, and held once it is kept."""
 
     __slots__ = ("__weakref__", "_tensor", "kept", "version")
-    depth = 0
+    depth: ClassVar[int] = 0
 
     def __init__(self, tensor: Tensor, keep: bool = False) -> None:
         self._tensor = ref(tensor)
@@ -101,7 +101,7 @@ class Recipe:
 
     def __init__(self, remake: Remake, args: Sequence[Any], kwargs: dict[str, Any], cast: Cast) -> None:
         self.remake, self.args, self.kwargs, self.cast = remake, args, kwargs, cast
-        self.depth = remake.adds + max((node.depth for node in self.nodes), default=0)
+        self.depth: int = remake.adds + max((node.depth for node in self.nodes), default=0)
         self.again = False
         self.is_ready = False
         self.uses = 0
@@ -198,10 +198,13 @@ class Recipe:
         if first.held is not None or not first.remake.is_fresh:
             return False
         ours, others = args[0], [arg for arg in args[1:] if isinstance(arg, Tensor)]
-        return all(
-            other.dtype == ours.dtype and torch.broadcast_shapes(other.shape, ours.shape) == ours.shape
-            for other in others
-        )
+        return all(other.dtype == ours.dtype and _fits(other.shape, ours.shape) for other in others)
+
+
+def _fits(shape: torch.Size, into: torch.Size) -> bool:
+    """Whether a tensor can be added to another without making it larger."""
+    pairs = zip(reversed(shape), reversed(into))
+    return len(shape) <= len(into) and all(size in (1, whole) for size, whole in pairs)
 
 
 Cast = tuple[str, bool, torch.dtype]
