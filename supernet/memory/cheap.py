@@ -60,7 +60,18 @@ def _activations() -> dict[Any, Cheap]:
     ):
         position = {F.leaky_relu: 2, F.elu: 2, F.hardtanh: 3}.get(call, 1)
         found[call] = Cheap(Remake(call, partial(call, inplace=True)), inplace=position)
+    found[F.relu] = Cheap(Remake(F.relu, torch.relu_, of_sum=torch.ops.aten._add_relu_.Tensor), inplace=1)
     return found
+
+
+STEM = 160
+"""Products for an entry of a convolution of the images themselves, up to which it is made again too."""
+CONVOLVED = Cheap(Remake(torch.conv2d))
+
+
+def is_stem(x: Tensor, weight: Tensor) -> bool:
+    """Whether a convolution is cheap beside what it answers, and no gradient goes on beyond it."""
+    return x.is_cpu and not x.requires_grad and weight[0].numel() <= STEM
 
 
 def _arithmetic() -> dict[Any, Cheap]:

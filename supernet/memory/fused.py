@@ -18,9 +18,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from supernet.memory.cheap import BATCH_NORM, CHEAP, LONG, NORMALISED, PICKED, SEEN, Cheap, is_dense
+from supernet.memory.cheap import (
+    BATCH_NORM,
+    CHEAP,
+    CONVOLVED,
+    LONG,
+    NORMALISED,
+    PICKED,
+    SEEN,
+    Cheap,
+    is_dense,
+    is_stem,
+)
 from supernet.memory.modes import modes
-from supernet.memory.recipes import SMALL, Recipe, Remake, Source, cast_of, size_of
+from supernet.memory.recipes import SMALL, Ledger, Recipe, Remake, Source, cast_of, size_of
 
 Node = Recipe | Source
 
@@ -52,6 +63,7 @@ class Fusing(TorchFunctionMode):
         super().__init__()
         self._known: dict[int, tuple[ref[Tensor], int, Node]] = {}
         self._slots: list[Slot] = []
+        self._ledger = Ledger()
         self._pack, self._unpack = pack, unpack or _unpack
         self._hooks = ExitStack()
 
@@ -77,6 +89,8 @@ class Fusing(TorchFunctionMode):
         if func is F.max_pool2d:
             return self._max_pool(args, kwargs)
         cheap = CHEAP.get(func)
+        if func is torch.conv2d and len(args) > 1 and is_stem(*args[:2]):
+            cheap = CONVOLVED
         if cheap is None or not torch.is_grad_enabled():
             return func(*args, **kwargs)
         return self._cheap(cheap, func, args, kwargs)
@@ -87,7 +101,8 @@ class Fusing(TorchFunctionMode):
         pure, named = cheap.pure(args, kwargs)
         nodes = tuple(map(self._noted, pure))
         named = {name: self._noted(value) for name, value in named.items()}
-        slots = self._slots = list[Slot]()
+        slots: list[Slot] = []
+        self._slots = slots
         out = func(*args, **kwargs)
         if is_inplace:
             if not isinstance(before, Recipe):
@@ -96,24 +111,25 @@ class Fusing(TorchFunctionMode):
             if copies and before.ready(size_of(out)):
                 _replace(copies, before)
         if isinstance(out, Tensor):
-            self._learn(out, Recipe(cheap.remake, nodes, named, cast_of(out)), slots)
+            self._learn(out, Recipe(cheap.remake, nodes, named, cast_of(out), self._ledger), slots)
         elif isinstance(out, tuple | list):
             for i, one in enumerate(out):
                 remake = Remake(_Entry(cheap.remake.call, i), is_fresh=False)
-                self._learn(one, Recipe(remake, nodes, named, cast_of(one)), [])
+                self._learn(one, Recipe(remake, nodes, named, cast_of(one), self._ledger), [])
         return out
 
     def _max_pool(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Keep where the maxima were, in half of the bytes, and pick them there again."""
         node = self._noted(args[0])
-        slots = self._slots = list[Slot]()
+        slots: list[Slot] = []
+        self._slots = slots
         out = F.max_pool2d(*args, **kwargs)
         if isinstance(out, Tensor) and out.requires_grad and args[0].is_contiguous():
             found = [slot for slot in slots if slot.node.is_like(out.shape, torch.int64)]
             for slot in found:
                 places = Source(slot.node.value().int(), keep=True)
-                _replace([slot], Recipe(LONG, (places,), {}, cast_of(out)))
-                self._learn(out, Recipe(PICKED, (node, places), {}, cast_of(out)), slots)
+                _replace([slot], Recipe(LONG, (places,), {}, cast_of(out), self._ledger))
+                self._learn(out, Recipe(PICKED, (node, places), {}, cast_of(out), self._ledger), slots)
         return out
 
     def _batch_norm(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
@@ -121,19 +137,26 @@ class Fusing(TorchFunctionMode):
         given = dict(zip(names, args)) | kwargs
         x, weight, bias = given["input"], given.get("weight"), given.get("bias")
         nodes = [self._noted(one) for one in (x, weight, bias)]
-        slots = self._slots = list[Slot]()
+        slots: list[Slot] = []
+        self._slots = slots
         out = F.batch_norm(*args, **kwargs)
         if not out.requires_grad or not torch.is_grad_enabled():
             return out
         cast, eps = cast_of(out), given.get("eps", 1e-5)
         if not given.get("training", False):
             fixed = [Source(given[name], keep=True) for name in names[1:3]]
-            recipe = Recipe(BATCH_NORM, (nodes[0], *fixed, *nodes[1:], False, 0.0, eps), {}, cast)
+            recipe = Recipe(
+                BATCH_NORM, (nodes[0], *fixed, *nodes[1:], False, 0.0, eps), {}, cast, self._ledger
+            )
         elif _keeps_statistics(out, x, weight):
             mean, invstd = out.grad_fn._saved_result1, out.grad_fn._saved_result2  # type: ignore[union-attr]
-            recipe = Recipe(NORMALISED, (*nodes, Source(mean, True), Source(invstd, True)), {}, cast)
+            recipe = Recipe(
+                NORMALISED, (*nodes, Source(mean, True), Source(invstd, True)), {}, cast, self._ledger
+            )
         else:
-            recipe = Recipe(BATCH_NORM, (nodes[0], None, None, *nodes[1:], True, 0.0, eps), {}, cast)
+            recipe = Recipe(
+                BATCH_NORM, (nodes[0], None, None, *nodes[1:], True, 0.0, eps), {}, cast, self._ledger
+            )
         self._learn(out, recipe, slots)
         return out
 
@@ -177,7 +200,7 @@ class Fusing(TorchFunctionMode):
         if whole is None or not isinstance(node, Recipe) or whole.storage_offset() or not is_dense(whole):
             return None
         where = tensor.shape, tensor.stride(), tensor.storage_offset()
-        return Recipe(SEEN, (node, *where), {}, cast_of(tensor))
+        return Recipe(SEEN, (node, *where), {}, cast_of(tensor), self._ledger)
 
     def _packed(self, tensor: Tensor) -> Any:
         slot = self._slot(tensor)
@@ -197,7 +220,7 @@ class Fusing(TorchFunctionMode):
                 node = Source(tensor)
                 self._know(tensor, node)
             if node.kept is None:
-                node.keep(tensor)
+                node.keep(tensor, self._ledger)
             slot = Slot(node, is_copy=tensor.grad_fn.name() == "CloneBackward0")
         self._slots.append(slot)
         return slot

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 from weakref import ref
 
 import torch
@@ -23,25 +23,48 @@ LONGEST = 8
 
 
 STRIDE = 3
-"""Sums after which one is held, when a row of them is computed: those before the next one start from there."""
+"""Sums after which one is held in any case, when a row of them is computed: those before the next start from there."""
+
+
+class Ledger:
+    """How many bytes of what one pass kept are free again, and how many of what was computed again are held."""
+
+    def __init__(self) -> None:
+        self.freed = 0
+        self.held = 0
+
+    def allows(self, size: int) -> bool:
+        """Whether so many bytes may be held beside: half of what is free already, so that the peak stays behind."""
+        return self.held + size <= self.freed // 2
 
 
 class Source:
     """A tensor that recipes start from: watched, and held once it is kept."""
 
-    __slots__ = ("__weakref__", "_tensor", "kept", "version")
-    depth = 0
+    __slots__ = ("__weakref__", "_tensor", "kept", "ledger", "version")
+    depth: ClassVar[int] = 0
 
     def __init__(self, tensor: Tensor, keep: bool = False) -> None:
         self._tensor = ref(tensor)
         self.version = tensor._version
         self.kept: Tensor | None = None
+        self.ledger: Ledger | None = None
         if keep:
             self.keep(tensor)
 
-    def keep(self, tensor: Tensor) -> None:
-        """Hold the tensor, without the graph it came from, which would then hold itself."""
+    def keep(self, tensor: Tensor, ledger: Ledger | None = None) -> None:
+        """Hold the tensor, without the graph it came from, which would then hold itself.
+
+        Args:
+            tensor: this one.
+            ledger: is told when it is free again.
+        """
         self.kept = tensor if tensor.grad_fn is None else tensor.detach()
+        self.ledger = None if tensor._is_view() else ledger
+
+    def __del__(self) -> None:
+        if self.ledger is not None and self.kept is not None:
+            self.ledger.freed += self.kept.nbytes
 
     def is_like(self, shape: torch.Size, dtype: torch.dtype) -> bool:
         """Whether a tensor of that shape and type is kept."""
@@ -85,6 +108,8 @@ class Remake:
     over: Callable[..., Any] | None = None
     is_fresh: bool = True
     adds: bool = False
+    of_sum: Callable[..., Any] | None = None
+    """The same of the sum of two tensors, over the first of them, in one pass."""
 
 
 class Recipe:
@@ -95,12 +120,15 @@ class Recipe:
         args: of the call; a recipe, a source, a tuple of such, or anything else as it is.
         kwargs: likewise.
         cast: of autocast, when it was first computed.
+        ledger: of the pass.
     """
 
-    __slots__ = ("again", "args", "cast", "depth", "held", "is_ready", "kwargs", "remake", "uses")
+    __slots__ = ("again", "args", "cast", "depth", "held", "is_ready", "kwargs", "ledger", "remake", "uses")
 
-    def __init__(self, remake: Remake, args: Sequence[Any], kwargs: dict[str, Any], cast: Cast) -> None:
-        self.remake, self.args, self.kwargs, self.cast = remake, args, kwargs, cast
+    def __init__(
+        self, remake: Remake, args: Sequence[Any], kwargs: dict[str, Any], cast: Cast, ledger: Ledger
+    ) -> None:
+        self.remake, self.args, self.kwargs, self.cast, self.ledger = remake, args, kwargs, cast, ledger
         self.depth: int = remake.adds + max((node.depth for node in self.nodes), default=0)
         self.again = False
         self.is_ready = False
@@ -161,28 +189,53 @@ class Recipe:
         """The tensor, for one of those that wait for it."""
         self.uses -= 1
         tensor = self.held if self.held is not None else self._computed()
-        self.held = tensor if self.uses > 0 else None
+        self._hold(tensor if self.uses > 0 else None)
         return tensor
+
+    def _hold(self, tensor: Tensor | None) -> None:
+        self.ledger.held += (0 if tensor is None else tensor.nbytes) - (
+            0 if self.held is None else self.held.nbytes
+        )
+        self.held = tensor
 
     def value(self, again: bool = False) -> Tensor:
         """The tensor, for another recipe.
 
-        Held if somebody waits for it and that is soon, or it lies in the middle of a long row of sums.
+        Held if somebody waits for it and that is soon, or if it is one of a row of sums and there is room, or it lies
+        in the middle of a long one.
 
         Args:
             again: whether it is needed right afterwards too.
         """
         tensor = self.held if self.held is not None else self._computed()
-        if self.uses > 0 and (again or (self.depth > 0 and self.depth % STRIDE == 0)):
-            self.held = tensor
+        if self.uses > 0 and self.held is None:
+            in_row = self.depth > 0 and (self.depth % STRIDE == 0 or self.ledger.allows(tensor.nbytes))
+            if again or in_row:
+                self._hold(tensor)
         return tensor
 
     def _computed(self) -> Tensor:
+        if self.remake.of_sum is not None and (found := self._of_sum()) is not None:
+            return found
         args = [self._given(arg) for arg in self.args]
         kwargs = {name: self._given(arg) for name, arg in self.kwargs.items()}
         with torch.no_grad(), casting(self.cast):
             call = self.remake.over if self._can_overwrite(args) else self.remake.call
             return call(*args, **kwargs)  # type: ignore[misc,no-any-return]
+
+    def _of_sum(self) -> Tensor | None:
+        """The tensor, where it is made of a sum that nobody else needs and that can be written over."""
+        sum_ = self.args[0]
+        if not isinstance(sum_, Recipe) or sum_.remake.over is not Tensor.add_ or sum_.held is not None:
+            return None
+        if sum_.uses > 0 or sum_.kwargs or len(sum_.args) != 2 or self.kwargs or len(self.args) != 1:
+            return None
+        one, other = args = [sum_._given(arg) for arg in sum_.args]
+        plain = isinstance(other, Tensor) and other.shape == one.shape and one.dtype == torch.float32
+        with torch.no_grad(), casting(self.cast):
+            if plain and one.is_cpu and sum_._can_overwrite(args):
+                return self.remake.of_sum(one, other)  # type: ignore[misc,no-any-return]
+            return self.remake.call(sum_.remake.call(one, other))  # type: ignore[no-any-return]
 
     # A method, as an inner function that calls itself would be a cycle and hold its tensors until it is collected.
     def _given(self, arg: Any) -> Any:
@@ -199,6 +252,12 @@ class Recipe:
             return False
         ours, others = args[0], [arg for arg in args[1:] if isinstance(arg, Tensor)]
         return all(other.dtype == ours.dtype and _fits(other.shape, ours.shape) for other in others)
+
+
+def _fits(shape: torch.Size, into: torch.Size) -> bool:
+    """Whether a tensor can be added to another without making it larger."""
+    pairs = zip(reversed(shape), reversed(into))
+    return len(shape) <= len(into) and all(size in (1, whole) for size, whole in pairs)
 
 
 Cast = tuple[str, bool, torch.dtype]
@@ -222,9 +281,3 @@ def casting(cast: Cast) -> AbstractContextManager[Any]:
 def size_of(tensor: Tensor) -> int:
     """Bytes of a tensor: those it lies in, where it repeats entries."""
     return min(tensor.nbytes, tensor.untyped_storage().nbytes())
-
-
-def _fits(shape: torch.Size, into: torch.Size) -> bool:
-    """Whether broadcasting leaves the larger shape as it is."""
-    met: torch.Size = torch.broadcast_shapes(shape, into)  # type: ignore[no-untyped-call]
-    return met == into
