@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Mapping
 
 import torch
-from torch.profiler import ProfilerActivity, profile
+
+from supernet.memory.measuring import peak_bytes as measured_peak
 
 Step = Callable[[], object]
 
@@ -31,23 +32,7 @@ def peak_bytes(step: Step, device: torch.device | str = "cpu", *, warm: bool = T
     if warm:
         step()
     gc.collect()
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        step()
-        torch.cuda.synchronize(device)
-        return torch.cuda.max_memory_allocated(device) - before
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as prof:
-        step()
-    assert prof.profiler is not None
-    events = prof.profiler.kineto_results.events()
-    moves = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
-    held = peak = 0
-    for _, change in moves:
-        held += change
-        peak = max(peak, held)
-    return peak
+    return measured_peak(step, torch.device(device))
 
 
 def cpu_seconds(

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.contract import Result, arguments
-from benchmarks.search_kit import SearchKit, Yardstick, load_kit, yardstick
+from benchmarks.search_kit import SearchKit, Yardstick, add_task, load_kit, yardstick
 from predictors.tabular import Tabular
 from search.engine import search
 from search.objective import Objective, Values
@@ -37,13 +37,8 @@ SEARCHERS = ("guided", "nsga2", "random")
 def main() -> None:
     """Run the benchmark."""
     parser = arguments("search", __doc__.partition("\n")[0])
-    parser.add_argument("--kit", type=Path, metavar="DIR", help="folder with kit.py; made up when left out")
-    parser.add_argument("--oracle", type=Path, metavar="FILE", help="arrays in place of the kit's own")
-    parser.add_argument("--device", help="one of the oracle's; its first when left out")
-    parser.add_argument("--evals", default="100,250,500,1000", help="budgets, separated by commas")
-    parser.add_argument("--seeds", type=int, default=5)
+    add_task(parser)
     parser.add_argument("--latency", default="exact", help="exact, or predicted:M from M measurements")
-    parser.add_argument("--looks", type=int, default=50_000, help="networks of each reference evolution")
     args = parser.parse_args()
     if args.quick:
         args.evals, args.seeds, args.looks = "30,40", 1, 3_000

@@ -8,6 +8,7 @@ by stage.
 from __future__ import annotations
 
 import importlib.util
+from argparse import ArgumentParser
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -154,6 +155,16 @@ class MadeUpOracle:
         which = self.devices.index(device)
         price = expand * kernel ** (1 + which / 3) / (1 + stage) + which * (expand > 0)
         return np.asarray(1 + 0.1 * price.sum(axis=1), dtype=np.float64)
+
+
+def add_task(parser: ArgumentParser) -> None:
+    """The options of a benchmark that searches one device within several budgets."""
+    parser.add_argument("--kit", type=Path, metavar="DIR", help="folder with kit.py; made up when left out")
+    parser.add_argument("--oracle", type=Path, metavar="FILE", help="arrays in place of the kit's own")
+    parser.add_argument("--device", help="one of the oracle's; its first when left out")
+    parser.add_argument("--evals", default="100,250,500,1000", help="budgets, separated by commas")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--looks", type=int, default=50_000, help="networks of each reference evolution")
 
 
 def load_kit(folder: Path | None, oracle: Path | None = None) -> SearchKit:

@@ -19,13 +19,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
 
 from benchmarks.contract import Result, arguments
-from benchmarks.search_kit import SearchKit, Yardstick, load_kit, yardstick
+from benchmarks.search import summarise
+from benchmarks.search_kit import SearchKit, Yardstick, add_task, load_kit, yardstick
 from search.engine import search
 from search.evolution import Scored, best_first, evolve
 from search.objective import Values
@@ -197,13 +197,8 @@ PEERS: dict[str, Peer] = {
 def main() -> None:
     """Run the benchmark."""
     parser = arguments("search_peers", __doc__.partition("\n")[0])
-    parser.add_argument("--kit", type=Path, metavar="DIR", help="folder with kit.py; made up when left out")
-    parser.add_argument("--oracle", type=Path, metavar="FILE", help="arrays in place of the kit's own")
-    parser.add_argument("--device", help="one of the oracle's; its first when left out")
-    parser.add_argument("--evals", default="100,250,500,1000", help="budgets, separated by commas")
-    parser.add_argument("--seeds", type=int, default=5)
+    add_task(parser)
     parser.add_argument("--peers", default=",".join(PEERS), help="some, separated by commas")
-    parser.add_argument("--looks", type=int, default=50_000, help="networks of each reference evolution")
     args = parser.parse_args()
     if args.quick:
         args.evals, args.seeds, args.looks = "60,80", 1, 3_000
@@ -217,13 +212,7 @@ def main() -> None:
             continue
         rows = [one(kit, measure, args.device, name, seed, budgets) for seed in range(args.seeds)]
         result.rows += rows
-        for budget in budgets:
-            shares = [row[f"share.{budget}"] for row in rows]
-            result.figures[f"{name}.share.{budget}"] = mean(shares)
-            result.figures[f"{name}.worst_share.{budget}"] = min(shares)
-            if len(shares) > 1:
-                result.figures[f"{name}.spread.{budget}"] = stdev(shares)
-        result.figures[f"{name}.cpu_seconds"] = mean(row["cpu s"] for row in rows)
+        summarise(result, rows, f"{name}.", budgets)
     result.finish(args.json)
 
 

@@ -71,12 +71,12 @@ class Ranks:
                 f"a batch of {batch_size} cannot be shared evenly by {self.count} x {accumulate} (processes x "
                 f"train.accumulate); make train.batch_size a multiple of {count}"
             )
+        if there < count:
+            raise ConfigError(f"the train split holds {there} examples, and a step has {count} micro-batches")
         if there < batch_size:
             raise ConfigError(
                 f"train.batch_size is {batch_size}, and the train split holds {there} examples; "
                 f"make it {there // count * count} or less"
-                if there >= count
-                else f"the train split holds {there} examples, and a step has {count} micro-batches"
             )
         return [(self.rank * accumulate + i, count) for i in range(accumulate)]
 

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from supernet.elastic.plan import Plan
 from supernet.errors import ArchitectureError
 from supernet.presets.plan_builder import PlanBuilder
-from supernet.presets.preset import PlannedPreset, asked, need_blocks, presets
+from supernet.presets.preset import PlannedPreset, asked, from_count, need_blocks, presets
 from supernet.space import Architecture, Choice, SearchSpace
 
 BiasLayout = Literal["autoformer", "interleaved"]
@@ -139,8 +139,7 @@ class AutoFormerTiny(PlannedPreset):
         """Embedding width, depth, and per block heads and MLP ratio."""
         choices = [Choice("embed", self.embed_dims), Choice("depth", self.depths)]
         for i in range(self.depths[-1]):
-            deep = tuple(depth for depth in self.depths if depth > i)
-            needs = ("depth", deep) if deep != self.depths else None
+            needs = from_count("depth", self.depths, i)
             choices.append(Choice(f"blocks.{i}.heads", self.head_counts, needs))
             choices.append(Choice(f"blocks.{i}.mlp_ratio", self.mlp_ratios, needs))
         return SearchSpace(tuple(choices))

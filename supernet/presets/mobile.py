@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import log2
-from typing import Any
 
 import torch
 from timm.models._efficientnet_builder import decode_arch_def
@@ -16,14 +14,14 @@ from torch import nn
 from supernet.elastic.elasticise import elasticise
 from supernet.elastic.supernet import Supernet
 from supernet.errors import SpaceError
-from supernet.presets.preset import origin, presets
+from supernet.presets.preset import OwnReference, origin, presets
 from supernet.seeds import derive
-from supernet.space import Architecture, SearchSpace
+from supernet.space import SearchSpace
 
 
 @presets.register("mobile")
 @dataclass(frozen=True)
-class Mobile:
+class Mobile(OwnReference):
     """Stages of inverted residuals: a depth per stage, a kernel size and an expand ratio per block.
 
     The space is that of Once-for-all (arXiv:1908.09791) on a smaller network, and kernels are plain centre
@@ -115,15 +113,3 @@ class Mobile:
         if not self.halvings[0]:
             network.conv_stem.stride = (1, 1)
         return network
-
-    def from_reference(self, config: Mapping[str, Any]) -> Architecture:
-        """The architecture of these values; this preset is its own reference.
-
-        Raises:
-            ArchitectureError: for a missing choice, an unknown one or a value outside it.
-        """
-        return self.space.encode(config)
-
-    def to_reference(self, arch: Architecture) -> dict[str, Any]:
-        """The values of an architecture by the names of its choices."""
-        return dict(self.space.decode(arch))

@@ -24,7 +24,7 @@ from torch import nn
 
 from supernet.elastic.plan import Plan
 from supernet.presets.plan_builder import PlanBuilder
-from supernet.presets.preset import PlannedPreset, asked, need_blocks, presets
+from supernet.presets.preset import PlannedPreset, asked, from_count, need_blocks, presets
 from supernet.space import Architecture, Choice, SearchSpace
 
 LAYERS = {
@@ -106,8 +106,7 @@ class _Mobile(PlannedPreset):
         for i, j, stage in self._blocks():
             if j == 0 and len(stage.blocks) > 1:
                 choices.append(Choice(f"stages.{i}.depth", stage.blocks))
-            deep = tuple(depth for depth in stage.blocks if depth > j)
-            needs = (f"stages.{i}.depth", deep) if deep != stage.blocks else None
+            needs = from_count(f"stages.{i}.depth", stage.blocks, j)
             choices.append(Choice(f"stages.{i}.{j}.kernel", self.kernels, needs))
             choices.append(Choice(f"stages.{i}.{j}.expand", self.expands, needs))
         return SearchSpace(tuple(choices))

@@ -21,7 +21,7 @@ from supernet.elastic.plan import Plan
 from supernet.errors import ArchitectureError, SpaceError
 from supernet.presets.ofa import initialise
 from supernet.presets.plan_builder import PlanBuilder
-from supernet.presets.preset import PlannedPreset, asked, need_blocks, presets
+from supernet.presets.preset import PlannedPreset, asked, from_count, need_blocks, presets
 from supernet.space import Architecture, Choice, SearchSpace
 
 STEM = 64
@@ -112,8 +112,7 @@ class OFAResNet50D(PlannedPreset):
         for i, j, depths in self._blocks():
             if j == 0:
                 choices.append(Choice(f"stages.{i}.depth", depths))
-            deep = tuple(depth for depth in depths if depth > j)
-            needs = (f"stages.{i}.depth", deep) if deep != depths else None
+            needs = from_count(f"stages.{i}.depth", depths, j)
             choices.append(Choice(f"stages.{i}.{j}.expand", self.expands, needs))
         return SearchSpace(tuple(choices))
 

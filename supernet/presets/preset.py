@@ -79,6 +79,27 @@ class PlannedPreset(ABC):
         return Supernet(network, self.plan(network), example=self.example, origin=origin(self))
 
 
+class OwnReference(ABC):
+    """A preset of ours: its architectures are written down as the values of its choices."""
+
+    @property
+    @abstractmethod
+    def space(self) -> SearchSpace:
+        """What can be chosen."""
+
+    def from_reference(self, config: Mapping[str, Any]) -> Architecture:
+        """The architecture of these values; this preset is its own reference.
+
+        Raises:
+            ArchitectureError: for a missing choice, an unknown one or a value outside it.
+        """
+        return self.space.encode(config)
+
+    def to_reference(self, arch: Architecture) -> dict[str, Any]:
+        """The values of an architecture by the names of its choices."""
+        return dict(self.space.decode(arch))
+
+
 presets: Registry[Callable[..., Preset]] = Registry(
     "preset",
     modules=(
@@ -133,6 +154,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(entry) for entry in value]
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def from_count(choice: str, counts: tuple[int, ...], i: int) -> tuple[str, tuple[int, ...]] | None:
+    """What the choices of the i-th of some blocks need: a count that reaches it; None where every count does."""
+    reaching = tuple(count for count in counts if count > i)
+    return (choice, reaching) if reaching != counts else None
 
 
 def need_blocks(what: str, depths: Sequence[int]) -> None:

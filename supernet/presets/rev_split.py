@@ -6,10 +6,9 @@ Multi-split reversible networks (memory-efficient differentiable transformer sea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,11 +17,11 @@ from torch import Tensor, nn
 from supernet.elastic.plan import Plan
 from supernet.errors import SpaceError
 from supernet.presets.plan_builder import PlanBuilder
-from supernet.presets.preset import PlannedPreset, need_blocks, presets
+from supernet.presets.preset import OwnReference, PlannedPreset, from_count, need_blocks, presets
 from supernet.presets.rev_vit import MeanToken, Patches
 from supernet.presets.two_streams import TwoStreams, layers
 from supernet.reversible import ReversibleStage
-from supernet.space import Architecture, Choice, SearchSpace
+from supernet.space import Choice, SearchSpace
 
 
 class OthersAttention(nn.Module):
@@ -60,7 +59,7 @@ class OthersMLP(nn.Module):
 
 @presets.register("rev_split")
 @dataclass(frozen=True)
-class RevSplit(PlannedPreset):
+class RevSplit(OwnReference, PlannedPreset):
     """Per part of a block heads or a hidden width, a depth in whole blocks.
 
     Args:
@@ -101,8 +100,7 @@ class RevSplit(PlannedPreset):
         """The depth, and what each part of a block has, which matters when its block is there."""
         choices = [Choice("depth", self.depths)]
         for j in range(self.depths[-1]):
-            deep = tuple(depth for depth in self.depths if depth > j)
-            needs = ("depth", deep) if deep != self.depths else None
+            needs = from_count("depth", self.depths, j)
             for k in range(self.parts):
                 kind, values = ("hidden", self.hiddens) if k % 2 else ("heads", self.head_counts)
                 choices.append(Choice(f"blocks.{j}.{k}.{kind}", values, needs))
@@ -145,15 +143,3 @@ class RevSplit(PlannedPreset):
             if j >= self.depths[0]:
                 wiring.switch(path, f"{name}.present", ["depth"], partial(int.__lt__, j))
         return wiring.plan()
-
-    def from_reference(self, config: Mapping[str, Any]) -> Architecture:
-        """The architecture of these values; this preset is its own reference.
-
-        Raises:
-            ArchitectureError: for a missing choice, an unknown one or a value outside it.
-        """
-        return self.space.encode(config)
-
-    def to_reference(self, arch: Architecture) -> dict[str, Any]:
-        """The values of an architecture by the names of its choices."""
-        return dict(self.space.decode(arch))

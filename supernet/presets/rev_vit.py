@@ -6,6 +6,7 @@ MLP-Mixer, arXiv:2105.01601) F is an MLP over the tokens.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -94,6 +95,36 @@ class TokenPreset(TwoStreamPreset):
             axis=-1,
         )
 
+    @abstractmethod
+    def mixer(self, half: int) -> nn.Module:
+        """The largest F, for a stream of so many features."""
+
+    @abstractmethod
+    def mixer_choice(self, name: str, needs: tuple[str, tuple[Any, ...]] | None) -> Choice:
+        """What can be chosen of an F."""
+
+    @abstractmethod
+    def wire_mixer(self, wiring: PlanBuilder, path: str, name: str, half: str) -> None:
+        """State the sizes of an F; its stream is as wide as a dim says."""
+
+    def branch(self, half: int, letter: str) -> nn.Module:
+        """F is what a preset is about, G an MLP over channels."""
+        return self.mixer(half) if letter == "F" else channel_mlp(half, int(half * self.mlp_ratios[-1]))
+
+    def branch_choices(self, name: str, needs: tuple[str, tuple[Any, ...]] | None) -> Iterator[Choice]:
+        """That of F, or the ratio of an MLP."""
+        if name.endswith("F"):
+            yield self.mixer_choice(name, needs)
+        else:
+            yield Choice(f"{name}.mlp_ratio", self.mlp_ratios, needs)
+
+    def wire_branch(self, wiring: PlanBuilder, path: str, name: str, half: str, width: str) -> None:
+        """Both follow the stream's width."""
+        if name.endswith("F"):
+            self.wire_mixer(wiring, path, name, half)
+        else:
+            self.wire_mlp(wiring, path, name, half, width)
+
     def wire_transition(self, wiring: PlanBuilder, i: int) -> None:
         """The embedding makes both streams."""
         wiring.layer("stem.proj", both("stages.0.half"))
@@ -130,26 +161,17 @@ class RevViT(TokenPreset):
     head_counts: tuple[int, ...] = (4, 5, 6)
     head_dim: int = 32
 
-    def branch(self, half: int, letter: str) -> nn.Module:
-        """Attention or an MLP."""
-        if letter == "G":
-            return channel_mlp(half, int(half * self.mlp_ratios[-1]))
-        heads = self.head_counts[-1]
-        attention = Attention(half, heads, attn_head_dim=self.head_dim, qkv_bias=True)
+    def mixer(self, half: int) -> nn.Module:
+        """Attention, with the norm before it."""
+        attention = Attention(half, self.head_counts[-1], attn_head_dim=self.head_dim, qkv_bias=True)
         return layers(norm=nn.LayerNorm(half), attn=attention)
 
-    def branch_choices(self, name: str, needs: tuple[str, tuple[Any, ...]] | None) -> Iterator[Choice]:
-        """Heads of an attention, the ratio of an MLP."""
-        if name.endswith("F"):
-            yield Choice(f"{name}.heads", self.head_counts, needs)
-        else:
-            yield Choice(f"{name}.mlp_ratio", self.mlp_ratios, needs)
+    def mixer_choice(self, name: str, needs: tuple[str, tuple[Any, ...]] | None) -> Choice:
+        """How many heads."""
+        return Choice(f"{name}.heads", self.head_counts, needs)
 
-    def wire_branch(self, wiring: PlanBuilder, path: str, name: str, half: str, width: str) -> None:
-        """Both follow the stream's width."""
-        if name.endswith("G"):
-            self.wire_mlp(wiring, path, name, half, width)
-            return
+    def wire_mixer(self, wiring: PlanBuilder, path: str, name: str, half: str) -> None:
+        """Heads, on the stream's width."""
         heads = wiring.dim(f"{name}.heads", [f"{name}.heads"], int, "heads")
         wiring.norm(f"{path}.norm", half)
         wiring.attention(f"{path}.attn", half, heads)
@@ -166,24 +188,16 @@ class RevMLP(TokenPreset):
 
     token_widths: tuple[int, ...] = (128, 192, 256)
 
-    def branch(self, half: int, letter: str) -> nn.Module:
-        """Over tokens or over channels."""
-        if letter == "G":
-            return channel_mlp(half, int(half * self.mlp_ratios[-1]))
+    def mixer(self, half: int) -> nn.Module:
+        """An MLP over tokens, with the norm before it."""
         return TokenMLP(half, self.tokens, self.token_widths[-1])
 
-    def branch_choices(self, name: str, needs: tuple[str, tuple[Any, ...]] | None) -> Iterator[Choice]:
-        """The hidden width of either."""
-        if name.endswith("F"):
-            yield Choice(f"{name}.width", self.token_widths, needs)
-        else:
-            yield Choice(f"{name}.mlp_ratio", self.mlp_ratios, needs)
+    def mixer_choice(self, name: str, needs: tuple[str, tuple[Any, ...]] | None) -> Choice:
+        """Its hidden width."""
+        return Choice(f"{name}.width", self.token_widths, needs)
 
-    def wire_branch(self, wiring: PlanBuilder, path: str, name: str, half: str, width: str) -> None:
-        """The MLP over channels follows the stream's width."""
-        if name.endswith("G"):
-            self.wire_mlp(wiring, path, name, half, width)
-            return
+    def wire_mixer(self, wiring: PlanBuilder, path: str, name: str, half: str) -> None:
+        """The hidden width; only the norm follows the stream's."""
         hidden = wiring.dim(f"{name}.hidden", [f"{name}.width"], int, "hidden")
         wiring.norm(f"{path}.norm", half)
         wiring.layer(f"{path}.fc1", hidden)

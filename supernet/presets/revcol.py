@@ -8,10 +8,9 @@ undone. Columns named in ``supervised`` have a classifier of their own, and end 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,10 +20,10 @@ from torch import Tensor, nn
 from supernet.elastic.plan import Plan
 from supernet.errors import SpaceError
 from supernet.presets.plan_builder import PlanBuilder
-from supernet.presets.preset import PlannedPreset, need_blocks, presets
+from supernet.presets.preset import OwnReference, PlannedPreset, from_count, need_blocks, presets
 from supernet.presets.two_streams import layers
 from supernet.reversible import Coupling, ReversibleStage
-from supernet.space import Architecture, Choice, SearchSpace
+from supernet.space import Choice, SearchSpace
 
 
 class ConvNextBlock(nn.Module):
@@ -108,7 +107,7 @@ class Columns(nn.Module):
 
 @presets.register("revcol")
 @dataclass(frozen=True)
-class RevCol(PlannedPreset):
+class RevCol(OwnReference, PlannedPreset):
     """A number of columns, and a hidden width for each level of each.
 
     Args:
@@ -152,8 +151,7 @@ class RevCol(PlannedPreset):
         """The columns, and the ratio of each level of each."""
         choices = [Choice("columns", self.columns)]
         for j in range(self.columns[-1]):
-            more = tuple(count for count in self.columns if count > j)
-            needs = ("columns", more) if more != self.columns else None
+            needs = from_count("columns", self.columns, j)
             choices += [Choice(f"columns.{j}.{i}.ratio", self.ratios, needs) for i in range(len(self.widths))]
         return SearchSpace(tuple(choices))
 
@@ -217,15 +215,3 @@ class RevCol(PlannedPreset):
             wiring.layer(f"{path}.branch.blocks.{b}.fc2", None, hidden)
         if j >= self.columns[0]:
             wiring.switch(path, f"{name}.present", ["columns"], partial(int.__lt__, j))
-
-    def from_reference(self, config: Mapping[str, Any]) -> Architecture:
-        """The architecture of these values; this preset is its own reference.
-
-        Raises:
-            ArchitectureError: for a missing choice, an unknown one or a value outside it.
-        """
-        return self.space.encode(config)
-
-    def to_reference(self, arch: Architecture) -> dict[str, Any]:
-        """The values of an architecture by the names of its choices."""
-        return dict(self.space.decode(arch))

@@ -8,7 +8,7 @@ leading half of both together would be the first stream alone.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, ClassVar
@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from supernet.elastic.plan import Plan
 from supernet.errors import SpaceError
 from supernet.presets.plan_builder import Axis, PlanBuilder
-from supernet.presets.preset import PlannedPreset, need_blocks
+from supernet.presets.preset import OwnReference, PlannedPreset, from_count, need_blocks
 from supernet.reversible import ReversibleStage
-from supernet.space import Architecture, Choice, SearchSpace
+from supernet.space import Choice, SearchSpace
 
 BRANCHES = ("F", "G")
 CONVS: dict[int, type[nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
@@ -98,7 +98,7 @@ def both(half: str) -> Axis:
 
 
 @dataclass(frozen=True)
-class TwoStreamPreset(PlannedPreset):
+class TwoStreamPreset(OwnReference, PlannedPreset):
     """Stages of two streams with an elastic width and depth each; what a branch is, a preset says.
 
     Args:
@@ -169,8 +169,7 @@ class TwoStreamPreset(PlannedPreset):
         yield Choice(f"stages.{i}.width", widths)
         yield Choice(f"stages.{i}.depth", self.depths)
         for j in range(self.depths[-1]):
-            deep = tuple(depth for depth in self.depths if depth > j)
-            needs = (f"stages.{i}.depth", deep) if deep != self.depths else None
+            needs = from_count(f"stages.{i}.depth", self.depths, j)
             for letter in BRANCHES:
                 yield from self.branch_choices(f"stages.{i}.{j}.{letter}", needs)
 
@@ -232,15 +231,3 @@ class TwoStreamPreset(PlannedPreset):
             self.wire_branch(wiring, f"{path}.branch", name, half, width)
             if j >= self.depths[0]:
                 wiring.switch(path, f"{name}.present", [f"stages.{i}.depth"], partial(int.__lt__, j))
-
-    def from_reference(self, config: Mapping[str, Any]) -> Architecture:
-        """The architecture of these values; this preset is its own reference.
-
-        Raises:
-            ArchitectureError: for a missing choice, an unknown one or a value outside it.
-        """
-        return self.space.encode(config)
-
-    def to_reference(self, arch: Architecture) -> dict[str, Any]:
-        """The values of an architecture by the names of its choices."""
-        return dict(self.space.decode(arch))

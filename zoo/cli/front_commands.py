@@ -10,6 +10,7 @@ from zoo.cli.typed import Config, Devices, MaxLatencies, MaxParams, NoLimits, Ru
 
 if TYPE_CHECKING:
     from zoo.pipeline.profiling import Profiled
+    from zoo.pipeline.run import Run
     from zoo.pipeline.searching import Searched
     from zoo.pipeline.workspace import Workspace
 
@@ -28,9 +29,7 @@ def search(
     """Search the Pareto front of quality, latency and parameters, within limits; for several devices at once."""
     from zoo.cli.printing import print_kept, print_limits
     from zoo.pipeline.kept import SEARCH
-    from zoo.pipeline.profiling import profiled
     from zoo.pipeline.searching import search_front
-    from zoo.pipeline.workspace import opened
 
     devices = list(dict.fromkeys(device or [""]))
     asked = session.open(
@@ -42,11 +41,10 @@ def search(
         no_limits=no_limits,
         devices=devices,
     )
-    workspace = opened(asked)
-    known, narrator = [profiled(workspace, name) for name in devices], session.narrator
-    print_limits(workspace.run.options.search, narrator, devices)
-    print_kept(workspace.run, SEARCH, narrator)
-    with narrator.progress() as progress:
+    workspace, known = _profiled(asked, devices)
+    print_limits(workspace.run.options.search, session.narrator, devices)
+    print_kept(workspace.run, SEARCH, session.narrator)
+    with session.narrator.progress() as progress:
         searched = search_front(workspace, known, progress)
     _tell_fronts(session, workspace, known, searched)
 
@@ -63,9 +61,7 @@ def front(
 ) -> None:
     """The front of what was evaluated, for whichever profiled device; nothing is evaluated."""
     from zoo.cli.printing import print_limits
-    from zoo.pipeline.profiling import profiled
     from zoo.pipeline.searching import known_front
-    from zoo.pipeline.workspace import opened
 
     devices = list(dict.fromkeys(device or [""]))
     asked = session.open(
@@ -77,10 +73,18 @@ def front(
         no_limits=no_limits,
         devices=devices,
     )
-    workspace = opened(asked)
-    known = [profiled(workspace, name) for name in devices]
+    workspace, known = _profiled(asked, devices)
     print_limits(workspace.run.options.search, session.narrator, devices, kept=False)
     _tell_fronts(session, workspace, known, known_front(workspace, known), evaluate=False)
+
+
+def _profiled(run: Run, devices: Sequence[str]) -> tuple[Workspace, list[Profiled]]:
+    """The trained supernet of a run, and what its profiles say of some devices."""
+    from zoo.pipeline.profiling import profiled
+    from zoo.pipeline.workspace import opened
+
+    workspace = opened(run)
+    return workspace, [profiled(workspace, name) for name in devices]
 
 
 def _tell_fronts(
