@@ -12,6 +12,7 @@ import pytest
 
 from hardware.runners import runtimes
 from predictors import predictors
+from predictors.zero_cost import scores
 from search import searchers
 from supernet.differentiable import methods
 from supernet.elastic.origins import makers
@@ -38,6 +39,7 @@ ALL = {
     "supernet.methods": methods,
     "supernet.runtimes": runtimes,
     "supernet.predictors": predictors,
+    "supernet.scores": scores,
     "supernet.searchers": searchers,
     "supernet.stores": stores,
 }
