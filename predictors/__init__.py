@@ -18,6 +18,7 @@ In the order one would read them:
 - `validate`: how far off a predictor is on what it has not seen
 - `report`: predicted against measured, as a picture
 - `storage`: a predictor as one JSON file
+- `zero_cost`: what can be told of a network before it is trained
 """
 
 from __future__ import annotations

@@ -110,7 +110,9 @@ def zero_cost(name: str, subnet: Subnet, batch: Batch, task: Task, *, seed: int 
         torch.manual_seed(seed)
         network = subnet.extract().train()
         with without_dropout(network):
-            found = float(score(Candidate(network, inputs, task, batch, partial(_macs, subnet, inputs), seed)))
+            found = float(
+                score(Candidate(network, inputs, task, batch, partial(_macs, subnet, inputs), seed))
+            )
     if not isfinite(found):
         raise ScoreError(f"{name} of {subnet.arch.id} is {found}; its weights or the batch hold no signal")
     return found

@@ -1,7 +1,7 @@
 """One ranking from several scores, learned from a few evaluations.
 
-No score is best everywhere, and those that fail alike are no two witnesses. Source: Dong et al., ParZC, arXiv:2402.02105, with
-a small network for their mixer, on the scores of whole networks in the place of single nodes.
+No score is best everywhere, and those that fail alike are no two witnesses. Source: Dong et al., ParZC,
+arXiv:2402.02105, with a small network for their mixer, on the scores of whole networks in the place of single nodes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How much of the loss rests on single channels: what it would change by without each of them.
 
-Source: Theis et al., arXiv:1801.05787; Turner et al., BlockSwap, arXiv:1906.04113. Gradients are those of every example's
-own loss, so that the score does not depend on how many there are.
+Source: Theis et al., arXiv:1801.05787; Turner et al., BlockSwap, arXiv:1906.04113. Gradients are those of every
+example's own loss, so that the score does not depend on how many there are.
 """
 
 from __future__ import annotations

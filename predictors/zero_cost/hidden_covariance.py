@@ -1,7 +1,7 @@
 """How unlike the hidden states of different sequences are, of recurrent networks and transformers.
 
-Source: Serianni and Kalita, arXiv:2306.00288. The state of a recurrent network is what its last recurrent layer answers to
-the last token, that of a transformer what its last layer is given, the mean over tokens.
+Source: Serianni and Kalita, arXiv:2306.00288. The state of a recurrent network is what its last recurrent layer answers
+to the last token, that of a transformer what its last layer is given, the mean over tokens.
 """
 
 from __future__ import annotations

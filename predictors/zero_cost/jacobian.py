@@ -17,7 +17,9 @@ from predictors.zero_cost.correlation import unlikeness
 def jacobian(candidate: Candidate) -> float:
     """`unlikeness` of the gradients of the summed answers by each example."""
     if not all(tensor.is_floating_point() for tensor in candidate.inputs.tensors):
-        raise ScoreError("jacobian needs the gradient by the inputs, and whole numbers such as tokens have none")
+        raise ScoreError(
+            "jacobian needs the gradient by the inputs, and whole numbers such as tokens have none"
+        )
     inputs = candidate.inputs.map(lambda tensor: tensor.detach().clone().requires_grad_())
     answers = replace(candidate, inputs=inputs).answer().sum()
     slopes = torch.autograd.grad(answers, inputs.tensors)

@@ -1,7 +1,7 @@
 """Rank correlation that has a gradient.
 
-Source: Zheng et al., DiffKendall, arXiv:2307.15317. The sign of the true difference is taken as it is; of the predicted one
-the hyperbolic tangent, which the sign is the limit of.
+Source: Zheng et al., DiffKendall, arXiv:2307.15317. The sign of the true difference is taken as it is; of the predicted
+one the hyperbolic tangent, which the sign is the limit of.
 """
 
 from __future__ import annotations

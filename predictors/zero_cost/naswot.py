@@ -1,7 +1,8 @@
 """How differently activations switch on for each example: those that share every switch are one to the network.
 
-Source: Mellor et al., NASWOT, arXiv:2006.04647, of ReLU. Activations with a bend at zero are read the same way, by the sign
-of what goes in. A thousandth on the diagonal is ours: two examples that share every switch would else be minus infinity.
+Source: Mellor et al., NASWOT, arXiv:2006.04647, of ReLU. Activations with a bend at zero are read the same way, by the
+sign of what goes in. A thousandth on the diagonal is ours: two examples that share every switch would else be minus
+infinity.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ def naswot(candidate: Candidate) -> float:
     """The logarithm of the determinant of how many switches every two examples share."""
     switches = candidate.modules(*SWITCHES)
     if not switches:
-        raise ScoreError("naswot counts activations that switch (ReLU, Hardswish, GELU, ...), and there is none")
+        raise ScoreError(
+            "naswot counts activations that switch (ReLU, Hardswish, GELU, ...), and there is none"
+        )
     shared = torch.zeros(candidate.inputs.batch, candidate.inputs.batch, dtype=torch.float64)
 
     def count(module: nn.Module, given: tuple[Tensor, ...]) -> None:

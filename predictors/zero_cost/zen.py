@@ -1,7 +1,7 @@
 """How far a little noise is carried to the last layer, the batch norms on the way taken out of it again.
 
-Source: Lin et al., Zen-NAS, arXiv:2102.01063. Weights are drawn anew from a normal distribution, inputs too: no data. The
-last layer is that of the last batch norm; shortcuts stay, which the authors cut.
+Source: Lin et al., Zen-NAS, arXiv:2102.01063. Weights are drawn anew from a normal distribution, inputs too: no data.
+The last layer is that of the last batch norm; shortcuts stay, which the authors cut.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from zoo.cli.device_commands import device_app
 from zoo.cli.differentiate_command import differentiate
 from zoo.cli.explain_command import explain
 from zoo.cli.front_commands import front, search
+from zoo.cli.scores_command import scores
 from zoo.cli.session import Session, Stopped, as_typed, heed_signals, in_session
 from zoo.cli.typed import (
     Config,
@@ -197,6 +198,7 @@ def profile(
 app.command()(search)
 app.command()(front)
 app.command()(explain)
+app.command()(scores)
 app.command()(differentiate)
 
 

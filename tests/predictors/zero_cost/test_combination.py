@@ -26,7 +26,9 @@ def test_the_soft_correlation_becomes_kendalls_as_it_grows_sharper() -> None:
 
 def test_its_gradient_is_that_by_differences() -> None:
     true = torch.randn(6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    predicted = torch.randn(6, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    predicted = torch.randn(
+        6, dtype=torch.float64, generator=torch.Generator().manual_seed(2)
+    ).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: soft_kendall(x, true), (predicted,))
 
 
@@ -35,7 +37,12 @@ def table(networks: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     size, depth = rng.normal(size=(2, networks))
     noise = rng.normal(size=(3, networks))
-    columns = [np.exp(5 * (size + 0.3 * noise[0])), depth + 0.3 * noise[1], -size - depth + noise[2], noise[0]]
+    columns = [
+        np.exp(5 * (size + 0.3 * noise[0])),
+        depth + 0.3 * noise[1],
+        -size - depth + noise[2],
+        noise[0],
+    ]
     return np.stack(columns, axis=1), np.tanh(size + depth)
 
 

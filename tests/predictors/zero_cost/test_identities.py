@@ -179,9 +179,13 @@ def test_zen_puts_back_what_batch_norms_took_away() -> None:
     """A batch norm scales its input by what it counts, so the score is that of the linear layers alone."""
     torch.manual_seed(0)
     plain = nn.Sequential(nn.Conv2d(2, 16, 3, bias=False), nn.BatchNorm2d(16), nn.Flatten(), nn.Linear(64, 3))
-    wider = nn.Sequential(nn.Conv2d(2, 64, 3, bias=False), nn.BatchNorm2d(64), nn.Flatten(), nn.Linear(256, 3))
+    wider = nn.Sequential(
+        nn.Conv2d(2, 64, 3, bias=False), nn.BatchNorm2d(64), nn.Flatten(), nn.Linear(256, 3)
+    )
     found = [of("zen", network.double()) for network in (plain, wider)]
-    assert found[1] - found[0] == pytest.approx(log(4), abs=0.3)  # four times the channels differ, each as much
+    assert found[1] - found[0] == pytest.approx(
+        log(4), abs=0.3
+    )  # four times the channels differ, each as much
 
 
 def test_zico_is_the_mean_over_the_deviation_of_gradients() -> None:

@@ -20,7 +20,12 @@ SILENT = {
     "rnn": {"jacobian", "zen", "naswot"},
 }
 """What says nothing of which network."""
-SAID = {"jacobian": "whole numbers", "zen": "batch norms", "naswot": "switch", "hidden_covariance": "attention"}
+SAID = {
+    "jacobian": "whole numbers",
+    "zen": "batch norms",
+    "naswot": "switch",
+    "hidden_covariance": "attention",
+}
 
 
 def asked(score: str, network: str, examples: int = 6, seed: int = 0, arch: str = "sample") -> float:
