@@ -74,7 +74,7 @@ def trial(tables: dict[str, NDArray[np.generic]], name: str, count: int, seed: i
     macs, params = (looked_up(genes, tables[cost]) for cost in ("macs", "params"))
     order = np.random.default_rng(seed).permutation(len(genes))
     learned, tested = order[:count], order[count:][-TESTED:]
-    options = {"positive": False} if name == "process" else {}
+    options = {} if name == "tabular" else {"positive": False}
     predictor = predictors[name](space, macs=macs, params=params, unit="%", **options)
     began = time.process_time()
     predictor.fit(genes[learned], top1[learned])
