@@ -9,6 +9,8 @@ from supernet.options import within
 
 PROTOCOL = 1
 """An agent and its callers must speak the same one."""
+EIGHT_BITS = ("u8s8", "s8s8")
+"""Types of activations and weights in eight bits, as ONNX Runtime has them."""
 PATIENCE = 60.0
 """Seconds after which one that says nothing is hung up on."""
 
@@ -22,7 +24,8 @@ class DeviceOptions:
         optimisation: graph optimisation of ONNX Runtime: ``disable``, ``basic``, ``extended`` or ``all``.
         threads: threads of one forward pass; as many cores are pinned.
         batch: images in one forward pass.
-        precision: of weights and activations: ``fp32``, or with ``openvino`` also ``bf16``.
+        precision: of weights and activations: ``fp32``; with ``onnxruntime`` also ``u8s8`` and ``s8s8`` (eight bits),
+            with ``openvino`` also ``bf16``.
         pin: keep the measuring thread on its cores, where the operating system can.
         name: what to call the device, in tables and for ``supernet zoo pull --device``; its chip otherwise. It is
             given before the profile is taken, and is no part of the device's identity.

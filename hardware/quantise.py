@@ -25,13 +25,13 @@ from hardware.bursts import no_garbage_collection, warm_up
 from hardware.errors import ExportError
 from hardware.export import feed
 from hardware.onnx_session import ORT_ERRORS, OnnxSession
-from hardware.options import DeviceOptions, ProfileOptions
+from hardware.options import EIGHT_BITS, DeviceOptions, ProfileOptions
 from supernet.elastic.inputs import Inputs
 from supernet.errors import ConfigError, did_you_mean
 from supernet.files import write_atomically
 
-TYPES = {"u8s8": QuantType.QUInt8, "s8s8": QuantType.QInt8}
-"""Types of activations and weights; weights are signed always."""
+TYPES = dict(zip(EIGHT_BITS, (QuantType.QUInt8, QuantType.QInt8)))
+"""Types of activations; weights are signed always."""
 HEAVY = ("Conv", "Gemm", "MatMul")
 """Operators with weights."""
 PLACES = ("first", "last")

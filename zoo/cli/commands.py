@@ -213,6 +213,10 @@ def export(
         list[str] | None, typer.Option("--arch", help="Id of an evaluated network; may be repeated.")
     ] = None,
     publish: Annotated[bool, typer.Option(help="Also publish to the zoo of the run.")] = True,
+    int8: Annotated[
+        bool,
+        typer.Option("--int8", help="Also write each in eight bits, with the types that are fastest here."),
+    ] = False,
     device: Device = "",
     max_latency_ms: MaxLatencies = None,
     max_params: MaxParams = None,
@@ -220,7 +224,9 @@ def export(
 ) -> None:
     """Cut subnets out as ONNX, check, time and judge them, and publish them."""
     from zoo.cli import documents
+    from zoo.cli.eight_bits_printing import print_eight_bits
     from zoo.cli.printing import print_limits, print_proofs, print_remark
+    from zoo.pipeline.eight_bits import eight_bits
     from zoo.pipeline.entries import publish_proofs
     from zoo.pipeline.pick import pick
     from zoo.pipeline.profiling import profiled
@@ -244,13 +250,15 @@ def export(
     print_remark(chosen, narrator)
     with narrator.progress() as progress:
         proofs = prove(workspace, known, chosen.archs, progress)
+        small = eight_bits(workspace, known, proofs, progress) if int8 else []
     print_proofs(proofs, narrator)
+    print_eight_bits(proofs, small, narrator)
     for proof in proofs:
         narrator.say(f"{proof.name}: {proof.onnx.path}")
     entries = publish_proofs(workspace, proofs, known.profile) if publish else []
     if publish:
         narrator.say(f"published in {workspace.run.store}: {', '.join(entry.id for entry in entries)}")
-    session.result(documents.proven(workspace.run, known, proofs, entries))
+    session.result(documents.proven(workspace.run, known, proofs, entries) | documents.in_eight_bits(small))
 
 
 @app.command()

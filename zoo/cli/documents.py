@@ -14,6 +14,7 @@ from supernet.evaluate import Result
 from supernet.space import Architecture, SearchSpace
 from supernet.splitting import Split
 from supernet.trainer import Trainer
+from zoo.pipeline.eight_bits import EightBits
 from zoo.pipeline.parts import Part
 from zoo.pipeline.pick import Picked
 from zoo.pipeline.profiling import Profiled
@@ -135,6 +136,12 @@ def proven(run: Run, known: Profiled, proofs: Sequence[Proof], published: Sequen
         "store": run.store,
         "published": [entry.id for entry in published],
     }
+
+
+def in_eight_bits(found: Sequence[EightBits]) -> Document:
+    """Files in eight bits, where some were asked for."""
+    rows = [{**vars(one), "test": judged(one.test)} for one in found]
+    return {"int8": rows} if rows else {}
 
 
 def _proof(proof: Proof) -> Document:
