@@ -16,7 +16,9 @@ In the order one would read them:
 - `host`: what an agent tells of its machine
 - `agent`: the server on another machine that runs what it is sent
 - `remote`: the runtime that sends networks there
+- `tunnel`: likewise over ssh, which starts the agent
 - `checkup`: whether a device is there, and quiet enough to be measured
+- `energy`: what a call takes, where the machine counts it
 - `export`: a plain module as one ONNX file, checked against PyTorch
 - `pool`: many exports side by side
 - `template`: the largest network traced once, its graph cut as subnets are

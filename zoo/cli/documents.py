@@ -63,6 +63,7 @@ def profiled(run: Run, known: Profiled, figure: Path) -> Document:
         "model": known.predictor.model,
         "held_out": known.held_out,
         "validation": known.validation,
+        "regions": known.regions,
         "figure": figure,
     }
 
