@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,16 @@ def test_a_file_read_with_another_cost_is_refused(learned: tuple[str, Predictor]
     save(tmp_path / "latency.json", name, predictor, SPACE, local_device())
     with pytest.raises(StateError, match="give the costs"):
         load(tmp_path / "latency.json")
+
+
+def test_a_file_of_another_device_is_refused_and_says_in_what_they_differ(tmp_path: Path) -> None:
+    predictor, here = predictors["process"](SPACE, macs=macs, params=None), local_device()
+    genes = sampled(12)
+    predictor.fit(genes, latency_ms(genes))
+    path = save(tmp_path / "latency.json", "process", predictor, SPACE, here)
+    assert load(path, macs=macs, device=replace(here, name="called otherwise")).device == here
+    with pytest.raises(StateError, match=r"differ in threads: 1, 2\)"):
+        load(path, macs=macs, device=replace(here, threads=2))
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"format": 9}', '{"format": 2}'])
