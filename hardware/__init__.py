@@ -12,6 +12,7 @@ In the order one would read them:
 - `runners`: what runs a network here: one class for each runtime, in a registry
 - `openvino_runner`: likewise OpenVINO, an extra
 - `compiled_runner`: likewise PyTorch's own compiler
+- `executorch_runner`: likewise ExecuTorch with XNNPACK, an extra
 - `onnx_session`: a network in ONNX Runtime, timed call by call
 - `host`: what an agent tells of its machine
 - `agent`: the server on another machine that runs what it is sent

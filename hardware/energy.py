@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 POWERCAP = Path("/sys/class/powercap")
 NOT_AVAILABLE = "not available"
@@ -103,9 +105,7 @@ def _packages(powercap: Path) -> Iterator[Counter]:
         with suppress(OSError, ValueError):
             _microjoules(path)  # often nobody but root may
             name = (zone / "name").read_text().strip()
-            yield Counter(
-                name, lambda path=path: _microjoules(path), _microjoules(zone / "max_energy_range_uj")
-            )
+            yield Counter(name, partial(_microjoules, path), _microjoules(zone / "max_energy_range_uj"))
 
 
 def _microjoules(path: Path) -> float:
@@ -123,9 +123,11 @@ def _cards() -> Iterator[Counter]:
     for i, handle in enumerate(handles):
         with suppress(nvml.NVMLError):
             nvml.nvmlDeviceGetTotalEnergyConsumption(handle)
-            yield Counter(
-                f"card {i}", lambda handle=handle: nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3
-            )
+            yield Counter(f"card {i}", partial(_card_joules, nvml, handle))
+
+
+def _card_joules(nvml: ModuleType, handle: object) -> float:
+    return float(nvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1e3
 
 
 def in_words(energy: Energy | None) -> str:

@@ -41,7 +41,8 @@ class DeviceOptions:
     """How this machine is to be used while it is timed.
 
     Args:
-        runtime: a registered runtime: ``onnxruntime``, ``torch``, ``compiled``, or ``openvino`` (an extra).
+        runtime: a registered runtime: ``onnxruntime``, ``torch``, ``compiled``, or ``openvino`` or ``executorch``
+            (extras).
         optimisation: graph optimisation of ONNX Runtime: ``disable``, ``basic``, ``extended`` or ``all``.
         threads: threads of one forward pass; as many cores are pinned.
         batch: images in one forward pass.

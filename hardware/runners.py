@@ -63,7 +63,9 @@ def runtime_of(options: DeviceOptions) -> Runtime:
 
 
 runtimes: Registry[Callable[[DeviceOptions], Runtime]] = Registry(
-    "runtime", modules=("hardware.openvino_runner", "hardware.compiled_runner"), group="supernet.runtimes"
+    "runtime",
+    modules=("hardware.openvino_runner", "hardware.compiled_runner", "hardware.executorch_runner"),
+    group="supernet.runtimes",
 )
 """Runtimes by name; each is made from the options of the device."""
 

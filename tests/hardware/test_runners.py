@@ -74,10 +74,13 @@ def test_a_file_that_is_no_network_ends_in_one_clear_error(tmp_path: Path) -> No
         runtimes["onnxruntime"](DeviceOptions()).load(net, tmp_path / "x.onnx", Inputs.of(tiny_images(1)))
 
 
-def test_a_runtime_that_is_not_installed_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(DeviceError, match=r"'openvino' is not installed.*pip install 'supernet\[openvino\]'"):
-        runtimes["openvino"](DeviceOptions(runtime="openvino"))
+@pytest.mark.parametrize(("name", "module"), [("openvino", "openvino"), ("executorch", "executorch.runtime")])
+def test_a_runtime_that_is_not_installed_names_the_extra(
+    name: str, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(DeviceError, match=rf"{name!r} is not installed.*pip install 'supernet\[{name}\]'"):
+        runtimes[name](DeviceOptions(runtime=name))
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "torch", "openvino"])

@@ -21,11 +21,30 @@ from supernet.elastic.inputs import Inputs
 from supernet.errors import ConfigError
 from tests.tiny import tiny_images, tiny_supernet
 
+REAL = """
+from hardware.agent import Agent, Limits
+agent = Agent(("localhost", port), Limits(token))
+"""
+QUICK = """
+import json
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        known = self.headers.get("Authorization") == f"Bearer {token}"
+        host = dict.fromkeys(("chip", "system", "version", "provider", "governor"), "a chip")
+        host |= {"protocol": 1, "pinned": 1}
+        self.send_response(200 if known else 401)
+        self.end_headers()
+        self.wfile.write(json.dumps(host if known else {"error": "no"}).encode())
+    def log_message(self, *given): pass
+agent = HTTPServer(("localhost", port), Handler)
+"""
 SERVER = """
 import os, sys
-from hardware.agent import Agent, Limits
 assert sys.argv[1:4] == ["device", "serve", "--port"], sys.argv
-Agent(("localhost", int(sys.argv[4])), Limits(os.environ["SUPERNET_DEVICE_TOKEN"])).serve_forever()
+port, token = int(sys.argv[4]), os.environ["SUPERNET_DEVICE_TOKEN"]
+{agent}
+agent.serve_forever()
 """
 
 
@@ -36,11 +55,11 @@ def program(path: Path, text: str) -> Path:
 
 
 @pytest.fixture
-def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of a machine whose ``supernet`` is an agent; the last words that ssh was given are in a file."""
+def there(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a machine whose ``supernet`` is an agent; the words that ssh was given are in a file."""
     monkeypatch.delenv(TOKEN, raising=False)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    (tmp_path / "server.py").write_text(SERVER)
+    (tmp_path / "server.py").write_text(SERVER.replace("{agent}", request.param))
     command = program(
         tmp_path / "supernet", f'#!/bin/sh\nexec "{sys.executable}" "{tmp_path}/server.py" "$@"\n'
     )
@@ -63,25 +82,39 @@ def gone(address: str) -> None:
         time.sleep(0.05)
 
 
-def test_an_agent_is_started_there_used_and_started_again_when_it_is_gone(there: str, tmp_path: Path) -> None:
-    net = tiny_supernet()
-    alone = net.extract(net.space.smallest())
-    file = export_onnx(alone, tiny_images(), tmp_path / "x.onnx").path
+def cut(known: tunnel.Tunnel) -> None:
+    known.process.kill()
+    tunnel._close(known.process)
+    known.process.wait()
+
+
+@pytest.mark.parametrize("there", [QUICK], indirect=True)
+def test_an_agent_is_started_there_and_again_when_it_is_gone(there: str, tmp_path: Path) -> None:
     options = DeviceOptions(address=there)
     runtime = RemoteRuntime(options)
-    assert local_device(options, runtime).chip == local_device().chip
-    runner = runtime.load(alone, file, Inputs.of(tiny_images(1)))
-    assert len(runner.burst(3)) == 3
+    assert local_device(options, runtime).chip == "a chip"
     first = tunnel_to(there)
     assert first is tunnel_to(there)
-    first.process.kill()
-    tunnel._close(first.process)
-    first.process.wait()
+    cut(first)
     gone(first.address)
-    assert len(runner.burst(3)) == 3  # the network is sent again
+    assert runtime.ask("GET", "/device")["chip"] == "a chip"
     said = (tmp_path / "said").read_text()
     assert said.count("-p 2222") == 2 and "pi@kitchen" in said
     assert first.token not in said and tunnel_to(there).token not in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("there", [REAL], indirect=True)
+def test_networks_are_timed_there_and_sent_again_to_an_agent_that_was_started_again(
+    there: str, tmp_path: Path
+) -> None:
+    net = tiny_supernet()
+    alone = net.extract(net.space.smallest())
+    file = export_onnx(alone, tiny_images(), tmp_path / "x.onnx").path
+    runner = RemoteRuntime(DeviceOptions(address=there)).load(alone, file, Inputs.of(tiny_images(1)))
+    assert len(runner.burst(3)) == 3
+    cut(tunnel_to(there))
+    assert len(runner.burst(3)) == 3
 
 
 def test_the_tunnel_and_the_agent_have_one_port_and_nobody_is_asked() -> None:

@@ -69,6 +69,7 @@ def test_what_nodes_are_called_and_their_order_do_not_count_but_directions_do() 
     assert not np.array_equal(turned[0], turned[1])
 
 
+@pytest.mark.slow
 def test_the_graph_of_a_supernet_says_what_is_computed() -> None:
     net = tiny_supernet()
     small, large = traced(net, (1, 3, 32, 32))(net.space.matrix([net.space.smallest(), net.space.largest()]))

@@ -42,6 +42,7 @@ def proof(work: SimpleNamespace, folder: Path) -> SimpleNamespace:
     )
 
 
+@pytest.mark.slow
 def test_the_fastest_types_are_taken_and_the_file_is_judged_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

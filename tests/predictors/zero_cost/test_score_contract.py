@@ -34,8 +34,16 @@ def asked(score: str, network: str, examples: int = 6, seed: int = 0, arch: str 
     return zero_cost(score, subnet, batch_for(network, examples), task_for(network), seed=seed)
 
 
-@pytest.mark.parametrize("network", SILENT)
-@pytest.mark.parametrize("score", list(scores))
+TRACED = {("macs", "vit"), ("macs", "decoder"), ("macs", "rnn")}
+"""What takes seconds, as costs have to be traced first; the convolutions stand for them."""
+CASES = [
+    pytest.param(score, network, marks=[pytest.mark.slow] if (score, network) in TRACED else [])
+    for network in SILENT
+    for score in scores
+]
+
+
+@pytest.mark.parametrize(("score", "network"), CASES)
 def test_it_is_a_number_or_the_reason_why_not_and_leaves_no_trace(score: str, network: str) -> None:
     supernet = made(network)
     for each in supernet.parameters():
