@@ -29,6 +29,7 @@ In the order one would read them:
 - `journal`: what has been timed so far, line by line
 - `measurement`: `Measurement` and `Profile`: what came out
 - `profiler`: `profile`: all of it in one call that can be killed
+- `fastest_types`: the types of eight bits that are fastest on a device
 - `quantise`: an exported network in eight bits, with the types that are fastest here
 - `explain`: where the milliseconds of a subnet go, block by block
 - `errors`: what can go wrong

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hardware.quantise import FileNetwork, QuantiseOptions, fastest_types, quantise
+from hardware.fastest_types import fastest_types
+from hardware.quantise import FileNetwork, QuantiseOptions, quantise
 from supernet.errors import ConfigError
 from supernet.evaluate import Evaluator, Result
 from zoo.pipeline.profiling import Profiled
