@@ -263,12 +263,17 @@ def _run(weights: _Weights, drawn: _Drawn) -> Tensor:
         messages = messages + drawn.reads @ (h @ weights[f"to{i}"][:, None])
         h = h + torch.relu(messages + against @ (h @ weights[f"from{i}"][:, None])) * drawn.there
     pooled = (h * drawn.there).sum(2) / drawn.there.shape[1] ** 0.5
-    return pooled @ weights["out"]
+    out: Tensor = pooled @ weights["out"]
+    return out
 
 
 def _answers(weights: _Weights, drawn: _Drawn) -> Values:
+    count = len(drawn.nodes)
     with torch.no_grad():
-        parts = [_run(weights, drawn.rows(which)) for which in torch.arange(len(drawn.nodes)).split(512)]
+        parts = [
+            _run(weights, drawn.rows(torch.arange(first, min(first + 512, count))))
+            for first in range(0, count, 512)
+        ]
     found: Values = torch.cat(parts, 1).double().numpy()
     return found
 

@@ -86,9 +86,10 @@ class _Mixer(nn.Module):
     def __init__(self, scores: int) -> None:
         super().__init__()
         self.linear = nn.Linear(scores, 1, bias=False)
-        self.bent = nn.Sequential(nn.Linear(scores, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, 1, bias=False))
+        last = nn.Linear(HIDDEN, 1, bias=False)
+        self.bent = nn.Sequential(nn.Linear(scores, HIDDEN), nn.Tanh(), last)
         nn.init.constant_(self.linear.weight, 1 / scores)
-        nn.init.zeros_(self.bent[2].weight)
+        nn.init.zeros_(last.weight)
 
     def forward(self, places: Tensor) -> Tensor:
         """``(networks,)``."""

@@ -14,6 +14,6 @@ from predictors.zero_cost.candidate import Candidate, scores
 def grasp(candidate: Candidate) -> float:
     """The sum of ``-weight * (Hessian gradient)``; the Hessian is never formed."""
     slopes = candidate.slopes(differentiable=True)
-    along = sum((slope * slope.detach()).sum() for slope in slopes)
+    along = torch.stack([(slope * slope.detach()).sum() for slope in slopes]).sum()
     bends = torch.autograd.grad(along, candidate.weights, allow_unused=True, materialize_grads=True)
     return -sum(float((weight.detach() * bend).sum()) for weight, bend in zip(candidate.weights, bends))

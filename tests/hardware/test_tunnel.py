@@ -88,7 +88,7 @@ def cut(known: tunnel.Tunnel) -> None:
     known.process.wait()
 
 
-@pytest.mark.parametrize("there", [QUICK], indirect=True)
+@pytest.mark.parametrize("there", [QUICK], indirect=True, ids=["stand-in"])
 def test_an_agent_is_started_there_and_again_when_it_is_gone(there: str, tmp_path: Path) -> None:
     options = DeviceOptions(address=there)
     runtime = RemoteRuntime(options)
@@ -104,7 +104,7 @@ def test_an_agent_is_started_there_and_again_when_it_is_gone(there: str, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("there", [REAL], indirect=True)
+@pytest.mark.parametrize("there", [REAL], indirect=True, ids=["agent"])
 def test_networks_are_timed_there_and_sent_again_to_an_agent_that_was_started_again(
     there: str, tmp_path: Path
 ) -> None:
