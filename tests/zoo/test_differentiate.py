@@ -27,6 +27,10 @@ def test_what_is_found_can_be_shown_and_is_found_again(tmp_path: Path) -> None:
     assert len(found["genes"]) == 6
     shown = CliRunner().invoke(app, ["show", json.dumps(found["genes"]), *folder], catch_exceptions=False)
     assert shown.exit_code == 0
+    words = ["export", *folder, "--arch", json.dumps(found["genes"]), "--no-limits"]
+    CliRunner().invoke(app, words, catch_exceptions=False)
+    (onnx,) = (tmp_path / "run").rglob("*.onnx")
+    assert onnx.stat().st_size > 0
     again = CliRunner().invoke(app, ["differentiate", *folder, *WORDS, "--json"], catch_exceptions=False)
     assert json.loads(again.stdout)["genes"] == found["genes"]
     other = CliRunner().invoke(app, ["differentiate", *folder, *WORDS[:2], "--method", "darts"])
