@@ -59,6 +59,8 @@ def inner(a: Tensor, b: Tensor) -> Tensor:
     """The inner product of two tensors of a shape."""
     if a.stride() != b.stride() or a.dtype != b.dtype:
         return (a * b).sum()
+    if a.is_contiguous():
+        return torch.dot(a.view(-1), b.view(-1))
     order = sorted(range(a.dim()), key=a.stride, reverse=True)
     return torch.dot(a.permute(order).reshape(-1), b.permute(order).reshape(-1))
 
@@ -103,9 +105,11 @@ class Mixture(Function):
         of_weights = None
         if ctx.needs_input_grad[0]:
             of_weights = torch.stack([inner(grad, answer) for answer in answers]).to(weights)
+        # numbers are quicker, and have no derivative
+        like = weights.to(grad)
+        each = like.unbind() if torch.is_grad_enabled() else like.tolist()
         return of_weights, *(
-            grad * weights[i].to(grad) if needed else None
-            for i, needed in enumerate(ctx.needs_input_grad[1:])
+            grad * weight if needed else None for weight, needed in zip(each, ctx.needs_input_grad[1:])
         )
 
 
