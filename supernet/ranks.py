@@ -166,7 +166,7 @@ class Together(Ranks):
         length = torch.tensor([len(said)])
         with self._naming():
             dist.broadcast(length, 0, self._small)
-            text = torch.frombuffer(bytearray(said or length.item()), dtype=torch.uint8)
+            text = torch.frombuffer(bytearray(said) or bytearray(int(length)), dtype=torch.uint8)
             dist.broadcast(text, 0, self._small)
         return json.loads(bytes(text.tolist()))
 

@@ -106,7 +106,7 @@ class Fusing(TorchFunctionMode):
             Whether that was possible: nobody but Python may know the input.
         """
         x = args[0]
-        if type(x) is not Tensor or x._is_view() or x._backward_hooks:
+        if type(x) is not Tensor or x._is_view() or x._backward_hooks or x.retains_grad:
             return False
         before = self._node(x)
         if not isinstance(before, Recipe):
@@ -119,7 +119,7 @@ class Fusing(TorchFunctionMode):
         # what is watched cannot be swapped
         del self._known[id(x)], self._known[id(out)]
         try:
-            torch.utils.swap_tensors(x, out)
+            torch.utils.swap_tensors(x, out)  # type: ignore[no-untyped-call]
         except RuntimeError:
             self._know(x, before)
             return False

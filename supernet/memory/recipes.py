@@ -43,6 +43,14 @@ class Node:
 
     __slots__ = ()
 
+    def value(self, again: bool = False) -> Tensor:
+        """The tensor.
+
+        Args:
+            again: whether it is needed right afterwards too.
+        """
+        raise NotImplementedError
+
 
 class Source(Node):
     """A tensor that recipes start from: watched, and held once it is kept.

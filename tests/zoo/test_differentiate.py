@@ -17,7 +17,10 @@ WORDS = [
     *("--set", "train.epochs=1", "--set", "train.batch_size=1024", "--set", "supernet.options.cells=1"),
     *("--set", "supernet.options.widths=[2,4]"),
 ]
-QUICK = ["--set", "profile.subnets=10", "--set", "profile.seconds=0.2", "--set", "profile.warm_ms=1"]
+QUICK = [
+    *("--set", "profile.subnets=10", "--set", "profile.seconds=0.2", "--set", "profile.warm_ms=1"),
+    *("--set", 'device.runtime="torch"'),
+]
 
 
 @pytest.mark.slow
