@@ -105,30 +105,13 @@ class Objective:
         Raises:
             SupernetError: when the score answers with another number of values, or one that is not finite.
         """
-        return self._finite(genes, self.raw(genes))
-
-    def raw(self, genes: Genes) -> Values:
-        """What the score answers, be it finite or not ``(architectures,)``.
-
-        Raises:
-            ShapeError: when it answers with another number of values.
-        """
-        return self._shaped(genes, self.score(genes))
+        return self._finite(genes, shaped(self.name, genes, self.score(genes)))
 
     def cautious(self, genes: Genes) -> Values:
         """What its limit is held by: the bound of a prediction where there is one, else the value."""
         if self.bound is None:
             return self(genes)
-        return self._finite(genes, self._shaped(genes, self.bound(genes)))
-
-    def _shaped(self, genes: Genes, answer: Values) -> Values:
-        values = np.asarray(answer, dtype=np.float64)
-        if values.shape != (len(genes),):
-            raise ShapeError(
-                f"objective {self.name!r} was asked for {len(genes)} architectures and answered with shape "
-                f"{values.shape}; its score must return one number per architecture"
-            )
-        return values
+        return self._finite(genes, shaped(self.name, genes, self.bound(genes)))
 
     def _finite(self, genes: Genes, values: Values) -> Values:
         for row in np.flatnonzero(~np.isfinite(values))[:1]:
@@ -137,6 +120,21 @@ class Objective:
                 f"objective {self.name!r} is {values[row]} for the genes {named}; it must be finite"
             )
         return values
+
+
+def shaped(name: str, genes: Genes, answer: Values) -> Values:
+    """What the score of an objective answered, be it finite or not ``(architectures,)``.
+
+    Raises:
+        ShapeError: when it is another number of values.
+    """
+    values = np.asarray(answer, dtype=np.float64)
+    if values.shape != (len(genes),):
+        raise ShapeError(
+            f"objective {name!r} was asked for {len(genes)} architectures and answered with shape "
+            f"{values.shape}; its score must return one number per architecture"
+        )
+    return values
 
 
 def one_by_one(space: SearchSpace, judge: Callable[[Architecture], float]) -> Score:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from zoo.cli.session import Session, as_typed, in_session
 from zoo.cli.typed import Config, Devices, MaxLatencies, MaxParams, NoLimits, RunFolder, Set
@@ -25,6 +27,13 @@ def search(
     max_latency_ms: MaxLatencies = None,
     max_params: MaxParams = None,
     no_limits: NoLimits = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Networks evaluated at the same time, each by a process of its own. Short for search.workers.",
+        ),
+    ] = None,
 ) -> None:
     """Search the Pareto front of quality, latency and parameters, within limits; for several devices at once."""
     from zoo.cli.printing import print_kept, print_limits
@@ -35,7 +44,7 @@ def search(
     asked = session.open(
         run,
         config,
-        set_,
+        [*(set_ or ()), *([] if workers is None else [f"search.workers={workers}"])],
         max_latency_ms=max_latency_ms,
         max_params=max_params,
         no_limits=no_limits,

@@ -18,14 +18,15 @@ from search.feasible import why_infeasible
 from search.front import front, held
 from search.imports import import_lines
 from search.objective import InfeasibleError, Objective, one_by_one
-from search.options import SearchOptions
+from search.options import HERE, SearchOptions
+from search.workers import Scores, scores_of
 from supernet.elastic.storage import WEIGHTS
 from supernet.errors import StateError
 from supernet.tasks.task import Metric
 from zoo.pipeline.profiling import Profiled
 from zoo.pipeline.progress import Progress, silent
-from zoo.pipeline.run import PROFILE, devices_typed
-from zoo.pipeline.workspace import Workspace
+from zoo.pipeline.run import PROFILE, Run, devices_typed
+from zoo.pipeline.workspace import Workspace, opened
 from zoo.store.manifest import hash_file
 
 ARCHIVE, RANDOM = "archive.sqlite", "random.sqlite"
@@ -127,16 +128,21 @@ def search_front(workspace: Workspace, known: Sequence[Profiled], progress: Prog
     workspace.read(progress)
     goals, options, folder = objectives(workspace, known), workspace.run.options.search, workspace.run.search
     _take_over(workspace, goals)
-    result = search(
-        workspace.net.space, goals, options, folder / ARCHIVE, progress=partial(progress, "searching")
-    )
+    space, make = workspace.net.space, partial(scores, workspace.run) if options.pool_name != HERE else None
+    tell = partial(progress, "searching")
+    result = search(space, goals, options, folder / ARCHIVE, make=make, progress=tell)
     baseline = None
     if options.baseline:
         drawn = replace(options, evaluations=options.baseline)
         tell = partial(progress, "random baseline")
-        baseline = random_search(workspace.net.space, goals, drawn, folder / RANDOM, progress=tell)
+        baseline = random_search(space, goals, drawn, folder / RANDOM, make=make, progress=tell)
     workspace.run.keep()  # only now: a limit that nothing meets is not to haunt the next step
     return Searched(result, baseline)
+
+
+def scores(run: Run) -> Scores:
+    """What is expensive about the networks of a run, for a worker that has nothing but the run."""
+    return scores_of(objectives(opened(run), []))
 
 
 def known_front(workspace: Workspace, known: Sequence[Profiled]) -> Searched:
