@@ -20,7 +20,7 @@ from search.archive import Archive, Evaluation
 from search.dispatch import Dispatch
 from search.feasible import feasible_start, why_infeasible
 from search.front import front, held
-from search.objective import InfeasibleError, Objective, check_objectives
+from search.objective import InfeasibleError, Objective, check_objectives, views
 from search.options import SearchOptions
 from search.searcher import Searcher, Terrain, searchers
 from search.trials import Progress, Trials
@@ -34,7 +34,8 @@ class SearchResult:
 
     Args:
         evaluations: every network whose values are known: what the archive knew before, then in the order evaluated.
-        front: the non-dominated ones within every limit, sorted by cost.
+        front: the non-dominated ones within every limit, of one label at least where there are several; sorted by
+            cost.
         objectives: what the values mean.
         scored: networks that were evaluated now, rather than read from the archive.
         failed: networks of this search whose evaluation failed; `Archive.failures` says why.
@@ -86,10 +87,20 @@ def search(
         with _staffed(options, make or partial(scores_of, checked)) as dispatch:
             walk(propose, Terrain(space, checked, options, start), trials, dispatch)
         seen = tuple(trials.evaluations())
-    best = tuple(front(seen, checked))
-    if not best:
-        raise InfeasibleError(why_infeasible(checked, held(seen, checked), len(seen)))
-    return SearchResult(seen, best, checked, trials.scored, trials.failed)
+    return SearchResult(seen, met_front(seen, checked), checked, trials.scored, trials.failed)
+
+
+def met_front(seen: Sequence[Evaluation], objectives: Sequence[Objective]) -> tuple[Evaluation, ...]:
+    """The front of what was evaluated, where every label has some network within its limits.
+
+    Raises:
+        InfeasibleError: naming the tight limit of a front that is empty.
+    """
+    for view in views(objectives):
+        goals = [objectives[i] for i in view]
+        if not front(seen, goals):
+            raise InfeasibleError(why_infeasible(goals, held(seen, goals), len(seen)))
+    return tuple(front(seen, objectives))
 
 
 def random_search(

@@ -46,7 +46,7 @@ class Objective:
             intervals. Where it is given, a limit is held by it and not by the prediction itself.
         depends: what an evaluated value depends on besides the architecture, e.g. ``{"weights": sha256}``.
         front: a label; objectives with one label make a front with all that have none. Several devices at once are
-            latencies that each have a label of their own.
+            latencies that each have a label of their own. A limit is of the front of its label, and of no other.
         optimise: False for one that is only recorded and limited.
 
     Raises:
@@ -194,20 +194,31 @@ def violation(objectives: Sequence[Objective], values: Values) -> Values:
     return np.maximum(np.nan_to_num(np.stack(columns, axis=1), nan=0.0), 0.0)
 
 
+def views(objectives: Sequence[Objective]) -> list[list[int]]:
+    """The positions of the objectives that each front is about: all of them, or for each label those with it or none."""
+    labels = list(dict.fromkeys(o.front for o in objectives if o.optimise and o.front))
+    return [
+        [i for i, o in enumerate(objectives) if o.front == label or o.front not in labels]
+        for label in labels or [""]
+    ]
+
+
 def excesses(objectives: Sequence[Objective], genes: Genes, values: Values) -> Values:
-    """How far networks are beyond all limits together ``(architectures,)``, predictions taken at their bounds."""
+    """How far networks are beyond all limits of each front ``(architectures, fronts)``, predictions at their bounds."""
     held = values
     for i, objective in enumerate(objectives):
         if objective.limit is not None and objective.bound is not None:
             held = held.copy() if held is values else held
             held[:, i] = objective.cautious(genes)
-    return np.asarray(violation(objectives, held).sum(axis=1), dtype=np.float64)
+    parts = [violation([objectives[i] for i in view], held[:, view]) for view in views(objectives)]
+    return np.stack([part.sum(axis=1) for part in parts], axis=1)
 
 
 def feasible(objectives: Sequence[Objective], values: Values) -> NDArray[np.bool_]:
-    """Which rows of ``(architectures, objectives)`` are complete and within every limit."""
+    """Which rows of ``(architectures, objectives)`` are complete and within every limit of one front at least."""
     complete = ~np.isnan(values).any(axis=1)
-    return np.asarray(complete & (violation(objectives, values) == 0).all(axis=1), dtype=np.bool_)
+    parts = [violation([objectives[i] for i in view], values[:, view]) for view in views(objectives)]
+    return np.asarray(complete & np.any([(part == 0).all(axis=1) for part in parts], axis=0), dtype=np.bool_)
 
 
 def losses(objectives: Sequence[Objective], values: Values) -> Values:

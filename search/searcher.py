@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.archive import stored
-from search.objective import Objective, Values
+from search.objective import Objective, Values, views
 from search.options import SearchOptions
 from supernet.registry import Registry
 from supernet.space import Genes, SearchSpace
@@ -33,12 +33,12 @@ class Terrain:
     start: Genes
 
     def within(self, genes: Genes) -> NDArray[np.bool_]:
-        """Which rows of canonical genes are within every limit that is known for nothing."""
-        held = np.ones(len(genes), dtype=np.bool_)
-        for objective in self.objectives:
+        """Which rows of canonical genes are within every limit of a front, as far as it is known for nothing."""
+        held = np.ones((len(genes), len(self.objectives)), dtype=np.bool_)
+        for i, objective in enumerate(self.objectives):
             if objective.cheap and objective.limit is not None and len(genes):
-                held &= objective.excess(objective.cautious(genes)) <= 0
-        return held
+                held[:, i] = objective.excess(objective.cautious(genes)) <= 0
+        return np.any([held[:, view].all(axis=1) for view in views(self.objectives)], axis=0)
 
 
 @dataclass(frozen=True)

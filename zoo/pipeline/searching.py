@@ -13,9 +13,8 @@ from functools import partial
 import numpy as np
 
 from search.archive import Archive, Evaluation
-from search.engine import SearchResult, random_search, search
-from search.feasible import why_infeasible
-from search.front import front, held
+from search.engine import SearchResult, met_front, random_search, search
+from search.front import front
 from search.imports import import_lines
 from search.objective import InfeasibleError, Objective, one_by_one
 from search.options import HERE, SearchOptions
@@ -153,15 +152,12 @@ def known_front(workspace: Workspace, known: Sequence[Profiled]) -> Searched:
         StateError: when there was no search yet.
     """
     goals, seen = objectives(workspace, known), evaluations(workspace, known)
-    best = tuple(front(seen, goals))
     if not seen:
         raise InfeasibleError(
             f"{workspace.run.search} knows no network of the weights that the run has now; search first: "
             f"{workspace.run.command('search', *devices_typed([one.name for one in known]))}"
         )
-    if not best:
-        raise InfeasibleError(why_infeasible(goals, held(seen, goals), len(seen)))
-    return Searched(SearchResult(tuple(seen), best, goals, scored=0))
+    return Searched(SearchResult(tuple(seen), met_front(seen, goals), goals, scored=0))
 
 
 def _take_over(workspace: Workspace, goals: Sequence[Objective]) -> None:
