@@ -39,6 +39,7 @@ class SearchResult:
         objectives: what the values mean.
         scored: networks that were evaluated now, rather than read from the archive.
         failed: networks of this search whose evaluation failed; `Archive.failures` says why.
+        spent: networks of this search that were evaluated, now or earlier.
     """
 
     evaluations: tuple[Evaluation, ...]
@@ -46,6 +47,7 @@ class SearchResult:
     objectives: tuple[Objective, ...]
     scored: int
     failed: int = 0
+    spent: int = 0
 
     @property
     def paid(self) -> int:
@@ -87,7 +89,7 @@ def search(
         with _staffed(options, make or partial(scores_of, checked)) as dispatch:
             walk(propose, Terrain(space, checked, options, start), trials, dispatch)
         seen = tuple(trials.evaluations())
-    return SearchResult(seen, met_front(seen, checked), checked, trials.scored, trials.failed)
+    return SearchResult(seen, met_front(seen, checked), checked, trials.scored, trials.failed, trials.spent)
 
 
 def met_front(seen: Sequence[Evaluation], objectives: Sequence[Objective]) -> tuple[Evaluation, ...]:

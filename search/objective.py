@@ -195,7 +195,7 @@ def violation(objectives: Sequence[Objective], values: Values) -> Values:
 
 
 def views(objectives: Sequence[Objective]) -> list[list[int]]:
-    """The positions of the objectives that each front is about: all of them, or for each label those with it or none."""
+    """The positions of the objectives of each front: all of them, or for each label those with it or with none."""
     labels = list(dict.fromkeys(o.front for o in objectives if o.optimise and o.front))
     return [
         [i for i, o in enumerate(objectives) if o.front == label or o.front not in labels]

@@ -45,6 +45,8 @@ class SearchOptions:
         patience: populations drawn at random without one new network within the limits, after which the space counts
             as used up.
         baseline: networks evaluated in a random search beside this one, for comparison; 0 for none.
+        verify_rounds: how often a front that is verified is measured and searched on, at most.
+        verify_evaluations: networks evaluated each time it is searched on.
         max_latency_ms: limit on the upper end of the predicted latency, None for no limit.
         max_latency_ms_on: likewise for one device alone, by its name, instead of the limit for all.
         max_params: limit on the exact number of parameters, None for no limit.
@@ -68,17 +70,20 @@ class SearchOptions:
     metric: str | None = None
     patience: int = 20
     baseline: int = 0
+    verify_rounds: int = 3
+    verify_evaluations: int = 20
     max_latency_ms: float | None = None
     max_latency_ms_on: dict[str, float] = field(default_factory=dict)
     max_params: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("evaluations", "batch", "examples", "patience", "workers"):
+        for name in ("evaluations", "batch", "examples", "patience", "workers", "verify_rounds"):
             within(name, getattr(self, name), 1)
         self._check_pool()
         within("population", self.population, 4)
         within("seed", self.seed, 0)
         within("baseline", self.baseline, 0)
+        within("verify_evaluations", self.verify_evaluations, 0)
         within("crossover", self.crossover, 0.5, 1.0)
         if self.mutation is not None and not 0 < self.mutation <= 1:
             raise ConfigError(f"mutation is {self.mutation}; give a probability above 0, at most 1")

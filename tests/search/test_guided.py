@@ -126,5 +126,5 @@ def test_what_is_within_the_limits_of_no_device_is_never_paid_for(tmp_path: Path
 
 
 def test_a_limit_that_no_network_meets_on_one_device_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InfeasibleError, match="latency a <= 0.01 ms"):
+    with pytest.raises(InfeasibleError, match=r"latency a <= 0\.01 ms"):
         search(SPACE, devices(0.01, None), OPTIONS, tmp_path / "a")

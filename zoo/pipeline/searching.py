@@ -18,7 +18,8 @@ from search.front import front
 from search.imports import import_lines
 from search.objective import InfeasibleError, Objective, one_by_one
 from search.options import HERE, SearchOptions
-from search.workers import Scores, scores_of
+from search.trials import Progress as Told
+from search.workers import Make, Scores, scores_of
 from supernet.elastic.storage import WEIGHTS
 from supernet.errors import StateError
 from supernet.tasks.task import Metric
@@ -106,10 +107,10 @@ def _latency(known: Profiled, limits: SearchOptions) -> Objective:
         known.latency,
         "ms",
         "min",
-        lambda genes: known.predictor.predict(genes).mean,
+        lambda genes: known.estimate(genes).mean,
         limit=limits.max_latency_on(known.name),
         source="predicted",
-        bound=lambda genes: known.predictor.predict(genes).high,
+        bound=lambda genes: known.estimate(genes).high,
         front=known.name,
     )
 
@@ -125,18 +126,33 @@ def search_front(workspace: Workspace, known: Sequence[Profiled], progress: Prog
         StateError: when the folder holds another search.
     """
     workspace.read(progress)
-    goals, options, folder = objectives(workspace, known), workspace.run.options.search, workspace.run.search
+    goals, options = objectives(workspace, known), workspace.run.options.search
     _take_over(workspace, goals)
-    space, make = workspace.net.space, partial(scores, workspace.run) if options.pool_name != HERE else None
-    tell = partial(progress, "searching")
-    result = search(space, goals, options, folder / ARCHIVE, make=make, progress=tell)
+    result = search_for(workspace, goals, options, partial(progress, "searching"))
     baseline = None
     if options.baseline:
-        drawn = replace(options, evaluations=options.baseline)
-        tell = partial(progress, "random baseline")
-        baseline = random_search(space, goals, drawn, folder / RANDOM, make=make, progress=tell)
+        drawn, tell = replace(options, evaluations=options.baseline), partial(progress, "random baseline")
+        path, make = workspace.run.search / RANDOM, _make(workspace)
+        baseline = random_search(workspace.net.space, goals, drawn, path, make=make, progress=tell)
     workspace.run.keep()  # only now: a limit that nothing meets is not to haunt the next step
     return Searched(result, baseline)
+
+
+def search_for(
+    workspace: Workspace, goals: Sequence[Objective], options: SearchOptions, tell: Told
+) -> SearchResult:
+    """A search in the archive of the run, by this process or by workers.
+
+    Raises:
+        InfeasibleError: see `search.engine.search`; StateError likewise.
+    """
+    path = workspace.run.search / ARCHIVE
+    return search(workspace.net.space, goals, options, path, make=_make(workspace), progress=tell)
+
+
+def _make(workspace: Workspace) -> Make | None:
+    here = workspace.run.options.search.pool_name == HERE
+    return None if here else partial(scores, workspace.run)
 
 
 def scores(run: Run) -> Scores:
