@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from hardware.measurement import Profile
+from hardware.measurement import Measurement, Profile
+from predictors import Estimate
 from search.archive import known_networks
-from supernet.space import Architecture
+from supernet.space import Architecture, Genes
 from tests.zoo.road import Road
 from zoo.cli import app
 from zoo.pipeline import verifying
 from zoo.pipeline.profiling import VERIFIED, Profiled, profiled
 from zoo.pipeline.run import Run, open_run
 from zoo.pipeline.searching import ARCHIVE, known_front, search_front
-from zoo.pipeline.verifying import Verified, verify
+from zoo.pipeline.verifying import Check, Round, Verified, verify
 from zoo.pipeline.workspace import Workspace, opened
 
 pytestmark = pytest.mark.xdist_group("road")  # one process: it is walked once
@@ -43,7 +44,6 @@ def times(factor: float) -> object:
     def timed(
         workspace: Workspace, known: Profiled, files: Mapping[Architecture, Path], *rest: object
     ) -> Profile:
-        assert all(path.stat().st_size for path in files.values())
         ms = factor * known.predictor.predict(workspace.net.space.matrix(files)).mean
         like = known.profile.measurements[0]
         found = [
@@ -55,11 +55,44 @@ def times(factor: float) -> object:
     return timed
 
 
+def check(measured_ms: float) -> Check:
+    """A network of which 1 to 2 ms were predicted."""
+    one = Estimate(*(np.array([ms]) for ms in (1.5, 1.0, 2.0, 0.3)), unit="ms", level=0.9)
+    return Check(Architecture((0,), "space"), one, measurement(0, measured_ms), 1.0, 1.0)
+
+
+def measurement(gene: int, ms: float) -> Measurement:
+    """Of a network of one gene, within 10 %."""
+    return Measurement(f"{gene}", (gene,), "here", ms, ms, ms, 1.0, 0.1, 1, 1, "2026-01-01", 0.0)
+
+
+def test_points_of_a_front_hold_where_they_are_measured_within_what_was_predicted() -> None:
+    inside, outside = check(1.9), check(2.1)
+    assert inside.holds and not outside.holds and not check(0.9).holds
+    assert Round(40, [inside, outside]).share == 1 - 1 / 40
+    assert Round(2, [outside, outside]).share == 0 and Round(7, []).share == 1
+
+
+def test_a_verified_latency_is_the_measured_one_and_the_others_are_predicted() -> None:
+    class Ones:
+        """Predicts 1 ms, from 0.5 to 2."""
+
+        def predict(self, genes: Genes) -> Estimate:
+            ms = (np.full(len(genes), value) for value in (1.0, 0.5, 2.0, 0.3))
+            return Estimate(*ms, unit="ms", level=0.9)
+
+    known = Profiled(None, Ones(), Ones, verified={"3": measurement(3, 5.0)})  # type: ignore[arg-type]
+    found = known.estimate(np.array([[2], [3], [4]]))
+    assert found.mean.tolist() == [1.0, 5.0, 1.0]
+    assert found.low.tolist() == [0.5, 4.5, 0.5] and found.high.tolist() == [2.0, 5.5, 2.0]
+
+
 def verified(workspace: Workspace) -> Verified:
     known = [profiled(workspace)]
     return verify(workspace, known, search_front(workspace, known))
 
 
+@pytest.mark.slow
 def test_a_front_that_holds_is_measured_once_and_nothing_is_evaluated(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,9 +124,19 @@ def test_a_front_that_holds_is_measured_once_and_nothing_is_evaluated(
     assert [c.of_file for c in verified(workspace).rounds[""][0].checks] == [c.of_file for c in checks]
 
 
+@pytest.mark.slow
 def test_a_front_that_does_not_hold_is_learned_from_and_searched_on(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def files(workspace: Workspace, archs: Sequence[Architecture], tell: object) -> dict[Architecture, Path]:
+        """Nobody runs them."""
+        paths = {arch: workspace.run.folder / arch.id for arch in archs}
+        for path in paths.values():
+            path.touch()
+        return paths
+
+    monkeypatch.setattr(verifying, "_files", files)
+    monkeypatch.setattr(verifying, "_judged", lambda workspace, files, *rest: [0.0] * len(files))
     monkeypatch.setattr(verifying, "time_files", times(3.0))
     archive, before = workspace.run.search / ARCHIVE, profiled(workspace)
     paid = known_networks(archive)
@@ -106,6 +149,7 @@ def test_a_front_that_does_not_hold_is_learned_from_and_searched_on(
     assert ahead[1] > 1.5 * ahead[0]
 
 
+@pytest.mark.slow
 def test_verify_can_be_typed_and_tells_predicted_beside_measured(road: Road, tmp_path: Path) -> None:
     shutil.copytree(road.folder, tmp_path / "run")
     words = [
