@@ -20,7 +20,7 @@ from search.archive import Archive, Evaluation
 from search.dispatch import Dispatch
 from search.feasible import feasible_start, why_infeasible
 from search.front import front, held
-from search.objective import InfeasibleError, Objective, check_objectives, views
+from search.objective import InfeasibleError, Objective, check_objectives, feasible, views
 from search.options import SearchOptions
 from search.searcher import Searcher, Terrain, searchers
 from search.trials import Progress, Trials
@@ -42,7 +42,7 @@ class SearchResult:
         spent: networks of this search that were evaluated, now or earlier.
     """
 
-    evaluations: tuple[Evaluation, ...]
+    evaluations: Sequence[Evaluation]
     front: tuple[Evaluation, ...]
     objectives: tuple[Objective, ...]
     scored: int
@@ -88,7 +88,7 @@ def search(
         trials = Trials(archive, checked, options, progress)
         with _staffed(options, make or partial(scores_of, checked)) as dispatch:
             walk(propose, Terrain(space, checked, options, start), trials, dispatch)
-        seen = tuple(trials.evaluations())
+        seen = trials.evaluations()
     return SearchResult(seen, met_front(seen, checked), checked, trials.scored, trials.failed, trials.spent)
 
 
@@ -100,7 +100,7 @@ def met_front(seen: Sequence[Evaluation], objectives: Sequence[Objective]) -> tu
     """
     for view in views(objectives):
         goals = [objectives[i] for i in view]
-        if not front(seen, goals):
+        if not feasible(goals, held(seen, goals)).any():
             raise InfeasibleError(why_infeasible(goals, held(seen, goals), len(seen)))
     return tuple(front(seen, objectives))
 

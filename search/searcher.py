@@ -59,12 +59,12 @@ class Known:
 
     def fresh(self, genes: Genes) -> NDArray[np.bool_]:
         """Which rows of canonical genes nobody has asked for; of equal rows the first."""
-        here: set[bytes] = set()
-        fresh = np.zeros(len(genes), dtype=np.bool_)
-        for i, key in enumerate(stored(genes)):
-            fresh[i] = key not in self.taken and key not in here
-            here.add(key)
-        return fresh
+        keys = stored(genes)
+        here = {key: row for row, key in reversed(list(enumerate(keys)))}
+        taken = self.taken & here.keys()
+        return np.array(
+            [here[key] == row and key not in taken for row, key in enumerate(keys)], dtype=np.bool_
+        )
 
 
 Searcher = Callable[[Terrain, Known, "int | None", np.random.Generator], Genes]

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search.archive import Archive, Evaluation, evaluations, stored
+from search.archive import Archive, Evaluations, stored
 from search.objective import Objective, Values
 from search.options import SearchOptions
 from search.searcher import Known
@@ -97,10 +97,10 @@ class Trials:
             genes, values = self._genes[here], self._values[here]
         return Known(genes, values, self._genes[first:], self._taken)
 
-    def evaluations(self) -> list[Evaluation]:
+    def evaluations(self) -> Evaluations:
         """Every network whose values are known: those of other searches first, then in the order proposed."""
         known = self.known(self.proposed)
-        return evaluations(self.archive.space, self.objectives, known.genes, known.values)
+        return Evaluations(self.archive.space, self.objectives, known.genes, known.values)
 
     def propose(self, genes: Genes, searcher: str, known: int) -> None:
         """Put networks in line; they stay there when the process is killed.
@@ -124,10 +124,7 @@ class Trials:
         self._state[rows] = OUT
         self._out[int(rows[0])] = rows
         keys = stored(self._genes[rows])
-        known = {
-            name: np.array([column.get(key, np.nan) for key in keys], dtype=np.float64)
-            for name, column in self._recalled.items()
-        }
+        known = {name: _looked_up(column, keys) for name, column in self._recalled.items()}
         return int(rows[0]), Job(self._genes[rows], known)
 
     def take(self, number: int, job: Job, outcome: Outcome) -> None:
@@ -223,11 +220,18 @@ class Trials:
         return None not in found or any(value is not None and value != value for value in found)
 
     def _columns(self, keys: Sequence[bytes]) -> Values:
-        found = [[column.get(key, np.nan) for key in keys] for column in self._recalled.values()]
+        found = [_looked_up(column, keys) for column in self._recalled.values()]
         return np.array(found, dtype=np.float64).reshape(len(found), len(keys)).T
 
     def _nothing(self) -> Genes:
         return np.zeros((0, len(self.archive.space)), dtype=np.int64)
+
+
+def _looked_up(column: Mapping[bytes, float], keys: Sequence[bytes]) -> Values:
+    """Values by key; NaN where there is none."""
+    if not column:
+        return np.full(len(keys), np.nan)
+    return np.array([column.get(key, np.nan) for key in keys], dtype=np.float64)
 
 
 def goals(objectives: Sequence[Objective]) -> str:

@@ -34,7 +34,8 @@ def print_verified(workspace: Workspace, found: Verified, narrator: Narrator) ->
 def _round(number: int, found: Round) -> str:
     measured = f"{counted(len(found.checks), 'network')} measured" if found.checks else "all measured before"
     off = sum(not check.holds for check in found.checks)
-    return f"round {number}, {measured}, {found.front - off} of {counted(found.front, 'point')} hold ({found.share:.0%})"
+    held = f"{found.front - off} of {counted(found.front, 'point')} hold ({found.share:.0%})"
+    return f"round {number}, {measured}, {held}"
 
 
 def check_rows(checks: Sequence[Check], metric: Metric) -> list[dict[str, str]]:

@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from search.archive import Archive, Evaluation
+from search.archive import Archive, Evaluations
 from search.engine import SearchResult, met_front, random_search, search
 from search.front import front
 from search.imports import import_lines
@@ -173,7 +173,7 @@ def known_front(workspace: Workspace, known: Sequence[Profiled]) -> Searched:
             f"{workspace.run.search} knows no network of the weights that the run has now; search first: "
             f"{workspace.run.command('search', *devices_typed([one.name for one in known]))}"
         )
-    return Searched(SearchResult(tuple(seen), met_front(seen, goals), goals, scored=0))
+    return Searched(SearchResult(seen, met_front(seen, goals), goals, scored=0))
 
 
 def _take_over(workspace: Workspace, goals: Sequence[Objective]) -> None:
@@ -195,7 +195,7 @@ def _earlier_subject(workspace: Workspace) -> dict[str, str]:
     }
 
 
-def evaluations(workspace: Workspace, known: Sequence[Profiled]) -> list[Evaluation]:
+def evaluations(workspace: Workspace, known: Sequence[Profiled]) -> Evaluations:
     """Every network the searches of this run have evaluated, for whichever device, with its latency on some.
 
     Raises:
