@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from supernet.calibrate import calibrate
+from supernet.elastic.inputs import Inputs
 from supernet.elastic.supernet import Supernet
 from supernet.errors import SupernetError
 from supernet.space import Architecture, Value
@@ -17,6 +18,8 @@ from supernet.tasks.task import AS_TRAINED, Batch, Dataset, Score, SplitName, ad
 
 PREPARED_BYTES = 1 << 28
 """A split whose batches need no more than this is prepared once."""
+BATCH, LARGEST_BATCH, BATCH_BYTES = 64, 256, 1 << 22
+"""Examples per forward pass: more than the first only while their inputs stay below so many bytes."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ class Evaluator:
         split: which of them to judge on.
         examples: of the split to judge on at most; None for all.
         calibration_examples: training examples to take statistics from.
-        batch_size: examples per forward pass; changes nothing but speed and memory.
+        batch_size: examples per forward pass; changes nothing but speed and memory. By default 64, and up to 256
+            where they are small.
         seed: which calibration examples.
     """
 
@@ -74,14 +78,14 @@ class Evaluator:
         *,
         examples: int | None = None,
         calibration_examples: int = 512,
-        batch_size: int = 64,
+        batch_size: int | None = None,
         seed: int = 0,
     ) -> None:
         self.supernet = supernet
         self.dataset, self.task = dataset, dataset.task
         self.split: SplitName = split
         self.examples = examples
-        self.batch_size = batch_size
+        self.batch_size = batch_size or _batch_of(self.task.example_inputs())
         self.device = next(supernet.parameters()).device
         self.layout = layout_of(supernet)
         batches = dataset.calibration_batches(calibration_examples, 128, seed)
@@ -111,8 +115,7 @@ class Evaluator:
             ArchitectureError: when ``arch`` is of another space.
             SupernetError: when a metric of the task is no number.
         """
-        subnet = self.supernet.extract(arch, self.statistics(arch)).eval()
-        subnet.to(memory_format=self.layout)
+        subnet = self.supernet.subnet(arch, self.statistics(arch)).eval()
         try:
             return self.of(subnet, self.supernet.input_values(arch))
         except SupernetError as error:
@@ -146,3 +149,9 @@ class Evaluator:
                     f"{self.split} split ({examples} examples); look at the network's answers and the targets"
                 )
         return Result(scores, examples)
+
+
+def _batch_of(examples: Inputs) -> int:
+    """As many as fit `BATCH_BYTES`, within bounds."""
+    each = sum(t.nbytes for t in examples.tensors) // examples.batch
+    return min(max(BATCH_BYTES // max(each, 1), BATCH), LARGEST_BATCH)
