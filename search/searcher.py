@@ -38,7 +38,8 @@ class Terrain:
         for i, objective in enumerate(self.objectives):
             if objective.cheap and objective.limit is not None and len(genes):
                 held[:, i] = objective.excess(objective.cautious(genes)) <= 0
-        return np.any([held[:, view].all(axis=1) for view in views(self.objectives)], axis=0)
+        parts = [held[:, view].all(axis=1) for view in views(self.objectives)]
+        return np.asarray(np.any(parts, axis=0), dtype=np.bool_)
 
 
 @dataclass(frozen=True)

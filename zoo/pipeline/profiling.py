@@ -162,10 +162,8 @@ def learn_more(workspace: Workspace, known: Profiled, found: Profile) -> Profile
     Raises:
         StateError: when the run's folder cannot be written to.
     """
-    folder, verified = (
-        workspace.run.profile_on(known.name),
-        known.verified | {m.arch: m for m in found.measurements},
-    )
+    folder = workspace.run.profile_on(known.name)
+    verified = {**known.verified, **{m.arch: m for m in found.measurements}}
     replace(found, measurements=tuple(verified.values())).save(folder / VERIFIED)
     return learn(workspace, Profile.load(folder / PROFILE), known.name, list(verified.values()))
 
