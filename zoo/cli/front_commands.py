@@ -66,7 +66,7 @@ def search(
         searched = search_front(workspace, known, progress)
     verified = _verified(session, workspace, known, searched) if verify else None
     if verified is not None:
-        known, searched = verified.known, verified.searched
+        known, searched = list(verified.known), verified.searched
     _tell_fronts(session, workspace, known, searched, verified=verified)
 
 
