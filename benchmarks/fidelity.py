@@ -3,7 +3,7 @@
     python -m benchmarks.fidelity --data folder:PATH --resolution 32 --strategies sandwich,single_path [--jobs 2]
 
 A spread of subnets, from the smallest to the largest, is trained alone with the same recipe; for each strategy ``S``
-(``sandwich``, or with options ``sandwich/distil_weight=0``) a supernet is trained once per seed. All are judged on the
+(``sandwich``, or with options ``sandwich/distil_weight=0.5``) a supernet is trained once per seed. All are judged on the
 test split, in percent of its images. Figures:
 
 - ``S.gap_equal_steps``: points that a subnet is behind the same network trained alone for as many steps; the mean over
@@ -42,8 +42,11 @@ from supernet.options import Plain, TrainOptions
 from supernet.space import Architecture
 from zoo.pipeline.options import RunOptions
 
-WIDE = ("supernet.options.expands=[1,2,4]",)
-"""Subnets of the small preset that are unlike enough to be ranked."""
+SPACES = {
+    "mobile": "supernet.options.expands=[1,2,4]",
+    "resnet18": "supernet.options={channels=[16,32,48,64],output_stride=8,layers=[3,3,3,3],dims=['hidden','depth']}",
+}
+"""Of some models: small ones for small images, with subnets that are unlike enough to be ranked."""
 RESAMPLES = 1000
 
 Table = NDArray[np.float64]
@@ -55,7 +58,7 @@ def main() -> None:
     args = _arguments().parse_args()
     torch.set_num_threads(1)
     if args.quick:
-        args.epochs, args.seeds, args.subnets, args.equal_images = 2, 1, 3, 2
+        args.model, args.epochs, args.seeds, args.subnets, args.equal_images = "mobile", 2, 1, 3, 2
         args.set = ["supernet.options.widths=[8,8,12]", "supernet.options.depths=[1,2]", *args.set]
     result = Result("fidelity", vars(args))
     options = _options(args)
@@ -71,7 +74,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--data", default="digits", help="as `supernet train --data`")
     parser.add_argument("--resolution", type=int, help="side of the images in pixels")
     parser.add_argument("--images-per-class", type=int, help="of the train split, at most")
-    parser.add_argument("--model", default="mobile", help="a preset or a timm model")
+    parser.add_argument("--model", default="resnet18", help="a preset or a timm model")
     parser.add_argument(
         "--strategies", default="sandwich,single_path", help="with options: NAME/option=value/.."
     )
@@ -95,7 +98,7 @@ def _options(args: argparse.Namespace) -> RunOptions:
         f"supernet.model={args.model!r}",
         f"train.epochs={args.epochs}",
         *([f"data.resolution={args.resolution}"] if args.resolution else []),
-        *(WIDE if args.model == "mobile" else ()),
+        *([SPACES[args.model]] if args.model in SPACES else []),
     ]
     return decode(override({}, [*changes, *args.set]), RunOptions)
 

@@ -9,6 +9,9 @@ of its step see it. Figures, for each strategy ``S``:
 - ``S.relative_images_per_second``: those of ``S`` over those of plain training; median over the turns.
 - ``S.over_macs_share``: the time of a step over that of plain training, divided by the multiply-adds of its lessons
   over those of the largest network: 1 where nothing but the subnets themselves takes time. Median over the turns.
+- ``S.over_cut_out``: the time of a step over what its lessons' networks take, cut out, for forward and backward passes
+  on the same batch: what being elastic, the strategy and the optimiser cost. Narrow networks do less in a second, which
+  the figure above has and this one has not. Median over the turns.
 - ``waiting``: share of the time that plain training of the largest, the fastest to use up its data, waits for them.
 """
 
@@ -31,7 +34,7 @@ from supernet.elastic.supernet import Supernet
 from supernet.options import TrainOptions
 from supernet.sources import load_data
 from supernet.strategies import Context, Lesson, Observer, Standalone, Strategy, strategies
-from supernet.tasks.task import Dataset
+from supernet.tasks.task import Dataset, piece_of
 from supernet.trainer import Trainer
 from zoo.pipeline.options import RunOptions
 
@@ -58,6 +61,7 @@ def main() -> None:
         result.rows.append(_row(name, turns, args.batch))
         result.figures[f"{name}.relative_images_per_second"] = result.rows[-1]["over plain"]
         result.figures[f"{name}.over_macs_share"] = result.rows[-1]["time over MACs"]
+        result.figures[f"{name}.over_cut_out"] = result.rows[-1]["time over cut out"]
     result.figures["waiting"] = waiting(net, load_data(options.data), options.train, args.turns)
     result.finish(args.json)
 
@@ -124,7 +128,21 @@ class Runner:
         # the time of this thread: what other programs do is not counted
         start = time.thread_time()
         run(self.trainer, 1)
-        return Turn(time.thread_time() - start, self._share())
+        return Turn(time.thread_time() - start, self._share(), self._cut_out(number))
+
+    def _cut_out(self, number: int) -> float:
+        """Seconds that the same lessons take as plain networks, without an optimiser."""
+        trainer, seconds = self.trainer, 0.0
+        batch = trainer.batches.make(number)
+        for lesson in self.noted.last:
+            network = self.net.extract(lesson.arch).train().to(memory_format=trainer.layout)
+            own = piece_of(batch, *lesson.part)[0]
+            inputs = trainer.task.inputs(own, self.net.input_values(lesson.arch))
+            start = time.thread_time()
+            outputs = inputs.to(memory_format=trainer.layout).call(network)
+            trainer.task.loss(outputs, own).backward()
+            seconds += time.thread_time() - start
+        return seconds
 
     def _share(self) -> float:
         space, lessons = self.net.space, self.noted.last
@@ -140,10 +158,12 @@ class Turn:
     Args:
         seconds: of this thread.
         macs_share: multiply-adds of all its lessons over those of the largest network on the whole batch.
+        cut_out: seconds of its lessons as plain networks.
     """
 
     seconds: float
     macs_share: float
+    cut_out: float
 
 
 def run(trainer: Trainer, steps: int) -> None:
@@ -183,6 +203,7 @@ def _row(name: str, turns: dict[str, list[Turn]], batch: int) -> dict[str, Any]:
         "time over MACs": statistics.median(
             ours.seconds / plain.seconds / ours.macs_share for ours, plain in pairs
         ),
+        "time over cut out": statistics.median(ours.seconds / ours.cut_out for ours, _ in pairs),
     }
 
 

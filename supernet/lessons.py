@@ -25,7 +25,7 @@ from supernet.space import Architecture
 from supernet.stepping import Stepper
 from supernet.strategies import Lesson
 from supernet.tasks.task import Batch, Task, piece_of
-from supernet.teaching import Answer, Teacher, Teaching, heard, lesson_loss
+from supernet.teaching import Answer, Teacher, Teaching, heard, knows, lesson_loss
 
 
 class Lessons:
@@ -57,6 +57,7 @@ class Lessons:
         """How they run: as the options say, or as a plan within a number of bytes does."""
         self.supernet, self.task, self.options, self.stepper = supernet, task, options, stepper
         self.pieces, self.layout, self.ranks = pieces, layout, stepper.ranks
+        self.knows = knows(supernet, options)
         self.healed = healed_stages(supernet.largest) if options.block_distil_weight else []
         self.teacher: Teacher | None = None
         """Whoever was trained before and teaches every lesson."""
@@ -98,7 +99,7 @@ class Lessons:
         _, done, steps = self.stepper.schedule.at(step)
         weight = heard(self.options, done, steps)
         if self.teacher is None or not (weight or self.healed):
-            return Teaching(weight)
+            return Teaching(weight, knows=self.knows)
         return Teaching(weight, partial(self.teacher.answer, self.task, stages=self.healed))
 
     def teach(

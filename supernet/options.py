@@ -241,7 +241,10 @@ class TrainOptions:
         strategy_options: the fields of that strategy.
         distil_after: share of the steps of a schedule after which lessons with a teacher also learn from it; 1 is
             never.
-        distil_weight: weight of the teacher's answers then, against the labels'.
+        distil_weight: weight of the teacher's answers then, against the labels'. By default 0.5 where the teacher
+            knows something (trained before, or begun from trained weights) or the strategy brings a distance of its
+            own, and 0 where the largest learns from nothing beside its pupils: there it never paid
+            (docs/benchmarks.md, fidelity).
         teacher: ``largest``: the lesson that the strategy names, as a rule the largest subnet of the same step;
             ``none``; or a network that was trained before and teaches every lesson, that of the largest too:
             ``finetuned`` (the largest alone, by the same recipe, on these data first), a file with the weights of
@@ -292,7 +295,7 @@ class TrainOptions:
     strategy: str = "sandwich"
     strategy_options: dict[str, Plain] = field(default_factory=dict)
     distil_after: float = 0.5
-    distil_weight: float = 0.5
+    distil_weight: float | None = None
     teacher: str = "largest"
     teacher_epochs: int = 0
     block_distil_weight: float = 0.0
@@ -327,7 +330,6 @@ class TrainOptions:
             "momentum",
             "label_smoothing",
             "distil_after",
-            "distil_weight",
             "partial_channels",
         ):
             within(name, getattr(self, name), 0.0, 1.0)
@@ -343,6 +345,8 @@ class TrainOptions:
             "watched",
         ):
             within(name, getattr(self, name), 0)
+        if self.distil_weight is not None:
+            within("distil_weight", self.distil_weight, 0.0, 1.0)
         within("layer_decay", self.layer_decay, 0.01, 1.0)
         within("ema", self.ema, 0.0, 0.999999)
         among("amp", self.amp, get_args(Precision))

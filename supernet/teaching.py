@@ -24,6 +24,8 @@ from supernet.weights import load_weights, sha256_of
 
 FILE = "teacher.safetensors"
 """The fine-tuned teacher of a training, in its folder."""
+TAUGHT = 0.5
+"""Weight of a teacher's answers where the options leave it open."""
 TEACHER = "teacher"
 """The folder in there of its own training."""
 
@@ -71,11 +73,14 @@ class Teaching:
     Args:
         weight: of a teacher's answers against the targets.
         ask: what a teacher that was trained before answers to some examples; None where there is none.
+        knows: whether a lesson of the same step is worth listening to; one that brings its own distance listens
+            all the same.
         answers: of the lessons so far, without gradients.
     """
 
     weight: float
     ask: Callable[[Batch], Answer] | None = None
+    knows: bool = True
     answers: list[Answer] = field(default_factory=list)
     _asked: dict[tuple[int, int], Answer] = field(default_factory=dict)
 
@@ -87,7 +92,8 @@ class Teaching:
             own: the examples that it sees; a teacher of before answers once to those of lessons that see the same.
         """
         if self.ask is None:
-            return None if lesson.teacher is None else self.answers[lesson.teacher]
+            number = lesson.teacher if self.knows or lesson.distance else None
+            return None if number is None else self.answers[number]
         if lesson.part not in self._asked:
             self._asked[lesson.part] = self.ask(own)
         return self._asked[lesson.part]
@@ -97,7 +103,14 @@ def heard(options: TrainOptions, done: int, steps: int) -> float:
     """The weight of teachers' answers after so many steps of a schedule."""
     if options.teacher == "none":
         return 0.0
-    return options.distil_weight if done >= options.distil_after * steps else 0.0
+    weight = TAUGHT if options.distil_weight is None else options.distil_weight
+    return weight if done >= options.distil_after * steps else 0.0
+
+
+def knows(supernet: Supernet, options: TrainOptions) -> bool:
+    """Whether the largest is a teacher from the start: it begins with trained weights, or was asked to teach."""
+    asked = options.distil_weight is not None or options.block_distil_weight > 0
+    return asked or bool({"weights", "part_of", "continued"} & (supernet.origin or {}).keys())
 
 
 def lesson_loss(

@@ -29,7 +29,7 @@ FIGURES = {
     | {"alone.spread"},
     "training_speed": {
         *("sandwich.relative_images_per_second", "shift.relative_images_per_second"),
-        *("sandwich.over_macs_share", "waiting"),
+        *("sandwich.over_macs_share", "sandwich.over_cut_out", "waiting"),
     },
 }
 FIGURES |= {

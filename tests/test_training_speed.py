@@ -22,6 +22,7 @@ def test_turns_are_spread_over_the_schedule_and_shared_by_multiply_adds() -> Non
     turns = take_turns(runners, 2)
     costs = net.costs(data.task.example_inputs())
     smallest, largest = (costs.of(arch).macs for arch in (net.space.smallest(), net.space.largest()))
+    assert all(turn.cut_out > 0 for turn in turns["few"])
     assert [turn.macs_share for turn in turns[PLAIN]] == [1, 1]
     assert turns["few"][0].macs_share == pytest.approx(1 + smallest / largest)
     assert all(runner.trainer.step == runner.trainer.steps // 2 + 1 for runner in runners.values())
@@ -31,6 +32,7 @@ def test_turns_are_spread_over_the_schedule_and_shared_by_multiply_adds() -> Non
 
 
 def test_a_strategy_that_takes_twice_the_time_for_twice_the_work_is_at_one() -> None:
-    turns = {PLAIN: [Turn(2.0, 1.0)] * 3, "double": [Turn(4.0, 2.0), Turn(4.0, 2.0), Turn(40.0, 2.0)]}
+    turns = {PLAIN: [Turn(2.0, 1.0, 2.0)] * 3, "double": [Turn(4.0, 2.0, 3.2)] * 2 + [Turn(40.0, 2.0, 9.0)]}
     row = _row("double", turns, 32)
     assert (row["images a second"], row["over plain"], row["time over MACs"]) == (8.0, 0.5, 1.0)
+    assert row["time over cut out"] == 1.25

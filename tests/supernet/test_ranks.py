@@ -57,7 +57,7 @@ def together(target: Any, ranks: int, *args: Any) -> list[int | None]:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"strategy": "sandwich", "distil_after": 0.0, "clip_norm": 0.5, "ema": 0.9},
+        {"strategy": "sandwich", "distil_after": 0.0, "distil_weight": 0.5, "clip_norm": 0.5, "ema": 0.9},
         {"strategy": "single_path", "accumulate": 2, "optimizer": "adamw", "lr": 0.01},
         {"strategy": "attentive"},
         {"strategy": "shift"},

@@ -104,7 +104,7 @@ def test_a_block_that_no_lesson_used_is_neither_decayed_nor_moved_by_momentum(op
 
 @pytest.mark.parametrize("strategy", ["sandwich", "multi"])
 def test_accumulated_gradients_are_those_of_the_whole_batch(strategy: str) -> None:
-    options = replace(OPTIONS, strategy=strategy, distil_after=0.0)
+    options = replace(OPTIONS, strategy=strategy, distil_after=0.0, distil_weight=0.5)
     whole, parts = trained(options), trained(replace(options, accumulate=4))
     for name, value in whole.items():
         torch.testing.assert_close(parts[name], value)

@@ -177,3 +177,22 @@ def test_what_a_teacher_costs_is_told(trained: Path) -> None:
     taught = (3 * 2 + 3) * costs.of(space.largest()).macs
     assert trainer.record.spent == {"lessons": learnt, "teacher": taught}
     assert trainer.record.teacher_share == taught / (learnt + taught)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "origin", "weight"),
+    [("sandwich", {}, 0.0), ("alpha", {}, 0.5), ("sandwich", {"weights": {"sha256": "0"}}, 0.5)],
+)
+def test_left_open_only_a_teacher_that_knows_something_is_heard(
+    strategy: str, origin: dict[str, object], weight: float
+) -> None:
+    """A largest that learns from nothing is not, unless the strategy brings a distance for it."""
+
+    def losses(**changes: float) -> list[float]:
+        net = small_supernet()
+        net.origin = {**(net.origin or {}), **origin}
+        options = replace(OPTIONS, teacher="largest", strategy=strategy, reorder="none", **changes)  # type: ignore[arg-type]
+        Trainer(net, few_images(), options).run()
+        return [float(p.sum()) for p in net.parameters()]
+
+    assert losses() == losses(distil_weight=weight) != losses(distil_weight=0.5 - weight)

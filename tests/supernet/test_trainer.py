@@ -34,7 +34,7 @@ from supernet.sources import load_data
 from supernet.strategies import Context, Lesson, Standalone
 from supernet.trainer import CHECKPOINT, Trainer
 
-OPTIONS = TrainOptions(epochs=3, batch_size=256, distil_after=0.4)
+OPTIONS = TrainOptions(epochs=3, batch_size=256, distil_after=0.4, distil_weight=0.5)
 
 
 @lru_cache(maxsize=1)

@@ -48,7 +48,7 @@ from tests.tiny import tiny_supernet
 SPACE = SPACES["conditional"]
 OPTIONS = TrainOptions(
     epochs=6, batch_size=16, lr=0.1, warmup=0.0, evaluate_every=6, evaluate_examples=16,
-    calibration_examples=16, distil_after=0.0,
+    calibration_examples=16, distil_after=0.0, distil_weight=0.5,
 )  # fmt: skip
 
 

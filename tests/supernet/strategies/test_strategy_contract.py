@@ -95,8 +95,8 @@ def test_its_options_are_read_strictly(name: str) -> None:
 @every_strategy
 def test_a_training_interrupted_after_any_step_ends_at_the_same_bytes(name: str, tmp_path: Path) -> None:
     options = TrainOptions(
-        epochs=4, batch_size=16, strategy=name, checkpoint_seconds=0.0, distil_after=0.2, evaluate_every=4,
-        evaluate_examples=16, calibration_examples=16,
+        epochs=4, batch_size=16, strategy=name, checkpoint_seconds=0.0, distil_after=0.2, distil_weight=0.5,
+        evaluate_every=4, evaluate_examples=16, calibration_examples=16,
     )  # fmt: skip
     whole = Trainer(small_supernet(), few_images(), options, tmp_path / "whole")
     whole.run()
