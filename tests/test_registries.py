@@ -13,6 +13,7 @@ import pytest
 from hardware.runners import runtimes
 from predictors import predictors
 from search import searchers
+from search.workers import workers
 from supernet.differentiable import methods
 from supernet.elastic.origins import makers
 from supernet.elastic.rules import rules
@@ -39,6 +40,7 @@ ALL = {
     "supernet.runtimes": runtimes,
     "supernet.predictors": predictors,
     "supernet.searchers": searchers,
+    "supernet.workers": workers,
     "supernet.stores": stores,
 }
 _numbers = count()

@@ -20,6 +20,7 @@ In the order one would read them:
 - `find`: an architecture by whatever a person calls it
 - `explaining`: where the time of a network goes, which choices pay, what is smaller and slower
 - `prove`: cut out, export, compare, time and judge what was picked
+- `verifying`: hold a front against measurements, and search on where it does not
 - `entries`: from a proof to a published entry
 - `pull_back`: ask the zoo for the best within a limit, and run it
 - `figure`: the picture of a front
