@@ -74,7 +74,9 @@ def trial(tables: dict[str, NDArray[np.generic]], name: str, count: int, seed: i
     macs, params = (looked_up(genes, tables[cost]) for cost in ("macs", "params"))
     order = np.random.default_rng(seed).permutation(len(genes))
     learned, tested = order[:count], order[count:][-TESTED:]
-    options = {"positive": False} if name == "process" else {}
+    options = {} if name == "tabular" else {"positive": False}
+    if name == "graph_network":  # the tables tell no costs of architectures that are not in them
+        options["pretrain"] = False
     predictor = predictors[name](space, macs=macs, params=params, unit="%", **options)
     began = time.process_time()
     predictor.fit(genes[learned], top1[learned])

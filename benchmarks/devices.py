@@ -24,10 +24,10 @@ from benchmarks.contract import Result, arguments
 from hardware.device import local_device
 from hardware.errors import DeviceError
 from hardware.export import export_onnx
+from hardware.fastest_types import fastest_types
 from hardware.measurement import Profile
 from hardware.options import DeviceOptions, ProfileOptions
 from hardware.profiler import profile
-from hardware.quantise import fastest_types
 from hardware.sampling import spread
 from predictors import Predictor, predictors
 from predictors.validate import compare
@@ -39,7 +39,7 @@ from supernet.tasks.task import Dataset
 from zoo.pipeline.options import PredictOptions
 
 DEFAULT = "onnxruntime"
-RUNTIMES = (DEFAULT, "torch", "openvino", "openvino:bf16", "compiled")
+RUNTIMES = (DEFAULT, "torch", "openvino", "openvino:bf16", "executorch", "compiled")
 
 
 def main() -> None:

@@ -12,11 +12,14 @@ In the order one would read them:
 - `runners`: what runs a network here: one class for each runtime, in a registry
 - `openvino_runner`: likewise OpenVINO, an extra
 - `compiled_runner`: likewise PyTorch's own compiler
+- `executorch_runner`: likewise ExecuTorch with XNNPACK, an extra
 - `onnx_session`: a network in ONNX Runtime, timed call by call
 - `host`: what an agent tells of its machine
 - `agent`: the server on another machine that runs what it is sent
 - `remote`: the runtime that sends networks there
+- `tunnel`: likewise over ssh, which starts the agent
 - `checkup`: whether a device is there, and quiet enough to be measured
+- `energy`: what a call takes, where the machine counts it
 - `export`: a plain module as one ONNX file, checked against PyTorch
 - `pool`: many exports side by side
 - `template`: the largest network traced once, its graph cut as subnets are
@@ -26,6 +29,7 @@ In the order one would read them:
 - `journal`: what has been timed so far, line by line
 - `measurement`: `Measurement` and `Profile`: what came out
 - `profiler`: `profile`: all of it in one call that can be killed
+- `fastest_types`: the types of eight bits that are fastest on a device
 - `quantise`: an exported network in eight bits, with the types that are fastest here
 - `explain`: where the milliseconds of a subnet go, block by block
 - `errors`: what can go wrong

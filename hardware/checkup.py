@@ -14,6 +14,7 @@ from torch import nn
 
 from hardware.bursts import no_garbage_collection, warm_up
 from hardware.device import Device, local_device, pinned
+from hardware.energy import Energy, counters, energy_of
 from hardware.export import export_onnx
 from hardware.journal import Burst
 from hardware.options import DeviceOptions, ProfileOptions
@@ -34,12 +35,14 @@ class Checkup:
         median_ms: of a tiny network.
         noise: how far one burst was from the one before, as a share: the median.
         drift: the share beyond which a profile measures again (`ProfileOptions.drift`).
+        energy: of a call of the tiny network; None where nothing counts it, and for an agent.
     """
 
     device: Device
     median_ms: float
     noise: float
     drift: float
+    energy: Energy | None = None
 
     @property
     def is_quiet(self) -> bool:
@@ -73,7 +76,8 @@ def check_up(options: DeviceOptions) -> Checkup:
         runner = runtime.load(net, file, inputs)
         warm_up(runner, protocol)
         bursts = [Burst.of(runner.burst(protocol.burst)[protocol.drop :]) for _ in range(BURSTS)]
-    return Checkup(device, median(burst.p50 for burst in bursts), noise(bursts), protocol.drift)
+        energy = None if options.address else energy_of(runner.burst, counters())
+    return Checkup(device, median(burst.p50 for burst in bursts), noise(bursts), protocol.drift, energy)
 
 
 def noise(bursts: Sequence[Burst]) -> float:

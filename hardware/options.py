@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from supernet.errors import ConfigError
 from supernet.options import within
 
 PROTOCOL = 1
 """An agent and its callers must speak the same one."""
+SSH = "ssh://"
+EIGHT_BITS = ("u8s8", "s8s8")
+"""Types of activations and weights in eight bits, as ONNX Runtime has them."""
 PATIENCE = 60.0
 """Seconds after which one that says nothing is hung up on."""
+
+
+def check_ssh(address: str) -> None:
+    """Refuse what is no place for ssh; a host that begins with a hyphen would be an option to it.
+
+    Raises:
+        ConfigError: for an address without a host, or with one that is no name.
+    """
+    try:
+        parts = urlsplit(address)
+        named = (parts.hostname or "", parts.username or "a", str(parts.port or 1))
+    except ValueError as error:
+        raise ConfigError(f"device.address is {address!r}: {error}") from error
+    if not all(re.fullmatch(r"[\w.:][\w.:-]*", name) for name in named) or parts.password:
+        raise ConfigError(
+            f"device.address is {address!r}; it looks like ssh://host, ssh://user@host:22 or "
+            f"ssh://host/path/of/supernet, and a password has no place in it"
+        )
 
 
 @dataclass(frozen=True)
@@ -18,16 +41,18 @@ class DeviceOptions:
     """How this machine is to be used while it is timed.
 
     Args:
-        runtime: a registered runtime: ``onnxruntime``, ``torch``, ``compiled``, or ``openvino`` (an extra).
+        runtime: a registered runtime: ``onnxruntime``, ``torch``, ``compiled``, or ``openvino`` or ``executorch``
+            (extras).
         optimisation: graph optimisation of ONNX Runtime: ``disable``, ``basic``, ``extended`` or ``all``.
         threads: threads of one forward pass; as many cores are pinned.
         batch: images in one forward pass.
-        precision: of weights and activations: ``fp32``, or with ``openvino`` also ``bf16``.
+        precision: of weights and activations: ``fp32``; with ``onnxruntime`` also ``u8s8`` and ``s8s8`` (eight bits),
+            with ``openvino`` also ``bf16``.
         pin: keep the measuring thread on its cores, where the operating system can.
         name: what to call the device, in tables and for ``supernet zoo pull --device``; its chip otherwise. It is
             given before the profile is taken, and is no part of the device's identity.
-        address: of another machine on which ``supernet device serve`` runs, ``"http://localhost:8765"``; this machine
-            when empty.
+        address: of another machine on which ``supernet device serve`` runs, ``"http://localhost:8765"``, or that ssh
+            reaches, ``"ssh://user@host"``, where it is started (`hardware.tunnel`); this machine when empty.
 
     Raises:
         ConfigError: for a number outside its range, or an address that is none.
@@ -45,11 +70,13 @@ class DeviceOptions:
     def __post_init__(self) -> None:
         within("threads", self.threads, 1)
         within("batch", self.batch, 1)
-        if self.address and not self.address.startswith(("http://", "https://")):
+        if self.address and not self.address.startswith(("http://", "https://", SSH)):
             raise ConfigError(
                 f"device.address is {self.address!r}; it looks like http://localhost:8765, and is what "
-                f"`supernet device serve` prints"
+                f"`supernet device serve` prints, or like ssh://user@host"
             )
+        if self.address.startswith(SSH):
+            check_ssh(self.address)
         if self.address and self.runtime != "onnxruntime":
             raise ConfigError(f"device.runtime is {self.runtime!r}; devices elsewhere run onnxruntime")
         if self.address and self.precision != "fp32":

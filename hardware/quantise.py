@@ -1,7 +1,6 @@
 """An exported network in eight bits: static, per channel, as pairs of quantise and dequantise nodes.
 
-Which type the activations have decides whether it is faster than float at all (on a processor with VNNI unsigned
-ones are, signed ones are slower); so the types are chosen by measurement where a network will run.
+Which type the activations have decides whether it is faster than float at all; `hardware.fastest_types` finds out.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import onnx
@@ -21,17 +19,16 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import Tensor, nn
 
-from hardware.bursts import no_garbage_collection, warm_up
 from hardware.errors import ExportError
 from hardware.export import feed
 from hardware.onnx_session import ORT_ERRORS, OnnxSession
-from hardware.options import DeviceOptions, ProfileOptions
+from hardware.options import EIGHT_BITS
 from supernet.elastic.inputs import Inputs
 from supernet.errors import ConfigError, did_you_mean
 from supernet.files import write_atomically
 
-TYPES = {"u8s8": QuantType.QUInt8, "s8s8": QuantType.QInt8}
-"""Types of activations and weights; weights are signed always."""
+TYPES = dict(zip(EIGHT_BITS, (QuantType.QUInt8, QuantType.QInt8)))
+"""Types of activations; weights are signed always."""
 HEAVY = ("Conv", "Gemm", "MatMul")
 """Operators with weights."""
 PLACES = ("first", "last")
@@ -117,32 +114,6 @@ def kept_nodes(model: onnx.ModelProto, keep: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def fastest_types(
-    file: Path,
-    examples: Iterable[Inputs],
-    device: DeviceOptions | None = None,
-    options: ProfileOptions | None = None,
-    keep: tuple[str, ...] = PLACES,
-) -> dict[str, float]:
-    """The latency of a network in eight bits over that in float, by the types it can have; the fastest first.
-
-    Each is timed in bursts by turns with the float network, and the ratio is the median of the bursts.
-
-    Raises:
-        ConfigError: as `quantise`.
-        ExportError: as `quantise`, or when a network does not run.
-    """
-    batches, used, options = list(examples), device or DeviceOptions(), options or ProfileOptions()
-    found: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as folder, no_garbage_collection():
-        whole = _session(file, batches[0], used, options) if batches else None
-        for types in TYPES:
-            small = quantise(file, batches, Path(folder) / f"{types}.onnx", QuantiseOptions(types, keep))
-            assert whole is not None  # quantise has refused to work without examples
-            found[types] = _ratio(_session(small, batches[0], used, options), whole, options)
-    return dict(sorted(found.items(), key=lambda item: item[1]))
-
-
 class FileNetwork(nn.Module):
     """An exported network of one output as a module, to be judged as any other is.
 
@@ -176,21 +147,6 @@ class _Examples(CalibrationDataReader):  # type: ignore[misc]
         """The next batch; None after the last."""
         given, self._first = self._first, next(self._left, None)
         return given
-
-
-def _session(file: Path, batch: Inputs, device: DeviceOptions, options: ProfileOptions) -> OnnxSession:
-    made = OnnxSession(str(file), device.optimisation, device.threads)
-    made.give(feed(batch.with_batch(device.batch), made.inputs))
-    warm_up(made, options)
-    return made
-
-
-def _ratio(session: OnnxSession, whole: OnnxSession, options: ProfileOptions) -> float:
-    def burst(of: OnnxSession) -> float:
-        """Median of a burst, in nanoseconds."""
-        return median(of.burst(options.burst)[options.drop :])
-
-    return median(burst(session) / burst(whole) for _ in range(options.rounds))
 
 
 @contextmanager

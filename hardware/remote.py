@@ -21,7 +21,8 @@ from torch import nn
 from hardware.errors import DeviceError, ExportError
 from hardware.export import feed
 from hardware.host import Host
-from hardware.options import PATIENCE, PROTOCOL, DeviceOptions
+from hardware.options import PATIENCE, PROTOCOL, SSH, DeviceOptions
+from hardware.tunnel import tunnel_to
 from supernet.elastic.inputs import Inputs
 
 TOKEN = "SUPERNET_DEVICE_TOKEN"
@@ -94,9 +95,17 @@ class RemoteRuntime:
                 time.sleep(pause)
         raise AssertionError
 
+    def _reached(self) -> tuple[str, str]:
+        """Where the agent answers, and its token; over ssh it is started when it does not run."""
+        if self._options.address.startswith(SSH):
+            tunnel = tunnel_to(self._options.address)
+            return tunnel.address, tunnel.token
+        return self._options.address, _token(self._options.name)
+
     def _once(self, method: str, path: str, body: bytes) -> dict[str, Any]:
-        request = Request(self._options.address.rstrip("/") + path, data=body or None, method=method)
-        request.add_header("Authorization", f"Bearer {_token(self._options.name)}")
+        address, token = self._reached()
+        request = Request(address.rstrip("/") + path, data=body or None, method=method)
+        request.add_header("Authorization", f"Bearer {token}")
         try:
             with urlopen(request, timeout=self._patience) as answer:
                 found = json.loads(answer.read())

@@ -13,8 +13,9 @@ from torch import nn
 
 from hardware.errors import DeviceError
 from hardware.onnx_session import PROVIDER, OnnxSession, check_level, timed
-from hardware.options import DeviceOptions
+from hardware.options import EIGHT_BITS, DeviceOptions
 from supernet.elastic.inputs import Inputs
+from supernet.errors import did_you_mean
 from supernet.registry import Registry
 
 
@@ -62,7 +63,9 @@ def runtime_of(options: DeviceOptions) -> Runtime:
 
 
 runtimes: Registry[Callable[[DeviceOptions], Runtime]] = Registry(
-    "runtime", modules=("hardware.openvino_runner", "hardware.compiled_runner"), group="supernet.runtimes"
+    "runtime",
+    modules=("hardware.openvino_runner", "hardware.compiled_runner", "hardware.executorch_runner"),
+    group="supernet.runtimes",
 )
 """Runtimes by name; each is made from the options of the device."""
 
@@ -75,31 +78,55 @@ def only_fp32(options: DeviceOptions) -> DeviceOptions:
     """
     if options.precision != "fp32":
         raise DeviceError(
-            f"{options.runtime} runs in fp32, and precision is {options.precision!r}; openvino has bf16 too"
+            f"{options.runtime} runs in fp32, and precision is {options.precision!r}; onnxruntime has "
+            f"{' and '.join(EIGHT_BITS)}, openvino bf16"
         )
     return options
 
 
 @runtimes.register("onnxruntime")
 class OnnxRuntime:
-    """ONNX Runtime on the processor."""
+    """ONNX Runtime on the processor, in float or in eight bits.
+
+    Args:
+        options: with ``precision`` fp32, or one of `hardware.quantise.TYPES`: files are then quantised before they are
+            timed, with ranges from the example they are run with, which decide how good a network is and not how fast.
+
+    Raises:
+        DeviceError: for another precision, or an optimisation level that there is not.
+    """
 
     provider = PROVIDER
-    precision = "fp32"
     reads_onnx = True
 
     def __init__(self, options: DeviceOptions) -> None:
         self.version: str = onnxruntime.__version__
         self.optimisation = check_level(options.optimisation)
-        self._threads = only_fp32(options).threads
+        self.precision, self._threads = options.precision, options.threads
+        if self.precision not in ("fp32", *EIGHT_BITS):
+            raise DeviceError(
+                f"onnxruntime has no precision {self.precision!r}"
+                f"{did_you_mean(self.precision, ['fp32', *EIGHT_BITS])}; openvino has bf16 too"
+            )
 
     def load(self, module: nn.Module, file: Path | None, inputs: Inputs) -> Runner:
         """A session of the file; raises `ExportError` when ONNX Runtime cannot read or run it."""
         from hardware.export import feed
 
-        session = OnnxSession(str(file), self.optimisation, self._threads)
+        assert file is not None
+        used = file if self.precision == "fp32" else self._quantised(file, inputs)
+        session = OnnxSession(str(used), self.optimisation, self._threads)
         session.give(feed(inputs, session.inputs))
         return session
+
+    def _quantised(self, file: Path, inputs: Inputs) -> Path:
+        """The file in eight bits, beside the one in float."""
+        from hardware.quantise import QuantiseOptions, quantise
+
+        path = file.with_suffix(f".{self.precision}.onnx")
+        if not path.exists():
+            quantise(file, [inputs], path, QuantiseOptions(self.precision))
+        return path
 
 
 @runtimes.register("torch")

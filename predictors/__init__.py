@@ -8,6 +8,9 @@ In the order one would read them:
 - `estimate`: `Predictor` and `Estimate`: what a predictor promises, and the registry
 - `tabular`: the predictor of latencies: several models, each believed as far as it was right; other devices help
 - `process`: the predictor of accuracies: one Gaussian process, which learns in a fraction of a second
+- `graph_kernel`: the same, and what the graphs of two architectures have in common
+- `graph_network`: a small network on those graphs, which may learn from exact costs before anything was measured
+- `graphs`: architectures as networkx graphs, and what two have in common
 - `columns`: what a predictor is told of an architecture
 - `models`: the models that `tabular` weighs against each other
 - `linear`: one of them, in which some columns are trusted more than others
@@ -18,6 +21,7 @@ In the order one would read them:
 - `validate`: how far off a predictor is on what it has not seen
 - `report`: predicted against measured, as a picture
 - `storage`: a predictor as one JSON file
+- `zero_cost`: what can be told of a network before it is trained
 """
 
 from __future__ import annotations

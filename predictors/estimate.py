@@ -106,7 +106,9 @@ class Predictor(Protocol):
 
 
 predictors: Registry[Callable[..., Predictor]] = Registry(
-    "predictor", modules=("predictors.tabular", "predictors.process"), group="supernet.predictors"
+    "predictor",
+    modules=[f"predictors.{name}" for name in ("tabular", "process", "graph_kernel", "graph_network")],
+    group="supernet.predictors",
 )
 """Each entry is called with a space, ``macs=`` and ``params=`` (a `Cost` or None), and its own options; where there
 are predictors of other devices, with ``references=`` too (by name)."""

@@ -65,6 +65,7 @@ class GaussianProcess:
         values: what was measured ``(measurements,)``.
         noise_sd: standard deviation of each measurement where it is known ``(measurements,)``, in the unit of the
             values; comes on top of the noise that is learned.
+        trust: what to multiply each standardised column by ``(columns,)``; all are trusted alike when None.
         start: where the search for the covariance begins, e.g. that of an earlier fit.
         steps: of that search, at most; 0 takes ``start`` as it is.
 
@@ -81,13 +82,14 @@ class GaussianProcess:
         values: Values,
         *,
         noise_sd: Values | None = None,
+        trust: Values | None = None,
         start: Covariance | None = None,
         steps: int = 30,
     ) -> None:
         columns, values = np.asarray(columns, dtype=np.float64), np.asarray(values, dtype=np.float64)
         extra = np.zeros(len(values)) if noise_sd is None else np.asarray(noise_sd, dtype=np.float64)
         _check(columns, values, extra)
-        self._standardise(columns, values)
+        self._standardise(columns, values, trust)
         self._rows = self._standard(columns)
         self._square = (self._rows**2).sum(axis=1)
         target = self._target = (values - self._mean) / self._spread
@@ -127,9 +129,10 @@ class GaussianProcess:
         """The standard deviation of one measurement about the truth, in the unit of the values."""
         return float(np.sqrt(self.covariance.noise) * self._spread)
 
-    def _standardise(self, columns: Values, values: Values) -> None:
+    def _standardise(self, columns: Values, values: Values, trust: Values | None) -> None:
         spread = columns.std(axis=0)
         self._varies = spread > 1e-9
+        spread = spread if trust is None else spread / np.maximum(trust, 1e-9)
         self._centre, self._scale = columns[:, self._varies].mean(axis=0), spread[self._varies]
         self._mean, self._spread = float(values.mean()), float(values.std()) or 1.0
 

@@ -94,15 +94,21 @@ class Process:
 
 
 def learned_process(
-    columns: Values, values: Values, noise: Values | None = None, start: Covariance | None = None
+    columns: Values,
+    values: Values,
+    noise: Values | None = None,
+    start: Covariance | None = None,
+    *,
+    trust: Values | None = None,
 ) -> GaussianProcess:
     """A process of all measurements, with a covariance that is given, or learned from as many as are enough for it."""
     enough = max(ENOUGH_FOR_COVARIANCE, 2 * columns.shape[1])
     if start is None and len(values) > enough:
         some = np.random.default_rng(0).permutation(len(values))[:enough]
         known = None if noise is None else noise[some]
-        start = GaussianProcess(columns[some], values[some], noise_sd=known).covariance
-    return GaussianProcess(columns, values, noise_sd=noise, start=start, steps=30 if start is None else 0)
+        start = GaussianProcess(columns[some], values[some], noise_sd=known, trust=trust).covariance
+    steps = 30 if start is None else 0
+    return GaussianProcess(columns, values, noise_sd=noise, trust=trust, start=start, steps=steps)
 
 
 class Trees:

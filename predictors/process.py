@@ -72,10 +72,9 @@ class Process:
         known = measured(
             self.space, archs, values, noise, fewest=4, unit=self.unit, positive=self.positive
         )  # fmt: skip
-        target = np.log(known.values) if self.positive else known.values
-        spread = known.noise / known.values if self.positive and known.noise is not None else known.noise
+        target, spread = to_learn(known, self.positive)
         columns = self._columns.table(known.genes).everything
-        self._process = learned_process(columns, target, spread)
+        self._process = learned_process(columns, target, spread, trust=self._trust(columns))
         mean, sd = self._process.left_out()
         self._calibration = Calibration.of(target - mean, sd, self.level)
         self._measured = known
@@ -92,11 +91,7 @@ class Process:
         mean, sd = process.predict_with_sd(columns)
         unsure = np.hypot(sd, process.noise_sd)
         reach, sd = self._calibration.reach(unsure), self._calibration.sd(unsure)
-        low, high = mean - reach, mean + reach
-        if self.positive:
-            mean, low, high = np.exp(mean), np.exp(low), np.exp(high)
-            sd = mean * sd
-        return Estimate(mean, low, high, sd, self.unit, self.level)
+        return estimated(mean, sd, reach, self.positive, self.unit, self.level)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -118,8 +113,27 @@ class Process:
         """What it is."""
         return "Gaussian process"
 
+    def _trust(self, columns: Values) -> Values | None:
+        """How far each column is trusted ``(columns,)``; all alike when None."""
+        return None
+
     @property
     def _fit(self) -> GaussianProcess:
         if self._process is None:
             raise PredictorError("nothing was learned yet; call fit(archs, values) first")
         return self._process
+
+
+def to_learn(known: Measured, positive: bool) -> tuple[Values, Values | None]:
+    """What is learned from measurements, and the noise of each: of positive numbers, the logarithms."""
+    if not positive:
+        return known.values, known.noise
+    return np.log(known.values), None if known.noise is None else known.noise / known.values
+
+
+def estimated(mean: Values, sd: Values, reach: Values, positive: bool, unit: str, level: float) -> Estimate:
+    """The estimate that goes with what was learned: back from logarithms, where those were."""
+    if not positive:
+        return Estimate(mean, mean - reach, mean + reach, sd, unit, level)
+    value = np.exp(mean)
+    return Estimate(value, np.exp(mean - reach), np.exp(mean + reach), value * sd, unit, level)

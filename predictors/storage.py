@@ -75,6 +75,7 @@ def load(
     macs: Cost | None = None,
     params: Cost | None = None,
     references: Mapping[str, Predictor] | None = None,
+    device: Device | None = None,
 ) -> Stored:
     """Read what `save` wrote, and learn from it again.
 
@@ -83,10 +84,11 @@ def load(
         macs: the cost the predictor was made with, if it was.
         params: the cost the predictor was made with, if it was.
         references: the predictors of other devices it was made with, if it was.
+        device: whose latencies are wanted; whatever the file is of when None.
 
     Raises:
-        StateError: when the file is missing, damaged or of a newer version, or what is learned from it
-            differs from what was learned then.
+        StateError: when the file is missing, damaged, of a newer version or of another device, or what is learned
+            from it differs from what was learned then.
         SupernetError: when no predictor of that name is registered.
     """
     document = _read(path)
@@ -98,7 +100,7 @@ def load(
         noise = document["noise"]
         predictor.fit(genes, np.array(document["measured"]), None if noise is None else np.array(noise))
         found = predictor.predict(_probe(space)).mean
-        device = Device.from_json(document["device"])
+        measured_on = Device.from_json(document["device"])
     except (KeyError, TypeError) as error:
         raise StateError(
             f"the predictor in {path} is damaged ({error}); fit it again from its profile"
@@ -108,7 +110,19 @@ def load(
             f"{path} holds a predictor that learned {document['predicted'][0]:.5g} where it now learns "
             f"{found[0]:.5g}; give the costs (macs, params) and references it had, or fit it again from its profile"
         )
-    return Stored(predictor, device)
+    if device is not None and device.id != measured_on.id:
+        raise StateError(
+            f"{path} predicts latencies on {measured_on.name} ({measured_on.id}), and {device.name} ({device.id}) was "
+            f"asked for{_apart(measured_on, device)}; profile that device, or use the file as one of its references"
+        )
+    return Stored(predictor, measured_on)
+
+
+def _apart(known: Device, asked: Device) -> str:
+    """In what two devices differ, in brackets."""
+    before, after = known.to_json(), asked.to_json()
+    names = [name for name in before if name not in ("name", "id") and before[name] != after[name]]
+    return f" (they differ in {', '.join(f'{name}: {before[name]}, {after[name]}' for name in names)})"
 
 
 def _probe(space: SearchSpace) -> Genes:

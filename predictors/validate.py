@@ -51,6 +51,50 @@ class Validation:
         )
 
 
+@dataclass(frozen=True)
+class Region:
+    """The errors of one part of what was predicted, from the fastest to the slowest.
+
+    Args:
+        low: its smallest measurement.
+        high: its largest.
+        mape: mean of the absolute error, as a share of what was measured.
+        bias: median of predicted over measured, less one: above zero where too much is predicted.
+        coverage: share of the measurements inside their interval.
+        count: how many there are.
+    """
+
+    low: float
+    high: float
+    mape: float
+    bias: float
+    coverage: float
+    count: int
+
+
+REGIONS = ("lowest", "middle", "highest")
+
+
+def by_region(found: Estimate, measured: Values) -> list[Region]:
+    """The errors in each third of the measurements: a predictor that is right on average may be off at one end.
+
+    Args:
+        found: of predictors that had not seen them, see `held_out`.
+        measured: what was measured, in the same order; at least one for each region.
+    """
+    regions = []
+    for rows in np.array_split(np.argsort(measured, kind="stable"), len(REGIONS)):
+        true, off = measured[rows], found.mean[rows] / measured[rows] - 1
+        inside = (true >= found.low[rows]) & (true <= found.high[rows])
+        regions.append(
+            Region(
+                float(true[0]), float(true[-1]), float(np.abs(off).mean()), float(np.median(off)),
+                float(inside.mean()), len(rows),
+            )
+        )  # fmt: skip
+    return regions
+
+
 def held_out(
     fresh: Callable[[], Predictor],
     archs: Archs,

@@ -12,6 +12,7 @@ import pytest
 
 from hardware.runners import runtimes
 from predictors import predictors
+from predictors.zero_cost import scores
 from search import searchers
 from search.workers import workers
 from supernet.differentiable import methods
@@ -39,6 +40,7 @@ ALL = {
     "supernet.methods": methods,
     "supernet.runtimes": runtimes,
     "supernet.predictors": predictors,
+    "supernet.scores": scores,
     "supernet.searchers": searchers,
     "supernet.workers": workers,
     "supernet.stores": stores,

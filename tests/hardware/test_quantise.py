@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from hardware.export import export_onnx
+from hardware.fastest_types import fastest_types
 from hardware.options import ProfileOptions
-from hardware.quantise import TYPES, FileNetwork, QuantiseOptions, fastest_types, kept_nodes, quantise
+from hardware.quantise import TYPES, FileNetwork, QuantiseOptions, kept_nodes, quantise
 from supernet.elastic.inputs import Inputs
 from supernet.errors import ConfigError
 from tests.tiny import tiny_images, tiny_supernet

@@ -6,6 +6,7 @@ import itertools
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 
@@ -13,7 +14,7 @@ from hardware import onnx_session
 from hardware.device import local_device
 from hardware.errors import DeviceError, ExportError
 from hardware.export import export_onnx
-from hardware.options import DeviceOptions
+from hardware.options import EIGHT_BITS, DeviceOptions
 from hardware.runners import Runtime, runtimes
 from supernet.elastic.inputs import Inputs
 from tests.tiny import tiny_images, tiny_supernet
@@ -73,10 +74,13 @@ def test_a_file_that_is_no_network_ends_in_one_clear_error(tmp_path: Path) -> No
         runtimes["onnxruntime"](DeviceOptions()).load(net, tmp_path / "x.onnx", Inputs.of(tiny_images(1)))
 
 
-def test_a_runtime_that_is_not_installed_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(DeviceError, match=r"'openvino' is not installed.*pip install 'supernet\[openvino\]'"):
-        runtimes["openvino"](DeviceOptions(runtime="openvino"))
+@pytest.mark.parametrize(("name", "module"), [("openvino", "openvino"), ("executorch", "executorch.runtime")])
+def test_a_runtime_that_is_not_installed_names_the_extra(
+    name: str, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(DeviceError, match=rf"{name!r} is not installed.*pip install 'supernet\[{name}\]'"):
+        runtimes[name](DeviceOptions(runtime=name))
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "torch", "openvino"])
@@ -104,3 +108,23 @@ def test_compiled_networks_do_not_share_what_was_compiled(monkeypatch: pytest.Mo
     monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
     for arch in (net.space.smallest(), net.space.largest()):
         assert len(runtime.load(net.extract(arch), None, Inputs.of(tiny_images(1))).burst(2)) == 2
+
+
+@pytest.mark.parametrize("types", EIGHT_BITS)
+def test_a_device_in_eight_bits_runs_the_quantised_file_and_is_another_one(types: str, file: Path) -> None:
+    net = tiny_supernet()
+    options = DeviceOptions(precision=types)
+    runner = runtimes["onnxruntime"](options).load(
+        net.extract(net.space.smallest()), file, Inputs.of(tiny_images(1))
+    )
+    assert len(runner.burst(3)) == 3
+    small = onnx.load(file.with_suffix(f".{types}.onnx"))
+    assert {node.op_type for node in small.graph.node} >= {"QuantizeLinear", "DequantizeLinear"}
+    assert not {node.op_type for node in onnx.load(file).graph.node} & {"QuantizeLinear"}
+    assert local_device(options).id != local_device(DeviceOptions()).id
+    assert local_device(options).precision == types
+
+
+def test_a_misspelt_precision_is_answered_with_the_nearest() -> None:
+    with pytest.raises(DeviceError, match="did you mean 'u8s8'"):
+        runtimes["onnxruntime"](DeviceOptions(precision="u8u8"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,16 @@ from tests.predictors.latencies import SPACE, latency_ms, macs, sampled
 
 assert predictors["tabular"] is Tabular
 NAMES = list(predictors)
+QUICK = {"graph_network": {"pretrain": False}}
+
+
+def made(name: str) -> Predictor:
+    return predictors[name](SPACE, macs=macs, params=None, **QUICK.get(name, {}))
 
 
 @pytest.fixture(scope="module", params=NAMES)
 def learned(request: pytest.FixtureRequest) -> tuple[str, Predictor]:
-    predictor = predictors[request.param](SPACE, macs=macs, params=None)
+    predictor = made(request.param)
     genes = sampled(24)
     predictor.fit(genes, latency_ms(genes, noise=0.01))
     return request.param, predictor
@@ -46,7 +52,7 @@ def test_architectures_are_as_good_as_their_genes(learned: tuple[str, Predictor]
     genes = sampled(5, seed=3)
     archs = [SPACE.architecture(row) for row in genes.tolist()]
     np.testing.assert_array_equal(learned[1].predict(archs).mean, learned[1].predict(genes).mean)
-    again = predictors[learned[0]](SPACE, macs=macs, params=None)
+    again = made(learned[0])
     again.fit(archs, latency_ms(genes))
     np.testing.assert_array_equal(again.learned_from.genes, genes)
 
@@ -64,7 +70,7 @@ def test_a_measurement_known_to_be_noisy_counts_for_less(learned: tuple[str, Pre
     fresh = sampled(200, seed=1)
     errors = []
     for known in (None, noise):
-        predictor = predictors[learned[0]](SPACE, macs=macs, params=None)
+        predictor = made(learned[0])
         predictor.fit(genes, spoilt, known)
         errors.append(float(np.abs(predictor.predict(fresh).mean / latency_ms(fresh) - 1).mean()))
     assert errors[1] < 0.5 * errors[0]
@@ -102,6 +108,16 @@ def test_a_file_read_with_another_cost_is_refused(learned: tuple[str, Predictor]
         load(tmp_path / "latency.json")
 
 
+def test_a_file_of_another_device_is_refused_and_says_in_what_they_differ(tmp_path: Path) -> None:
+    predictor, here = predictors["process"](SPACE, macs=macs, params=None), local_device()
+    genes = sampled(12)
+    predictor.fit(genes, latency_ms(genes))
+    path = save(tmp_path / "latency.json", "process", predictor, SPACE, here)
+    assert load(path, macs=macs, device=replace(here, name="called otherwise")).device == here
+    with pytest.raises(StateError, match=r"differ in threads: 1, 2\)"):
+        load(path, macs=macs, device=replace(here, threads=2))
+
+
 @pytest.mark.parametrize("content", ["", "{", '{"format": 9}', '{"format": 2}'])
 def test_a_damaged_file_ends_in_one_clear_error(content: str, tmp_path: Path) -> None:
     (tmp_path / "latency.json").write_text(content)
@@ -112,11 +128,11 @@ def test_a_damaged_file_ends_in_one_clear_error(content: str, tmp_path: Path) ->
 @pytest.mark.parametrize("name", NAMES)
 def test_asking_before_learning_is_refused(name: str) -> None:
     with pytest.raises(PredictorError, match="call fit"):
-        predictors[name](SPACE, macs=macs, params=None).predict(sampled(3))
+        made(name).predict(sampled(3))
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("measured", [[1.0, 2.0], [1.0, 2.0, 0.0, 3.0, 4.0], [1.0, np.nan, 1.0, 3.0, 4.0]])
 def test_impossible_measurements_are_refused(name: str, measured: list[float]) -> None:
     with pytest.raises(SupernetError, match="measure"):
-        predictors[name](SPACE, macs=macs, params=None).fit(sampled(len(measured)), np.array(measured))
+        made(name).fit(sampled(len(measured)), np.array(measured))

@@ -8,7 +8,7 @@ import pytest
 from predictors.estimate import Estimate, Measured, PredictorError
 from predictors.options import FEWEST
 from predictors.tabular import Tabular
-from predictors.validate import compare, validate
+from predictors.validate import by_region, compare, validate
 from supernet.space import Genes
 from tests.predictors.latencies import SPACE, latency_ms, macs, sampled
 
@@ -74,3 +74,17 @@ def test_intervals_of_another_level_than_asked_are_refused() -> None:
     genes = sampled(12)
     with pytest.raises(PredictorError, match=r"level 0\.5"):
         validate(lambda: Tabular(SPACE, macs=macs), genes, latency_ms(genes), level=0.5)
+
+
+def test_errors_are_told_for_each_third_by_hand() -> None:
+    measured = np.array([30.0, 1.0, 2.0, 10.0, 20.0, 3.0])
+    off = np.array([1.5, 1.0, 1.1, 1.0, 1.0, 0.8])
+    mean = measured * off
+    found = Estimate(mean, mean * 0.95, mean * 1.05, mean, "ms", 0.9)
+    low, middle, high = by_region(found, measured)
+    assert [(part.low, part.high, part.count) for part in (low, middle, high)] == [
+        (1.0, 2.0, 2), (3.0, 10.0, 2), (20.0, 30.0, 2)
+    ]  # fmt: skip
+    assert low.mape == pytest.approx(0.05) and low.bias == pytest.approx(0.05) and low.coverage == 0.5
+    assert middle.mape == pytest.approx(0.1) and middle.bias == pytest.approx(-0.1)
+    assert high.mape == pytest.approx(0.25) and high.coverage == 0.5

@@ -6,7 +6,9 @@ In the order one would read them:
 - `front_commands`: likewise, to search, and to ask what was found for another device
 - `zoo_commands`: likewise of what was published
 - `device_commands`: likewise of devices: describing, checking and lending them
+- `eight_bits_printing`: likewise, of files in eight bits
 - `explain_command`: likewise, where the time of a network goes
+- `scores_command`: likewise, zero-cost scores
 - `differentiate_command`: likewise, a training that is a search as well
 - `typed`: the options and arguments that commands share
 - `session`: one call of a command: who tells it, and how it ends when it is stopped

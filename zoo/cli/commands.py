@@ -16,6 +16,7 @@ from zoo.cli.device_commands import device_app
 from zoo.cli.differentiate_command import differentiate
 from zoo.cli.explain_command import explain
 from zoo.cli.front_commands import front, search
+from zoo.cli.scores_command import scores
 from zoo.cli.session import Session, Stopped, as_typed, heed_signals, in_session
 from zoo.cli.typed import (
     Config,
@@ -197,6 +198,7 @@ def profile(
 app.command()(search)
 app.command()(front)
 app.command()(explain)
+app.command()(scores)
 app.command()(differentiate)
 
 
@@ -211,6 +213,10 @@ def export(
         list[str] | None, typer.Option("--arch", help="As for show, e.g. an id or genes; may be repeated.")
     ] = None,
     publish: Annotated[bool, typer.Option(help="Also publish to the zoo of the run.")] = True,
+    int8: Annotated[
+        bool,
+        typer.Option("--int8", help="Also write each in eight bits, with the types that are fastest here."),
+    ] = False,
     device: Device = "",
     max_latency_ms: MaxLatencies = None,
     max_params: MaxParams = None,
@@ -218,7 +224,9 @@ def export(
 ) -> None:
     """Cut subnets out as ONNX, check, time and judge them, and publish them."""
     from zoo.cli import documents
+    from zoo.cli.eight_bits_printing import print_eight_bits
     from zoo.cli.printing import print_limits, print_proofs, print_remark
+    from zoo.pipeline.eight_bits import eight_bits
     from zoo.pipeline.entries import publish_proofs
     from zoo.pipeline.find import named
     from zoo.pipeline.pick import pick
@@ -243,13 +251,15 @@ def export(
     print_remark(chosen, narrator)
     with narrator.progress() as progress:
         proofs = prove(workspace, known, chosen.archs, progress)
+        small = eight_bits(workspace, known, proofs, progress) if int8 else []
     print_proofs(proofs, narrator)
+    print_eight_bits(proofs, small, narrator)
     for proof in proofs:
         narrator.say(f"{proof.name}: {proof.onnx.path}")
     entries = publish_proofs(workspace, proofs, known.profile) if publish else []
     if publish:
         narrator.say(f"published in {workspace.run.store}: {', '.join(entry.id for entry in entries)}")
-    session.result(documents.proven(workspace.run, known, proofs, entries))
+    session.result(documents.proven(workspace.run, known, proofs, entries) | documents.in_eight_bits(small))
 
 
 @app.command()

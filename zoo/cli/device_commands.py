@@ -26,7 +26,9 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 Name = Annotated[str, typer.Argument(help="What the device is called.", show_default=False)]
 Address = Annotated[
     str | None,
-    typer.Option(help="Of another machine that `supernet device serve` runs on; this machine otherwise."),
+    typer.Option(
+        help="Of another machine that `supernet device serve` runs on, or ssh://user@host; this machine otherwise."
+    ),
 ]
 Threads = Annotated[int | None, typer.Option(help="Of one forward pass; 1 otherwise.")]
 
@@ -139,6 +141,7 @@ def check(session: Session, name: Name) -> None:
     """Reach a device, and find out whether it is quiet enough to be measured."""
     from hardware.checkup import check_up
     from hardware.described import read_device
+    from hardware.energy import NOT_AVAILABLE, in_words
 
     options, narrator = read_device(name), session.narrator
     found = check_up(options)
@@ -155,10 +158,12 @@ def check(session: Session, name: Name) -> None:
         else f"Note: it is too noisy to be measured well: a profile measures again whatever moves by more than "
         f"{found.drift:.0%}. End what else runs there, and check again."
     )
+    narrator.say(f"Energy: {in_words(found.energy)}.")
     session.result(
         {
             "name": name,
             "device": device.to_json(),
+            "energy": found.energy or NOT_AVAILABLE,
             "median_ms": found.median_ms,
             "noise": found.noise,
             "drift": found.drift,

@@ -17,6 +17,7 @@ from supernet.evaluate import Result
 from supernet.space import Architecture, SearchSpace
 from supernet.splitting import Split
 from supernet.trainer import Trainer
+from zoo.pipeline.eight_bits import EightBits
 from zoo.pipeline.parts import Part
 from zoo.pipeline.pick import Picked
 from zoo.pipeline.profiling import Profiled
@@ -65,6 +66,7 @@ def profiled(run: Run, known: Profiled, figure: Path) -> Document:
         "model": known.predictor.model,
         "held_out": known.held_out,
         "validation": known.validation,
+        "regions": known.regions,
         "figure": figure,
     }
 
@@ -154,6 +156,12 @@ def proven(run: Run, known: Profiled, proofs: Sequence[Proof], published: Sequen
         "store": run.store,
         "published": [entry.id for entry in published],
     }
+
+
+def in_eight_bits(found: Sequence[EightBits]) -> Document:
+    """Files in eight bits, where some were asked for."""
+    rows = [{**vars(one), "test": judged(one.test)} for one in found]
+    return {"int8": rows} if rows else {}
 
 
 def _proof(proof: Proof) -> Document:

@@ -168,6 +168,10 @@ def print_profile(known: Profiled, narrator: Narrator) -> None:
         f"were measured again because the machine drifted."
     )
     narrator.say(f"The predictor ({known.predictor.model}), on subnets it has not seen: {off}.")
+    errors = ", ".join(f"{part.mape:.1%}" for part in known.regions)
+    narrator.say(
+        f"Of the fastest third, the middle and the slowest, predictions are off by {errors} on average."
+    )
 
 
 def print_failed(failed: Mapping[str, SupernetError], narrator: Narrator) -> None:

@@ -19,6 +19,8 @@ In the order one would read them:
 - `kept`: what a run holds so far, in words
 - `find`: an architecture by whatever a person calls it
 - `explaining`: where the time of a network goes, which choices pay, what is smaller and slower
+- `eight_bits`: exported networks in eight bits, with the types that are fastest on the device
+- `scoring`: zero-cost scores of networks, held against what a search found
 - `prove`: cut out, export, compare, time and judge what was picked
 - `verifying`: hold a front against measurements, and search on where it does not
 - `entries`: from a proof to a published entry

@@ -15,7 +15,7 @@ from hardware.profiler import profile
 from predictors import Estimate, Predictor, predictors
 from predictors.options import FEWEST, FOLDS
 from predictors.references import most_telling, read_references
-from predictors.validate import Validation, compare, held_out
+from predictors.validate import Region, Validation, by_region, compare, held_out
 from search.archive import stored
 from supernet.errors import SpaceError, StateError, did_you_mean
 from supernet.space import Genes
@@ -70,6 +70,11 @@ class Profiled:
     def validation(self) -> Validation:
         """How far those are off."""
         return compare(self.held_out, self.profile.median_ms, folds=FOLDS)
+
+    @cached_property
+    def regions(self) -> list[Region]:
+        """Likewise for the fastest third, the middle and the slowest."""
+        return by_region(self.held_out, self.profile.median_ms)
 
     @property
     def latency(self) -> str:
