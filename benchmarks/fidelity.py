@@ -3,8 +3,8 @@
     python -m benchmarks.fidelity --data folder:PATH --resolution 32 --strategies sandwich,single_path [--jobs 2]
 
 A spread of subnets, from the smallest to the largest, is trained alone with the same recipe; for each strategy ``S``
-(``sandwich``, or with options ``sandwich/distil_weight=0.5``) a supernet is trained once per seed. All are judged on the
-test split, in percent of its images. Figures:
+(``sandwich``, or with options ``sandwich/distil_weight=0.5``) a supernet is trained once per seed. All are judged on
+the test split, in percent of its images. Figures:
 
 - ``S.gap_equal_steps``: points that a subnet is behind the same network trained alone for as many steps; the mean over
   subnets and seeds, negative is ahead. ``S.gap_equal_steps_spread``: standard deviation of its mean over the seeds.

@@ -50,7 +50,8 @@ def draw(rows: list[dict[str, Any]], commit: str, path: Path) -> Path:
             size = 110 if kind == "auto" else 45
             axes.scatter(row["time"], row["memory"], size, color=colour, marker=MARKS[kind], zorder=3)
         auto = sorted(
-            (row["time"], row["memory"]) for row in mine if row["way"].startswith(("auto", "plain"))
+            ((row["time"], row["memory"]) for row in mine if row["way"].startswith(("auto", "plain"))),
+            key=lambda point: point[1],
         )
         axes.plot(
             [time for time, _ in auto], [memory for _, memory in auto], color=colour, linewidth=0.8, alpha=0.6

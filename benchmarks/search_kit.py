@@ -210,7 +210,7 @@ def long_evolution(kit: SearchKit, device: str, looks: int, seed: int, begin: Ge
 
     def judge(genes: Genes) -> Scored:
         """By the oracle."""
-        return Scored(genes, kit.losses(genes, device), np.zeros(len(genes)))
+        return Scored(genes, kit.losses(genes, device), np.zeros((len(genes), 1)))
 
     rng = np.random.default_rng([seed, 77])
     found = evolve(kit.space, judge, begin, rng, generations=looks // 200)

@@ -157,7 +157,7 @@ def linas(task: Task, evaluations: int, seed: int) -> None:
             """Candidates, without paying for them."""
             accuracy = model.predict(encoded(some)) * scale + centre
             latency = task.kit.latency_ms(some, task.device)
-            return Scored(some, np.stack([accuracy, latency], axis=1), np.zeros(len(some)))
+            return Scored(some, np.stack([accuracy, latency], axis=1), np.zeros((len(some), 1)))
 
         return judge
 

@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.contract import Result, arguments
 from benchmarks.search_kit import SearchKit, load_kit
 from search.engine import search
-from search.evolution import best_first, evolve, scored
+from search.evolution import Aim, best_first, evolve, scored
 from search.guided import Models, batch
 from search.objective import Objective
 from search.operators import sample_genes
@@ -63,7 +63,7 @@ def inner(result: Result, kit: SearchKit, known: int, repeats: int) -> None:
     for seed in range(repeats):
         start = time.process_time()
         found = evolve(kit.space, models.judge, genes[:100], np.random.default_rng(seed))
-        batch(here, found.rows(best_first(found, 3000)), 50, [[0, 1]])
+        batch(here, found.rows(best_first(found, 3000)), 50, [Aim([0, 1])])
         rates.append(len(found) / (time.process_time() - start))
     result.figures["candidates_per_second"] = statistics.median(rates)
 

@@ -19,7 +19,11 @@ In the order one would read them:
 - `engines`: NSGA-III, SMS-EMOA, MOEA/D, C-TAEA and AGE-MOEA-II, by pymoo
 - `operators`: how genomes are drawn, mixed and changed
 - `feasible`: whether the limits can be met at all
-- `trials`: evaluating what was proposed, where a failure costs one network
+- `workers`: who evaluates: this process, or several workers; the registry of them
+- `processes`: workers that are processes on this machine
+- `on_ray`: workers on the machines of a Ray cluster
+- `dispatch`: jobs to workers, where a lost one costs one trial
+- `trials`: what was proposed and what became of it, in one order
 - `archive`: what is known, on disk
 - `imports`: what others found, as knowledge of an archive
 - `query`: the best within limits and the nearest to a size, of what is known

@@ -20,10 +20,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
+from typing import overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from search.objective import Objective, Values
 from supernet.errors import StateError
@@ -44,7 +47,7 @@ CREATE TABLE IF NOT EXISTS quantities (
 CREATE TABLE IF NOT EXISTS results (
     quantity INTEGER NOT NULL REFERENCES quantities (id), genes BLOB NOT NULL, value REAL, sd REAL, seconds REAL,
     status TEXT NOT NULL, worker TEXT NOT NULL, date REAL NOT NULL, note TEXT NOT NULL,
-    PRIMARY KEY (quantity, genes)) WITHOUT ROWID;
+    PRIMARY KEY (quantity, genes));
 CREATE TABLE IF NOT EXISTS proposals (
     step INTEGER PRIMARY KEY, goals TEXT NOT NULL, searcher TEXT NOT NULL, seed INTEGER NOT NULL,
     known INTEGER NOT NULL, genes BLOB NOT NULL, date REAL NOT NULL);
@@ -206,16 +209,16 @@ class Archive:
         with self._writing():
             return self._db.execute("DELETE FROM results WHERE status = ?", (FAILED,)).rowcount
 
-    def evaluations(self, objectives: Sequence[Objective]) -> list[Evaluation]:
+    def evaluations(self, objectives: Sequence[Objective]) -> Evaluations:
         """Every network whose expensive objectives are all known, in the order of its genes; nothing is evaluated."""
         dear = [self.values(objective) for objective in objectives if not objective.cheap]
         if not dear:
-            return []
+            return Evaluations(self.space, objectives, self.genes(b""), np.zeros((0, len(objectives))))
         whole = sorted(k for k in dear[0] if all(k in column and column[k] == column[k] for column in dear))
         genes = self.genes(b"".join(whole))
         columns = iter(dear)
         found = [o(genes) if o.cheap else _column(next(columns), whole) for o in objectives]
-        return evaluations(self.space, objectives, genes, np.stack(found, axis=1))
+        return Evaluations(self.space, objectives, genes, np.stack(found, axis=1))
 
     def _quantity(self, objective: Objective) -> int:
         depends = json.dumps(dict(objective.depends), sort_keys=True)
@@ -239,20 +242,70 @@ class Archive:
             raise StateError(f"cannot write {self.path}: {error}; free some space and run again") from error
 
 
-def evaluations(
-    space: SearchSpace, objectives: Sequence[Objective], genes: Genes, values: Values
-) -> list[Evaluation]:
-    """Rows of genes ``(networks, choices)`` and values ``(networks, objectives)`` as evaluations."""
-    cautious = {o.name: o.cautious(genes) for o in objectives if o.bound is not None and o.limit is not None}
-    names = [objective.name for objective in objectives]
-    return [
-        Evaluation(
-            arch,
-            dict(zip(names, numbers)),
-            {name: float(column[i]) for name, column in cautious.items()} if cautious else NONE,
-        )
-        for i, (arch, numbers) in enumerate(zip(space.architectures(genes), values.tolist()))
-    ]
+class Evaluations(Sequence[Evaluation]):
+    """Rows of genes and values as evaluations, made when somebody looks at them.
+
+    Args:
+        genes: canonical ``(networks, choices)``.
+        values: in natural units ``(networks, objectives)``.
+    """
+
+    def __init__(
+        self, space: SearchSpace, objectives: Sequence[Objective], genes: Genes, values: Values
+    ) -> None:
+        self.space, self.objectives, self.genes, self.values = space, tuple(objectives), genes, values
+
+    @cached_property
+    def held(self) -> Values:
+        """What limits are held by ``(networks, objectives)``: values, and bounds where a value is predicted."""
+        found = self.values.copy()
+        for name, column in self._cautious.items():
+            found[:, [o.name for o in self.objectives].index(name)] = column
+        return found
+
+    @cached_property
+    def _cautious(self) -> dict[str, Values]:
+        bounded = [o for o in self.objectives if o.bound is not None and o.limit is not None]
+        return {o.name: o.cautious(self.genes) for o in bounded}
+
+    @cached_property
+    def _made(self) -> list[Evaluation]:
+        return self.at(np.arange(len(self.genes)))
+
+    def at(self, rows: NDArray[np.intp]) -> list[Evaluation]:
+        """Some of them."""
+        names = [objective.name for objective in self.objectives]
+        return [
+            Evaluation(
+                arch,
+                dict(zip(names, numbers)),
+                {name: float(column[row]) for name, column in self._cautious.items()}
+                if self._cautious
+                else NONE,
+            )
+            for row, arch, numbers in zip(
+                rows.tolist(), self.space.architectures(self.genes[rows]), self.values[rows].tolist()
+            )
+        ]
+
+    def __len__(self) -> int:
+        return len(self.genes)
+
+    def __iter__(self) -> Iterator[Evaluation]:
+        return iter(self._made)
+
+    @overload
+    def __getitem__(self, which: int) -> Evaluation: ...
+
+    @overload
+    def __getitem__(self, which: slice) -> list[Evaluation]: ...
+
+    def __getitem__(self, which: int | slice) -> Evaluation | list[Evaluation]:
+        """One, or some, by their place."""
+        return self._made[which]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and self._made == list(other)
 
 
 def known_networks(path: Path) -> int:

@@ -2,24 +2,29 @@
 
 Proposals are written down before they are evaluated, and values the moment they are known. What a searcher answers
 depends on what is known, the seed and the number of batches before, so a search that goes on after a kill evaluates
-what was in line and then walks the path of an undisturbed one.
+what was in line and then walks the path of an undisturbed one. With several workers, networks are proposed ahead of
+those that are being evaluated, by a count and not by the clock: the path is the same, whoever is done first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from search.archive import Archive, Evaluation
+from search.dispatch import Dispatch
 from search.feasible import feasible_start, why_infeasible
 from search.front import front, held
-from search.objective import InfeasibleError, Objective, check_objectives
+from search.objective import InfeasibleError, Objective, check_objectives, feasible, views
 from search.options import SearchOptions
 from search.searcher import Searcher, Terrain, searchers
 from search.trials import Progress, Trials
+from search.workers import Make, Wanted, scores_of, workers
 from supernet.space import SearchSpace
 
 
@@ -29,17 +34,20 @@ class SearchResult:
 
     Args:
         evaluations: every network whose values are known: what the archive knew before, then in the order evaluated.
-        front: the non-dominated ones within every limit, sorted by cost.
+        front: the non-dominated ones within every limit, of one label at least where there are several; sorted by
+            cost.
         objectives: what the values mean.
         scored: networks that were evaluated now, rather than read from the archive.
         failed: networks of this search whose evaluation failed; `Archive.failures` says why.
+        spent: networks of this search that were evaluated, now or earlier.
     """
 
-    evaluations: tuple[Evaluation, ...]
+    evaluations: Sequence[Evaluation]
     front: tuple[Evaluation, ...]
     objectives: tuple[Objective, ...]
     scored: int
     failed: int = 0
+    spent: int = 0
 
     @property
     def paid(self) -> int:
@@ -53,6 +61,7 @@ def search(
     options: SearchOptions,
     archive_path: Path,
     *,
+    make: Make | None = None,
     progress: Progress | None = None,
 ) -> SearchResult:
     """The Pareto front of a space by the searcher that the options name, from an archive on disk.
@@ -63,23 +72,37 @@ def search(
     Args:
         objectives: at least one to optimise; ``Objective.limit`` makes constraints.
         archive_path: where evaluations are kept (`search.archive`).
+        make: makes the scores of what is evaluated in every worker, see `search.workers`; those of ``objectives`` are
+            sent there when left out, and have to pickle.
         progress: called with networks evaluated and the most there will be.
 
     Raises:
         InfeasibleError: when no network meets the limits; it names the tight one and the nearest value.
         StateError: when the archive is of another space, in use by another search, or no archive.
+        ConfigError: when the scores can not be sent to workers.
         SupernetError: for a searcher that is not registered, and when no network can be evaluated at all.
     """
     checked, propose = check_objectives(objectives), searchers[options.searcher]
     start = feasible_start(space, checked, options.population, np.random.default_rng([options.seed, 1]))
     with Archive(archive_path, space, write=True) as archive:
         trials = Trials(archive, checked, options, progress)
-        _walk(propose, Terrain(space, checked, options, start), trials)
-        seen = tuple(trials.evaluations())
-    best = tuple(front(seen, checked))
-    if not best:
-        raise InfeasibleError(why_infeasible(checked, held(seen, checked), len(seen)))
-    return SearchResult(seen, best, checked, trials.scored, trials.failed)
+        with _staffed(options, make or partial(scores_of, checked)) as dispatch:
+            walk(propose, Terrain(space, checked, options, start), trials, dispatch)
+        seen = trials.evaluations()
+    return SearchResult(seen, met_front(seen, checked), checked, trials.scored, trials.failed, trials.spent)
+
+
+def met_front(seen: Sequence[Evaluation], objectives: Sequence[Objective]) -> tuple[Evaluation, ...]:
+    """The front of what was evaluated, where every label has some network within its limits.
+
+    Raises:
+        InfeasibleError: naming the tight limit of a front that is empty.
+    """
+    for view in views(objectives):
+        goals = [objectives[i] for i in view]
+        if not feasible(goals, held(seen, goals)).any():
+            raise InfeasibleError(why_infeasible(goals, held(seen, goals), len(seen)))
+    return tuple(front(seen, objectives))
 
 
 def random_search(
@@ -88,6 +111,7 @@ def random_search(
     options: SearchOptions,
     archive_path: Path,
     *,
+    make: Make | None = None,
     progress: Progress | None = None,
 ) -> SearchResult:
     """The baseline every search has to beat: networks drawn at random, through the same code.
@@ -95,17 +119,45 @@ def random_search(
     Arguments and errors are those of `search`; the archive should be one of its own.
     """
     drawn = replace(options, searcher="random")
-    return search(space, objectives, drawn, archive_path, progress=progress)
+    return search(space, objectives, drawn, archive_path, make=make, progress=progress)
 
 
-def _walk(propose: Searcher, terrain: Terrain, trials: Trials) -> None:
-    """Propose and evaluate until the budget is spent or nothing is proposed."""
-    options = terrain.options
-    while trials.left > 0:
-        if not len(trials.waiting):
+def walk(propose: Searcher, terrain: Terrain, trials: Trials, dispatch: Dispatch) -> None:
+    """Propose and evaluate until the budget is spent or nothing is proposed.
+
+    The next networks are asked for when all but the last ``ahead`` of those before are evaluated, and by what these
+    alone have shown: never by what happens to be done, so that there is one trajectory.
+    """
+    options, ahead = terrain.options, terrain.options.networks_ahead
+    while True:
+        _hand_out(trials, dispatch)
+        if trials.proposed < options.evaluations and trials.settled >= trials.proposed - ahead:
+            known = trials.known(max(trials.proposed - ahead, 0))
             rng = np.random.default_rng([options.seed, 2, trials.batches])
-            genes = propose(terrain, trials.known(), None, rng)
-            if not len(genes):
+            genes = propose(terrain, known, None, rng)
+            if len(genes):
+                trials.propose(genes, options.searcher, known=len(known.genes))
+                continue
+            if trials.settled == trials.proposed:
                 return
-            trials.propose(genes, options.searcher)
-        trials.evaluate()
+            ahead = 0  # it may have more to say once it knows what is pending
+        elif not dispatch.busy:
+            return
+        if dispatch.busy:
+            for number, job, outcome in dispatch.finished():
+                trials.take(number, job, outcome)
+
+
+def _hand_out(trials: Trials, dispatch: Dispatch) -> None:
+    while dispatch.free and (job := trials.next_job(dispatch.workers.rows)) is not None:
+        dispatch.submit(*job)
+
+
+@contextmanager
+def _staffed(options: SearchOptions, make: Make) -> Iterator[Dispatch]:
+    """Workers, for as long as they are needed."""
+    staff = workers[options.pool_name](Wanted(make, options.workers, options.batch))
+    try:
+        yield Dispatch(staff, options.trial_seconds)
+    finally:
+        staff.close()

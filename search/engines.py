@@ -61,8 +61,8 @@ def _register(name: str, engine: Engine, *, by_direction: bool = False, limits: 
         if objectives == 1 or len(known.genes) < size:
             return propose_nsga2(terrain, known, count, rng)
         there = scored(terrain.objectives, known.genes, known.values)
-        if not limits and (there.excess <= 0).sum() >= size:
-            there = there.rows(there.excess <= 0)
+        if not limits and (there.beyond <= 0).sum() >= size:
+            there = there.rows(there.beyond <= 0)
         living = _by_direction(there, size) if by_direction else there.rows(best_first(there, size))
         wanted = count or size
         born = _generation(engine(objectives, size, _operators(terrain)), terrain, living, limits, rng)
@@ -80,7 +80,7 @@ def _generation(
 ) -> Genes:
     """What an algorithm proposes once it is told of a population."""
     problem = SubnetProblem(terrain.space, living.losses.shape[1], limits)
-    answers = {"F": living.losses} | ({"G": living.excess[:, None]} if limits else {})
+    answers = {"F": living.losses} | ({"G": living.beyond[:, None]} if limits else {})
     population = Population.new("X", living.genes)
     algorithm.initialization.sampling = population
     algorithm.setup(problem, termination=NoTermination(), seed=int(rng.integers(2**31)))

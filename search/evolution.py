@@ -23,13 +23,26 @@ Order = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
+class Aim:
+    """One of the fronts of a search.
+
+    Args:
+        columns: of the losses that it is made of.
+        place: its column of the excesses.
+    """
+
+    columns: list[int]
+    place: int = 0
+
+
+@dataclass(frozen=True)
 class Scored:
     """Networks and how good they are.
 
     Args:
         genes: canonical ``(networks, choices)``, no two rows equal.
         losses: smaller is better ``(networks, objectives)``.
-        excess: how far beyond all limits together ``(networks,)``, 0 within.
+        excess: how far beyond all limits of each front together ``(networks, fronts)``, 0 within.
     """
 
     genes: Genes
@@ -43,9 +56,16 @@ class Scored:
         """Some of them."""
         return Scored(self.genes[which], self.losses[which], self.excess[which])
 
-    def of(self, columns: Sequence[int] | None) -> Scored:
-        """The same with some of the objectives only; all of them when None."""
-        return self if columns is None else Scored(self.genes, self.losses[:, list(columns)], self.excess)
+    @property
+    def beyond(self) -> Values:
+        """How far beyond the limits of the front whose limits are nearest ``(networks,)``."""
+        return np.asarray(self.excess.min(axis=1), dtype=np.float64)
+
+    def of(self, aim: Aim | None) -> Scored:
+        """The same as one of the fronts sees it; as it is when None."""
+        if aim is None:
+            return self
+        return Scored(self.genes, self.losses[:, aim.columns], self.excess[:, [aim.place]])
 
     def joined(self, other: Scored) -> Scored:
         """Both, one below the other."""
@@ -80,9 +100,10 @@ def ranks(found: Scored) -> tuple[NDArray[np.int64], Values]:
 
 def _levels(found: Scored) -> NDArray[np.int64]:
     rank = np.asarray(moocore.pareto_rank(found.losses), dtype=np.int64)
-    beyond = found.excess > 0
+    excess = found.beyond
+    beyond = excess > 0
     if beyond.any():
-        rank = np.where(beyond, len(rank) + np.unique(found.excess, return_inverse=True)[1], rank)
+        rank = np.where(beyond, len(rank) + np.unique(excess, return_inverse=True)[1], rank)
         within = np.flatnonzero(~beyond)
         if len(within):
             rank[within] = moocore.pareto_rank(found.losses[within])
@@ -133,14 +154,14 @@ def evolve(
     population: int = 200,
     generations: int = 60,
     mutation: float | None = None,
-    columns: Sequence[int] | None = None,
+    aim: Aim | None = None,
 ) -> Scored:
     """Everything that NSGA-II looks at on its way from ``start``; no network twice.
 
     Args:
         start: canonical genomes to begin with; filled up with random ones.
         mutation: probability that a gene is drawn anew; None for 1.5 genes per network on average.
-        columns: of the losses that count; all of them when None.
+        aim: the front that counts; all objectives when None.
     """
     mutation = mutation or min(0.5, 1.5 / len(space))
     known: set[bytes] = set()
@@ -148,8 +169,8 @@ def evolve(
     living = judge(unmet(np.concatenate([start, fill]), known))
     seen = [living]
     for _ in range(generations):
-        living = living.rows(best_first(living.of(columns), population))
-        genes = unmet(children(space, living.of(columns), population, rng, mutation=mutation), known)
+        living = living.rows(best_first(living.of(aim), population))
+        genes = unmet(children(space, living.of(aim), population, rng, mutation=mutation), known)
         if not len(genes):
             continue
         born = judge(genes)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from search.objective import InfeasibleError, Objective, Values, violation
+from search.objective import InfeasibleError, Objective, Values, views, violation
 from search.operators import ends, mix, reset, sample_genes
 from supernet.space import Genes, SearchSpace
 
@@ -16,7 +16,27 @@ DRAWN, KEPT, ROUNDS = 512, 32, 40
 def feasible_start(
     space: SearchSpace, objectives: Sequence[Objective], wanted: int, rng: np.random.Generator
 ) -> Genes:
-    """Genomes within all cheap limits to begin a search with ``(at most wanted, choices)``.
+    """Genomes within all cheap limits of a front to begin a search with ``(at most wanted, choices)``, by turns.
+
+    Returns:
+        None at all when no cheap objective has a limit.
+
+    Raises:
+        InfeasibleError: when the limits of a front can not be met.
+    """
+    starts = [_start(space, [objectives[i] for i in view], wanted, rng) for view in views(objectives)]
+    if len(starts) == 1:
+        return starts[0]
+    order = np.argsort(np.concatenate([np.arange(len(start)) for start in starts]), kind="stable")
+    genes = np.concatenate(starts)[order]
+    _, first = np.unique(genes, axis=0, return_index=True)
+    return genes[np.sort(first)][:wanted]
+
+
+def _start(
+    space: SearchSpace, objectives: Sequence[Objective], wanted: int, rng: np.random.Generator
+) -> Genes:
+    """Genomes within all cheap limits together ``(at most wanted, choices)``.
 
     Random ones first; when those are too few, the nearest are mixed and changed towards the limits.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import moocore
 import numpy as np
 
-from search.archive import Evaluation
+from search.archive import Evaluation, Evaluations
 from search.gain import volume
 from search.objective import InfeasibleError, Objective, Values, feasible, losses
 from supernet.errors import ConfigError, did_you_mean
@@ -16,14 +16,23 @@ from supernet.errors import ConfigError, did_you_mean
 
 def matrix(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]) -> Values:
     """Their values in natural units ``(evaluations, objectives)``."""
+    if isinstance(evaluations, Evaluations):
+        return evaluations.values[:, _columns(evaluations, objectives)]
     rows = [[evaluation.values[objective.name] for objective in objectives] for evaluation in evaluations]
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(objectives))
 
 
 def held(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]) -> Values:
     """What limits are held by ``(evaluations, objectives)``: values, and bounds where a value is predicted."""
+    if isinstance(evaluations, Evaluations):
+        return evaluations.held[:, _columns(evaluations, objectives)]
     rows = [[e.bounds.get(o.name, e.values[o.name]) for o in objectives] for e in evaluations]
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(objectives))
+
+
+def _columns(evaluations: Evaluations, objectives: Sequence[Objective]) -> list[int]:
+    names = [objective.name for objective in evaluations.objectives]
+    return [names.index(objective.name) for objective in objectives]
 
 
 def standing(evaluation: Evaluation, objectives: Sequence[Objective]) -> dict[str, str]:
@@ -53,12 +62,17 @@ def front(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]) ->
     loss = losses(objectives, values[within])
     best = np.flatnonzero(moocore.is_nondominated(loss, keep_weakly=True))
     order = sorted(range(len(objectives)), key=lambda i: objectives[i].sense != "min")
+    rows = within[best]
+    found = (
+        evaluations.at(rows) if isinstance(evaluations, Evaluations) else [evaluations[row] for row in rows]
+    )
 
-    def key(row: int) -> tuple[object, ...]:
-        """What a row is sorted by."""
-        return (*(objectives[i].sign * values[row, i] for i in order), evaluations[row].arch.genes)
+    def key(place: int) -> tuple[object, ...]:
+        """What a point is sorted by."""
+        row = rows[place]
+        return (*(objectives[i].sign * values[row, i] for i in order), found[place].arch.genes)
 
-    return [evaluations[row] for row in sorted(within[best].tolist(), key=key)]
+    return [found[place] for place in sorted(range(len(rows)), key=key)]
 
 
 def hypervolume(

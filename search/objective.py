@@ -46,7 +46,7 @@ class Objective:
             intervals. Where it is given, a limit is held by it and not by the prediction itself.
         depends: what an evaluated value depends on besides the architecture, e.g. ``{"weights": sha256}``.
         front: a label; objectives with one label make a front with all that have none. Several devices at once are
-            latencies that each have a label of their own.
+            latencies that each have a label of their own. A limit is of the front of its label, and of no other.
         optimise: False for one that is only recorded and limited.
 
     Raises:
@@ -105,30 +105,13 @@ class Objective:
         Raises:
             SupernetError: when the score answers with another number of values, or one that is not finite.
         """
-        return self._finite(genes, self.raw(genes))
-
-    def raw(self, genes: Genes) -> Values:
-        """What the score answers, be it finite or not ``(architectures,)``.
-
-        Raises:
-            ShapeError: when it answers with another number of values.
-        """
-        return self._shaped(genes, self.score(genes))
+        return self._finite(genes, shaped(self.name, genes, self.score(genes)))
 
     def cautious(self, genes: Genes) -> Values:
         """What its limit is held by: the bound of a prediction where there is one, else the value."""
         if self.bound is None:
             return self(genes)
-        return self._finite(genes, self._shaped(genes, self.bound(genes)))
-
-    def _shaped(self, genes: Genes, answer: Values) -> Values:
-        values = np.asarray(answer, dtype=np.float64)
-        if values.shape != (len(genes),):
-            raise ShapeError(
-                f"objective {self.name!r} was asked for {len(genes)} architectures and answered with shape "
-                f"{values.shape}; its score must return one number per architecture"
-            )
-        return values
+        return self._finite(genes, shaped(self.name, genes, self.bound(genes)))
 
     def _finite(self, genes: Genes, values: Values) -> Values:
         for row in np.flatnonzero(~np.isfinite(values))[:1]:
@@ -137,6 +120,21 @@ class Objective:
                 f"objective {self.name!r} is {values[row]} for the genes {named}; it must be finite"
             )
         return values
+
+
+def shaped(name: str, genes: Genes, answer: Values) -> Values:
+    """What the score of an objective answered, be it finite or not ``(architectures,)``.
+
+    Raises:
+        ShapeError: when it is another number of values.
+    """
+    values = np.asarray(answer, dtype=np.float64)
+    if values.shape != (len(genes),):
+        raise ShapeError(
+            f"objective {name!r} was asked for {len(genes)} architectures and answered with shape "
+            f"{values.shape}; its score must return one number per architecture"
+        )
+    return values
 
 
 def one_by_one(space: SearchSpace, judge: Callable[[Architecture], float]) -> Score:
@@ -196,20 +194,31 @@ def violation(objectives: Sequence[Objective], values: Values) -> Values:
     return np.maximum(np.nan_to_num(np.stack(columns, axis=1), nan=0.0), 0.0)
 
 
+def views(objectives: Sequence[Objective]) -> list[list[int]]:
+    """The positions of the objectives of each front: all of them, or for each label those with it or with none."""
+    labels = list(dict.fromkeys(o.front for o in objectives if o.optimise and o.front))
+    return [
+        [i for i, o in enumerate(objectives) if o.front == label or o.front not in labels]
+        for label in labels or [""]
+    ]
+
+
 def excesses(objectives: Sequence[Objective], genes: Genes, values: Values) -> Values:
-    """How far networks are beyond all limits together ``(architectures,)``, predictions taken at their bounds."""
+    """How far networks are beyond all limits of each front ``(architectures, fronts)``, predictions at their bounds."""
     held = values
     for i, objective in enumerate(objectives):
         if objective.limit is not None and objective.bound is not None:
             held = held.copy() if held is values else held
             held[:, i] = objective.cautious(genes)
-    return np.asarray(violation(objectives, held).sum(axis=1), dtype=np.float64)
+    parts = [violation([objectives[i] for i in view], held[:, view]) for view in views(objectives)]
+    return np.stack([part.sum(axis=1) for part in parts], axis=1)
 
 
 def feasible(objectives: Sequence[Objective], values: Values) -> NDArray[np.bool_]:
-    """Which rows of ``(architectures, objectives)`` are complete and within every limit."""
+    """Which rows of ``(architectures, objectives)`` are complete and within every limit of one front at least."""
     complete = ~np.isnan(values).any(axis=1)
-    return np.asarray(complete & (violation(objectives, values) == 0).all(axis=1), dtype=np.bool_)
+    parts = [violation([objectives[i] for i in view], values[:, view]) for view in views(objectives)]
+    return np.asarray(complete & np.any([(part == 0).all(axis=1) for part in parts], axis=0), dtype=np.bool_)
 
 
 def losses(objectives: Sequence[Objective], values: Values) -> Values:

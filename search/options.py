@@ -11,6 +11,10 @@ from supernet.options import within
 
 LIMITS = ("max_latency_ms", "max_latency_ms_on", "max_params")
 """The options of a search that rule networks out; None is no limit."""
+HERE = "here"
+"""The way to evaluate without another process."""
+AHEAD = 5
+"""Networks that are asked for ahead, for each worker: with evaluation times uneven 10:1 hardly any then waits."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +30,23 @@ class SearchOptions:
         seed: of everything random; two searches with one seed see the same networks in the same order.
         crossover: probability that two parents are mixed at all.
         mutation: probability that a gene is drawn anew; None for one gene per network on average.
-        batch: networks handed to an expensive score at once; what a kill can lose.
+        batch: networks handed to an expensive score at once, with one worker; what a kill can lose.
+        workers: networks that are evaluated at the same time.
+        pool: what the workers are: ``here`` (this process, one worker), ``processes`` on this machine, or ``ray``; None
+            for here with one worker and processes with more.
+        trial_seconds: what the evaluation of one network may take, after which it is tried once more and then counts
+            as failed; for workers that are processes of their own. None for any time.
+        ahead: networks that may be asked for before the first of them is evaluated, so that no worker waits; a search
+            takes the same way with any number of workers as long as this is the same. None for none with one worker,
+            and five for each of several.
         examples: of the search split that networks are judged on, at most; chosen once, the same for all.
         metric: of the task, by which networks are ranked, e.g. ``accuracy``; None for the task's own, which moves
             with every example (to classify: ``log loss``).
         patience: populations drawn at random without one new network within the limits, after which the space counts
             as used up.
         baseline: networks evaluated in a random search beside this one, for comparison; 0 for none.
+        verify_rounds: how often a front that is verified is measured and searched on, at most.
+        verify_evaluations: networks evaluated each time it is searched on.
         max_latency_ms: limit on the upper end of the predicted latency, None for no limit.
         max_latency_ms_on: likewise for one device alone, by its name, instead of the limit for all.
         max_params: limit on the exact number of parameters, None for no limit.
@@ -48,20 +62,28 @@ class SearchOptions:
     crossover: float = 0.9
     mutation: float | None = None
     batch: int = 8
+    workers: int = 1
+    pool: str | None = None
+    trial_seconds: float | None = None
+    ahead: int | None = None
     examples: int = 2000
     metric: str | None = None
     patience: int = 20
     baseline: int = 0
+    verify_rounds: int = 3
+    verify_evaluations: int = 20
     max_latency_ms: float | None = None
     max_latency_ms_on: dict[str, float] = field(default_factory=dict)
     max_params: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("evaluations", "batch", "examples", "patience"):
+        for name in ("evaluations", "batch", "examples", "patience", "workers", "verify_rounds"):
             within(name, getattr(self, name), 1)
+        self._check_pool()
         within("population", self.population, 4)
         within("seed", self.seed, 0)
         within("baseline", self.baseline, 0)
+        within("verify_evaluations", self.verify_evaluations, 0)
         within("crossover", self.crossover, 0.5, 1.0)
         if self.mutation is not None and not 0 < self.mutation <= 1:
             raise ConfigError(f"mutation is {self.mutation}; give a probability above 0, at most 1")
@@ -69,6 +91,32 @@ class SearchOptions:
             check_limit(name, getattr(self, name))
         for device, limit in self.max_latency_ms_on.items():
             check_limit(f"max_latency_ms_on.{device}", limit)
+
+    def _check_pool(self) -> None:
+        if self.ahead is not None:
+            within("ahead", self.ahead, 0)
+        check_limit("trial_seconds", self.trial_seconds)
+        if self.pool != HERE:
+            return
+        if self.workers > 1:
+            raise ConfigError(
+                f"pool is 'here', which is one worker, and workers is {self.workers}; leave pool out"
+            )
+        if self.trial_seconds is not None:
+            raise ConfigError(
+                "trial_seconds is for workers that can be stopped, and pool is 'here'; leave pool out"
+            )
+
+    @property
+    def pool_name(self) -> str:
+        """What the workers are."""
+        alone = self.workers == 1 and self.trial_seconds is None
+        return self.pool or (HERE if alone else "processes")
+
+    @property
+    def networks_ahead(self) -> int:
+        """How many networks may be asked for before the first of them is evaluated."""
+        return (0 if self.workers == 1 else AHEAD * self.workers) if self.ahead is None else self.ahead
 
     def max_latency_on(self, device: str) -> float | None:
         """The limit on the latency on a device, in ms; None for no limit."""

@@ -11,7 +11,7 @@ import numpy as np
 from search.archive import Evaluation
 from search.feasible import why_infeasible
 from search.front import held, matrix
-from search.objective import InfeasibleError, Objective, feasible
+from search.objective import InfeasibleError, Objective, violation
 from supernet.errors import ConfigError, did_you_mean
 
 SIZE = re.compile(r"\s*([^~]+?)\s*~\s*([-+0-9.eE_]+)\s*")
@@ -80,7 +80,7 @@ def best(
     """
     goals = parse_limits(limits, objectives)
     chosen = _named(gain, goals) if gain else next(o for o in (*_optimised(goals), *goals))
-    within = np.flatnonzero(feasible(goals, held(known, goals)))
+    within = np.flatnonzero((violation(goals, held(known, goals)) == 0).all(axis=1))
     if not len(within):
         raise InfeasibleError(
             why_infeasible(goals, held(known, goals), len(known))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.archive import stored
-from search.objective import Objective, Values
+from search.objective import Objective, Values, views
 from search.options import SearchOptions
 from supernet.registry import Registry
 from supernet.space import Genes, SearchSpace
@@ -33,12 +33,13 @@ class Terrain:
     start: Genes
 
     def within(self, genes: Genes) -> NDArray[np.bool_]:
-        """Which rows of canonical genes are within every limit that is known for nothing."""
-        held = np.ones(len(genes), dtype=np.bool_)
-        for objective in self.objectives:
+        """Which rows of canonical genes are within every limit of a front, as far as it is known for nothing."""
+        held = np.ones((len(genes), len(self.objectives)), dtype=np.bool_)
+        for i, objective in enumerate(self.objectives):
             if objective.cheap and objective.limit is not None and len(genes):
-                held &= objective.excess(objective.cautious(genes)) <= 0
-        return held
+                held[:, i] = objective.excess(objective.cautious(genes)) <= 0
+        parts = [held[:, view].all(axis=1) for view in views(self.objectives)]
+        return np.asarray(np.any(parts, axis=0), dtype=np.bool_)
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,12 @@ class Known:
 
     def fresh(self, genes: Genes) -> NDArray[np.bool_]:
         """Which rows of canonical genes nobody has asked for; of equal rows the first."""
-        here: set[bytes] = set()
-        fresh = np.zeros(len(genes), dtype=np.bool_)
-        for i, key in enumerate(stored(genes)):
-            fresh[i] = key not in self.taken and key not in here
-            here.add(key)
-        return fresh
+        keys = stored(genes)
+        here = {key: row for row, key in reversed(list(enumerate(keys)))}
+        taken = self.taken & here.keys()
+        return np.array(
+            [here[key] == row and key not in taken for row, key in enumerate(keys)], dtype=np.bool_
+        )
 
 
 Searcher = Callable[[Terrain, Known, "int | None", np.random.Generator], Genes]

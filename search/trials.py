@@ -1,18 +1,23 @@
-"""Evaluating what was proposed: each network once, every value kept at once, and one failure costs one network."""
+"""The trials of a search: what was proposed, in order, and what became of it; every value is kept at once.
+
+Networks are learned of in the order in which they were proposed, whoever evaluates them and whoever is done first. So a
+search has one trajectory, with any number of workers and any number of kills.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from search.archive import Archive, Evaluation, evaluations, stored
-from search.objective import Objective, ShapeError, Values
+from search.archive import Archive, Evaluations, stored
+from search.objective import Objective, Values
 from search.options import SearchOptions
 from search.searcher import Known
+from search.workers import Found, Job, Outcome
 from supernet.errors import SupernetError
 from supernet.space import Genes
 from supernet.wording import counted
@@ -21,6 +26,8 @@ log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Called with the networks evaluated so far and the most there will be."""
+IN_LINE, OUT, DONE = range(3)
+"""What a trial can be: waiting, with a worker, over."""
 
 
 class Trials:
@@ -48,151 +55,183 @@ class Trials:
             options,
             progress,
         )
-        self.scored = self.failed = self._spent = self._count = 0
+        self.scored = self.failed = 0
         self._dear = [objective for objective in self.objectives if not objective.cheap]
         self._goals = goals(self.objectives)
-        self._genes: list[Genes] = []
-        self._values: list[Values] = []
-        self._taken: set[bytes] = set()
-        self._waiting = np.zeros((0, len(archive.space)), dtype=np.int64)
-        self.batches = 0
-        self._recall()
+        self._recalled = {objective.name: archive.values(objective) for objective in self._dear}
+        proposed = archive.proposals(self._goals)
+        self.batches = len(proposed)
+        self._genes = np.concatenate([self._nothing(), *(one.genes for one in proposed)])
+        self._values = np.full((len(self._genes), len(self.objectives)), np.nan)
+        self._state = np.full(len(self._genes), IN_LINE)
+        self._unwritten: list[tuple[Job, Outcome]] = []
+        self._out: dict[int, NDArray[np.intp]] = {}
+        self._before = self._recall_others()
+        self._recall_own()
 
     @property
-    def left(self) -> int:
-        """How many networks may still be evaluated."""
-        return max(self.options.evaluations - self._spent, 0)
+    def spent(self) -> int:
+        """How many networks of the budget are evaluated."""
+        return int((self._state == DONE).sum())
 
     @property
-    def waiting(self) -> Genes:
-        """Networks that were proposed and are not evaluated yet, in order."""
-        return self._waiting
+    def proposed(self) -> int:
+        """How many networks were asked for."""
+        return len(self._genes)
 
-    def known(self) -> Known:
-        """All of it, for a searcher."""
-        choices = len(self.archive.space)
-        genes = np.concatenate([np.zeros((0, choices), dtype=np.int64), *self._genes])
-        values = np.concatenate([np.zeros((0, len(self.objectives))), *self._values])
-        self._genes, self._values = [genes], [values]
-        return Known(genes, values, self._waiting, self._taken)
+    @property
+    def settled(self) -> int:
+        """How many of the first are over, without a gap."""
+        open_ = np.flatnonzero(self._state != DONE)
+        return int(open_[0]) if len(open_) else len(self._state)
 
-    def evaluations(self) -> list[Evaluation]:
-        """Every network whose values are known: those of other searches first, then in the order evaluated."""
-        known = self.known()
-        return evaluations(self.archive.space, self.objectives, known.genes, known.values)
+    def known(self, first: int) -> Known:
+        """What a searcher is told that knows of the first so many trials; the others are pending to it."""
+        fine = np.isfinite(self._values[:first]).all(axis=1)
+        here = slice(first) if fine.all() else np.flatnonzero(fine)
+        genes, values = self._before
+        if first and len(genes):
+            genes = np.concatenate([genes, self._genes[here]])
+            values = np.concatenate([values, self._values[here]])
+        elif first:
+            genes, values = self._genes[here], self._values[here]
+        return Known(genes, values, self._genes[first:], self._taken)
 
-    def propose(self, genes: Genes, searcher: str) -> None:
-        """Put networks in line; they stay there when the process is killed."""
-        self.archive.propose(self._goals, genes, searcher=searcher, seed=self.options.seed, known=self._count)
-        self._waiting = np.concatenate([self._waiting, genes])
+    def evaluations(self) -> Evaluations:
+        """Every network whose values are known: those of other searches first, then in the order proposed."""
+        known = self.known(self.proposed)
+        return Evaluations(self.archive.space, self.objectives, known.genes, known.values)
+
+    def propose(self, genes: Genes, searcher: str, known: int) -> None:
+        """Put networks in line; they stay there when the process is killed.
+
+        Args:
+            known: networks whose values the searcher had seen.
+        """
+        self.archive.propose(self._goals, genes, searcher=searcher, seed=self.options.seed, known=known)
+        self._genes = np.concatenate([self._genes, genes])
+        self._values = np.concatenate([self._values, np.full((len(genes), len(self.objectives)), np.nan)])
+        self._state = np.concatenate([self._state, np.full(len(genes), IN_LINE)])
         self._taken.update(stored(genes))
         self.batches += 1
 
-    def evaluate(self) -> None:
-        """Evaluate those in line, as far as the budget goes.
+    def next_job(self, most: int) -> tuple[int, Job] | None:
+        """The next networks in line, as far as the budget goes, and the number of the job; None when there are none."""
+        left = self.options.evaluations - int((self._state != IN_LINE).sum())
+        rows = np.flatnonzero(self._state == IN_LINE)[: max(min(most, left), 0)]
+        if not len(rows):
+            return None
+        self._state[rows] = OUT
+        self._out[int(rows[0])] = rows
+        keys = stored(self._genes[rows])
+        known = {name: _looked_up(column, keys) for name, column in self._recalled.items()}
+        return int(rows[0]), Job(self._genes[rows], known)
+
+    def take(self, number: int, job: Job, outcome: Outcome) -> None:
+        """Keep what came out of a job.
+
+        As long as every evaluation has failed, nothing is written down: it may be the fault of all of them.
 
         Raises:
-            SupernetError: when every evaluation so far has failed, or a score answers in the wrong shape.
+            SupernetError: when the first evaluations have all failed.
+            StateError: when the archive cannot be written to.
         """
-        rows, self._waiting = self._waiting[: self.left], self._waiting[self.left :]
-        for start in range(0, len(rows), self.options.batch):
-            part = rows[start : start + self.options.batch]
-            self.scored += self._pay(part)
-            self._spent += len(part)
-            if self.progress is not None:
-                self.progress(self._spent, self.options.evaluations)
+        values = np.empty((len(job.genes), len(self._dear)))
+        paid = np.zeros(len(job.genes), dtype=np.bool_)
+        for i, objective in enumerate(self._dear):
+            values[:, i] = job.known[objective.name]
+            if found := outcome.found.get(objective.name):
+                values[found.rows, i] = found.values
+                paid[found.rows] = True
+        self.scored += int(paid.sum())
+        self._settle(self._out.pop(number), values)
+        self._unwritten.append((job, outcome))
+        if self.failed == self.spent and not len(self._before[0]):
+            self._despair()
+        else:
+            self._write()
+        if self.progress is not None:
+            self.progress(self.spent, self.options.evaluations)
 
-    def _recall(self) -> None:
-        """Take up what the archive knows: first what this search did not ask for, then its proposals in order."""
-        batches = [proposed.genes for proposed in self.archive.proposals(self._goals)]
-        self.batches = len(batches)
-        mine = np.concatenate([self._waiting, *batches])
-        own = stored(mine)
-        columns = self._recalled = [self.archive.values(objective) for objective in self._dear]
-        foreign = sorted(set().union(*columns) - set(own)) if columns else []
-        whole = [key for key in foreign if all(key in column for column in columns)]
-        self._keep(self.archive.genes(b"".join(whole)), columns)
-        there = np.array([all(key in column for column in columns) for key in own], dtype=np.bool_)
-        self.failed += self._keep(mine[there], columns)
-        self._spent, self._waiting = int(there.sum()), mine[~there]
-        self._taken |= set(own) | set(whole)
-
-    def _keep(self, genes: Genes, columns: Sequence[dict[bytes, float]]) -> int:
-        """Remember networks with all expensive values; returns how many of them had failed."""
-        keys = stored(genes)
-        dear = [np.array([column[key] for key in keys], dtype=np.float64) for column in columns]
-        return self._learn(genes, dear)
-
-    def _learn(self, genes: Genes, dear: Sequence[Values]) -> int:
-        fine = np.ones(len(genes), dtype=np.bool_)
-        for column in dear:
-            fine &= np.isfinite(column)
-        genes, rest = genes[fine], iter([column[fine] for column in dear])
-        if len(genes):
-            found = [o(genes) if o.cheap else next(rest) for o in self.objectives]
-            self._count += len(genes)
-            self._genes.append(genes)
-            self._values.append(np.stack(found, axis=1))
-        return int((~fine).sum())
-
-    def _pay(self, genes: Genes) -> int:
-        """Evaluate networks and keep what came out; returns of how many something was not known before."""
-        dear: list[Values] = []
-        paid = np.zeros(len(genes), dtype=np.bool_)
-        keys = stored(genes)
-        for objective, before in zip(self._dear, self._recalled):
-            values = np.array([before.get(key, np.nan) for key in keys], dtype=np.float64)
-            missing = np.isnan(values)
-            for values_before in dear:
-                missing &= np.isfinite(values_before)  # what failed is not worth another value
-            if missing.any():
-                start = time.monotonic()
-                values[missing], notes = attempt(objective, genes[missing])
-                seconds = (time.monotonic() - start) / int(missing.sum())
-                self._warn(objective, notes)
-                self.archive.record(objective, genes[missing], values[missing], notes=notes, seconds=seconds)
-            paid |= missing
-            dear.append(values)
-        self.failed += self._learn(genes, dear)
-        return int(paid.sum())
-
-    def _warn(self, objective: Objective, notes: Sequence[str]) -> None:
-        wrong = [note for note in notes if note]
-        if not wrong:
-            return
-        if len(wrong) == len(notes) and not self._count:
+    def _despair(self) -> None:
+        if self.failed >= min(self.options.batch, self.proposed, self.options.evaluations):
+            name, found = next(iter(self._unwritten[0][1].found.items()))
             raise SupernetError(
-                f"{objective.name} could be evaluated for none of the first {counted(len(notes), 'network')}; "
-                f"the first said: {wrong[0]}"
+                f"{name} could be evaluated for none of the first {counted(self.failed, 'network')}; "
+                f"the first said: {next(filter(None, found.notes))}"
             )
-        log.warning("%s failed for %s: %s", objective.name, counted(len(wrong), "network"), wrong[0])
+
+    def _write(self) -> None:
+        for job, outcome in self._unwritten:
+            for objective in self._dear:
+                if found := outcome.found.get(objective.name):
+                    self._record(objective, job, found, outcome.worker)
+        self._unwritten = []
+
+    def _record(self, objective: Objective, job: Job, found: Found, worker: str) -> None:
+        if wrong := [note for note in found.notes if note]:
+            log.warning("%s failed for %s: %s", objective.name, counted(len(wrong), "network"), wrong[0])
+        self.archive.record(
+            objective,
+            job.genes[found.rows],
+            found.values,
+            notes=found.notes,
+            seconds=found.seconds,
+            worker=worker,
+        )
+
+    def _settle(self, rows: NDArray[np.intp], dear: Values) -> None:
+        """Trials are over, with these expensive values ``(rows, expensive objectives)``."""
+        self._state[rows] = DONE
+        fine = np.isfinite(dear).all(axis=1)
+        self.failed += int((~fine).sum())
+        rows = rows[fine]
+        if len(rows):
+            self._values[rows] = self._complete(self._genes[rows], dear[fine])
+
+    def _complete(self, genes: Genes, dear: Values) -> Values:
+        """All values, in the order of the objectives, of networks with these expensive ones."""
+        rest = iter(dear.T)
+        return np.stack([o(genes) if o.cheap else next(rest) for o in self.objectives], axis=1)
+
+    def _recall_own(self) -> None:
+        """Take up what became of what was proposed by earlier calls."""
+        keys = stored(self._genes)
+        dear = self._columns(keys)
+        there = np.array([self._is_over(key) for key in keys], dtype=np.bool_)
+        self._settle(np.flatnonzero(there), dear[there])
+        self._taken |= set(keys)
+
+    def _recall_others(self) -> tuple[Genes, Values]:
+        """What the archive knows beside what this search has asked for."""
+        own = set(stored(self._genes))
+        keys = [key for key in sorted(set().union(*self._recalled.values()) - own) if self._is_over(key)]
+        self._taken = set(keys)
+        dear = self._columns(keys)
+        fine = np.isfinite(dear).all(axis=1)
+        genes = self.archive.genes(b"".join(keys))[fine]
+        if not len(genes):
+            return self._nothing(), np.zeros((0, len(self.objectives)))
+        return genes, self._complete(genes, dear[fine])
+
+    def _is_over(self, key: bytes) -> bool:
+        """Whether all is known of a network, or one of its evaluations has failed."""
+        found = [column.get(key) for column in self._recalled.values()]
+        return None not in found or any(value is not None and value != value for value in found)
+
+    def _columns(self, keys: Sequence[bytes]) -> Values:
+        found = [_looked_up(column, keys) for column in self._recalled.values()]
+        return np.array(found, dtype=np.float64).reshape(len(found), len(keys)).T
+
+    def _nothing(self) -> Genes:
+        return np.zeros((0, len(self.archive.space)), dtype=np.int64)
 
 
-def attempt(objective: Objective, genes: Genes) -> tuple[Values, list[str]]:
-    """Evaluate networks together, and once more alone those where that went wrong.
-
-    Returns:
-        The values ``(networks,)``, NaN where it went wrong twice, and what went wrong with each: often nothing.
-
-    Raises:
-        ShapeError: when the score answers with another number of values.
-    """
-    notes = [""] * len(genes)
-    values = _tried(objective, genes)[0]
-    for row in np.flatnonzero(~np.isfinite(values)):
-        again, notes[row] = _tried(objective, genes[row : row + 1])
-        values[row] = again[0] if np.isfinite(again[0]) else np.nan
-    return values, notes
-
-
-def _tried(objective: Objective, genes: Genes) -> tuple[Values, str]:
-    try:
-        values = objective.raw(genes).copy()
-    except ShapeError:
-        raise
-    except Exception as error:  # whatever an evaluation dies of, the others go on
-        return np.full(len(genes), np.nan), f"{type(error).__name__}: {error}"
-    return values, "" if np.isfinite(values).all() else f"the value is {values[~np.isfinite(values)][0]}"
+def _looked_up(column: Mapping[bytes, float], keys: Sequence[bytes]) -> Values:
+    """Values by key; NaN where there is none."""
+    if not column:
+        return np.full(len(keys), np.nan)
+    return np.array([column.get(key, np.nan) for key in keys], dtype=np.float64)
 
 
 def goals(objectives: Sequence[Objective]) -> str:

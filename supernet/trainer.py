@@ -203,7 +203,11 @@ class Trainer:
             return
         if self.memory is None or self.memory.budget != bytes_of(options.memory):
             batch = moved(self.batches.make(self.step), self.device)
-            self.memory = planned(self.lessons, batch, options.memory, self.steps - 1)
+            # what is measured differs from process to process: the first one measures for all
+            found = self.ranks.told(
+                lambda: planned(self.lessons, batch, options.memory, self.steps - 1).to_json()
+            )
+            self.memory = Plan(**found)
         self.lessons.execution = self.memory.execution or "plain"
         log.info("lessons run within %s: %s", options.memory, self.memory.execution)
 

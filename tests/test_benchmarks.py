@@ -46,6 +46,7 @@ FIGURES |= {
     "cells": {"k4_memory", "k4_time", "mixed_reversible_memory"},
     "differentiable": {f"{name}.accuracy" for name in ("pc_darts", "gdas", "proxylessnas", "random")},
     "search_peers": {f"{p}.share.{n}" for p in ("guided", "pymoo", "linas", "random") for n in (60, 80)},
+    "search_workers": {"processes.used", "processes.same"},
     "search_speed": {"candidates_per_second", "nsga2_ms_per_generation_1000"},
     "memory_approximate": {
         f"mobilenetv3_small_050.{key}"

@@ -14,6 +14,7 @@ from hardware.runners import runtimes
 from predictors import predictors
 from predictors.zero_cost import scores
 from search import searchers
+from search.workers import workers
 from supernet.differentiable import methods
 from supernet.elastic.origins import makers
 from supernet.elastic.rules import rules
@@ -41,6 +42,7 @@ ALL = {
     "supernet.predictors": predictors,
     "supernet.scores": scores,
     "supernet.searchers": searchers,
+    "supernet.workers": workers,
     "supernet.stores": stores,
 }
 _numbers = count()

@@ -7,16 +7,19 @@ mixture, at the memory of the path that runs (ProxylessNAS, arXiv:1812.00332).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+from torch.nn.modules.batchnorm import _NormBase
 
 from supernet.elastic.slicing import is_there
 
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 Part = tuple[nn.Module, Tensor]
 """A candidate and what it is given."""
 
@@ -36,7 +39,7 @@ def mixed(weights: Tensor, parts: Sequence[Part]) -> Tensor:
         out = call(Mixture, picked(weights, running), *answers)
     else:
         module, x = parts[there[0]]
-        with torch.no_grad():
+        with torch.no_grad(), without_statistics(module):
             out = torch.zeros_like(module(x))
     asked = [i for i in there if not sizes[i]]
     if asked and weights.requires_grad and torch.is_grad_enabled():
@@ -56,6 +59,8 @@ def inner(a: Tensor, b: Tensor) -> Tensor:
     """The inner product of two tensors of a shape."""
     if a.stride() != b.stride() or a.dtype != b.dtype:
         return (a * b).sum()
+    if a.is_contiguous():
+        return torch.dot(a.view(-1), b.view(-1))
     order = sorted(range(a.dim()), key=a.stride, reverse=True)
     return torch.dot(a.permute(order).reshape(-1), b.permute(order).reshape(-1))
 
@@ -100,9 +105,11 @@ class Mixture(Function):
         of_weights = None
         if ctx.needs_input_grad[0]:
             of_weights = torch.stack([inner(grad, answer) for answer in answers]).to(weights)
+        # numbers are quicker, and have no derivative
+        like = weights.to(grad)
+        each = like.unbind() if torch.is_grad_enabled() else like.tolist()
         return of_weights, *(
-            grad * weights[i].to(grad) if needed else None
-            for i, needed in enumerate(ctx.needs_input_grad[1:])
+            grad * weight if needed else None for weight, needed in zip(each, ctx.needs_input_grad[1:])
         )
 
 
@@ -130,6 +137,22 @@ class Asked(Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
         """The gradient of each weight: the inner product of its candidate's answer with that of the mixture."""
-        inputs = ctx.saved_tensors
-        found = [inner(grad, module(x)) for module, x in zip(ctx.modules, inputs)]
+        inputs, found = ctx.saved_tensors, []
+        for module, x in zip(ctx.modules, inputs):
+            with without_statistics(module):
+                found.append(inner(grad, module(x)))
         return grad, torch.stack(found).to(ctx.like), None, *(None for _ in inputs)
+
+
+@contextmanager
+def without_statistics(module: nn.Module) -> Iterator[None]:
+    """Meanwhile norms measure their batches, and move no running statistics: nothing is learnt from what is asked."""
+    norms = [inner for inner in module.modules() if isinstance(inner, _NormBase) and inner.training]
+    kept = [norm._buffers for norm in norms]
+    try:
+        for norm in norms:
+            norm.__dict__["_buffers"] = {**norm._buffers, **dict.fromkeys(STATISTICS)}
+        yield
+    finally:
+        for norm, buffers in zip(norms, kept):
+            norm.__dict__["_buffers"] = buffers

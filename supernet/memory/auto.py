@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar
 
@@ -28,7 +28,7 @@ N = TypeVar("N")
 
 CANDIDATES = ("plain", "fused", "checkpoint", "checkpoint_fused")
 """Exact modes that work on every network."""
-TRIES = 8
+TRIES = 12
 """How often a plan is measured and the search told by how much it was off."""
 CLOSE = 0.95
 """Share of a budget that a plan should use: one that uses less might be faster."""
@@ -118,23 +118,94 @@ def plan(subject: Subject[N], budget: int, table: Table | None = None) -> Plan:
             f"recomputed; allow that, or lower batch_size, raise accumulate or lower the resolution"
         )
     best = Plan(slowest, budget, floor, _ratio(table, slowest))
-    allowed = budget - off
-    tried: set[tuple[str, ...]] = set()
-    for _ in range(TRIES):
-        choice = _search(table, max(allowed, _floor(table)))
-        assert choice is not None
-        if (key := tuple(f"{path}={mode}" for path, mode in choice.items())) in tried:
-            break
-        tried.add(key)
-        peak = subject.peak(choice)
-        found = Plan(choice, budget, peak, _ratio(table, choice))
-        if peak <= budget and (found.seconds, -peak) < (best.seconds, -best.peak):
-            best = found
-        if CLOSE * budget <= peak <= budget:
-            break
-        allowed += budget - peak if peak > budget else (budget - peak) // 2
-    log.info("%s", best)
-    return best
+    trying = _Trying(subject, table, best)
+    trying.close_in(budget - off)
+    trying.spend()
+    log.info("%s", trying.best)
+    return trying.best
+
+
+class _Trying:
+    """Plans that are measured, and the best of them within the budget.
+
+    Args:
+        subject: the network and what a step with it is.
+        table: what each piece costs in each mode.
+        best: a plan within the budget to begin with.
+    """
+
+    def __init__(self, subject: Subject[N], table: Table, best: Plan) -> None:
+        self.subject, self.table, self.best, self.budget = subject, table, best, best.budget
+        self.peaks: dict[frozenset[tuple[str, str]], int] = {}
+        """As measured, by the pairs of a choice."""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the best plan leaves too much, and plans may be measured still."""
+        return self.best.peak < CLOSE * self.budget and len(self.peaks) < TRIES
+
+    def peak(self, choice: dict[str, str]) -> int:
+        """Bytes that a plan needs; it is measured once, and is the best one from then on if it is."""
+        key = frozenset(choice.items())
+        if key not in self.peaks:
+            self.peaks[key] = self.subject.peak(choice)
+            found = Plan(choice, self.budget, self.peaks[key], _ratio(self.table, choice))
+            if found.peak <= self.budget and (found.seconds, -found.peak) < (
+                self.best.seconds, -self.best.peak
+            ):  # fmt: skip
+                self.best = found
+        return self.peaks[key]
+
+    def close_in(self, allowed: int) -> None:
+        """Allow the pieces more bytes while a step needs less than the budget, and fewer while it needs more.
+
+        Args:
+            allowed: bytes to begin with.
+        """
+        low, high = _floor(self.table), 0
+        while self.goes_on and (not high or high - low > self.budget >> 8):
+            choice = _search(self.table, allowed)
+            assert choice is not None, "the floor is allowed"
+            count, left = len(self.peaks), self.budget - self.peak(choice)
+            low, high = (allowed, high) if left >= 0 else (low, allowed)
+            if len(self.peaks) > count or not high:
+                allowed += left
+            if high and not low < allowed < high:
+                allowed = (low + high) // 2
+
+    def spend(self) -> None:
+        """Give what is left to one piece or two, in the way that the most of it is used."""
+        while self.goes_on:
+            now, left = _modelled(self.table, self.best.execution), self.budget - self.best.peak
+            further = [
+                (more, changed)
+                for changed in _no_slower(self.table, self.best.execution)
+                if 0 < (more := _modelled(self.table, changed) - now) <= left
+                and frozenset(changed.items()) not in self.peaks
+            ]
+            if not further:
+                return
+            self.peak(max(further, key=lambda pair: pair[0])[1])
+
+
+def _no_slower(table: Table, choice: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """Plans that differ in a piece or two, and take no more time."""
+    changes = [
+        (path, mode, cost.seconds - modes[choice.get(path, "plain")].seconds)
+        for path, modes in table.items()
+        for mode, cost in modes.items()
+        if mode != choice.get(path, "plain")
+    ]
+    for i, (path, mode, more) in enumerate(changes):
+        if more < 1e-12:
+            yield _changed(choice, {path: mode})
+        for other, its, further in changes[:i]:
+            if other != path and more + further < 1e-12:
+                yield _changed(choice, {path: mode, other: its})
+
+
+def _changed(choice: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, str]:
+    return {path: mode for path, mode in {**choice, **changes}.items() if mode != "plain"}
 
 
 def measured(subject: Subject[N]) -> dict[str, dict[str, Cost]]:

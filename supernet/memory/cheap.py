@@ -26,11 +26,13 @@ class Cheap:
         remake: answers the same, and writes to none of its inputs.
         writes: whether the first argument is written to, always (``add_``).
         inplace: position of an argument ``inplace`` that says whether it is; None for a call that has none.
+        is_copied: whether autograd copies the first argument before it is written to.
     """
 
     remake: Remake
     writes: bool = False
     inplace: int | None = None
+    is_copied: bool = False
 
     def is_inplace(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Whether a call with these arguments writes to the first one."""
@@ -59,7 +61,8 @@ def _activations() -> dict[Any, Cheap]:
         F.hardtanh,
     ):
         position = {F.leaky_relu: 2, F.elu: 2, F.hardtanh: 3}.get(call, 1)
-        found[call] = Cheap(Remake(call, partial(call, inplace=True)), inplace=position)
+        copied = call in (F.hardswish, F.silu, F.mish, F.hardsigmoid, F.relu6, F.hardtanh)
+        found[call] = Cheap(Remake(call, partial(call, inplace=True)), inplace=position, is_copied=copied)
     found[F.relu] = Cheap(Remake(F.relu, torch.relu_, of_sum=torch.ops.aten._add_relu_.Tensor), inplace=1)
     return found
 

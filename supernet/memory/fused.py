@@ -33,7 +33,8 @@ from supernet.memory.cheap import (
 from supernet.memory.modes import modes
 from supernet.memory.recipes import SMALL, Ledger, Recipe, Remake, Source, cast_of, size_of
 
-Node = Recipe | Source
+NARROW = 2
+"""A sum is narrow where something at least so many times as large was saved since the one before."""
 
 
 class Slot:
@@ -41,7 +42,7 @@ class Slot:
 
     __slots__ = ("is_copy", "node")
 
-    def __init__(self, node: Node, is_copy: bool = False) -> None:
+    def __init__(self, node: Recipe | Source, is_copy: bool = False) -> None:
         self.node, self.is_copy = node, is_copy
 
     def use(self) -> Tensor:
@@ -61,9 +62,10 @@ class Fusing(TorchFunctionMode):
         self, pack: Callable[[Slot], Any] | None = None, unpack: Callable[[Any], Tensor] | None = None
     ) -> None:
         super().__init__()
-        self._known: dict[int, tuple[ref[Tensor], int, Node]] = {}
+        self._known: dict[int, tuple[ref[Tensor], int, Recipe | Source]] = {}
         self._slots: list[Slot] = []
         self._ledger = Ledger()
+        self._widest = 0
         self._pack, self._unpack = pack, unpack or _unpack
         self._hooks = ExitStack()
 
@@ -93,7 +95,36 @@ class Fusing(TorchFunctionMode):
             cheap = CONVOLVED
         if cheap is None or not torch.is_grad_enabled():
             return func(*args, **kwargs)
+        if cheap.is_copied and cheap.is_inplace(args, kwargs) and self._beside(cheap, func, args, kwargs):
+            return args[0]
         return self._cheap(cheap, func, args, kwargs)
+
+    def _beside(self, cheap: Cheap, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Make an in-place call beside its input, which then becomes its answer: autograd need not copy the input.
+
+        Returns:
+            Whether that was possible: nobody but Python may know the input.
+        """
+        x = args[0]
+        if type(x) is not Tensor or x._is_view() or x._backward_hooks or x.retains_grad:
+            return False
+        before = self._node(x)
+        if not isinstance(before, Recipe):
+            return False
+        pure, named = cheap.pure(args, kwargs)
+        out = self._cheap(cheap, func, pure, named)
+        learnt = self._node(out)
+        if not isinstance(learnt, Recipe):
+            return False
+        # what is watched cannot be swapped
+        del self._known[id(x)], self._known[id(out)]
+        try:
+            torch.utils.swap_tensors(x, out)  # type: ignore[no-untyped-call]
+        except RuntimeError:
+            self._know(x, before)
+            return False
+        self._know(x, learnt)
+        return True
 
     def _cheap(self, cheap: Cheap, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         is_inplace = cheap.is_inplace(args, kwargs)
@@ -110,13 +141,25 @@ class Fusing(TorchFunctionMode):
             copies = [slot for slot in slots if slot.is_copy]
             if copies and before.ready(size_of(out)):
                 _replace(copies, before)
-        if isinstance(out, Tensor):
+        if cheap.remake.adds and self._is_rest(out, nodes):
+            self._know(out, Source(out, is_sum=True))
+        elif isinstance(out, Tensor):
             self._learn(out, Recipe(cheap.remake, nodes, named, cast_of(out), self._ledger), slots)
         elif isinstance(out, tuple | list):
             for i, one in enumerate(out):
                 remake = Remake(_Entry(cheap.remake.call, i), is_fresh=False)
                 self._learn(one, Recipe(remake, nodes, named, cast_of(one), self._ledger), [])
         return out
+
+    def _is_rest(self, out: Any, nodes: Sequence[Any]) -> bool:
+        """Whether a sum is kept: every other one of a row, where they are narrow beside what lies between them.
+
+        They take few bytes then, and each is computed from the one before.
+        """
+        widest, self._widest = self._widest, 0
+        if not isinstance(out, Tensor) or not out.requires_grad or size_of(out) * NARROW > widest:
+            return False
+        return not any(isinstance(node, Source) and node.is_sum for node in nodes)
 
     def _max_pool(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Keep where the maxima were, in half of the bytes, and pick them there again."""
@@ -170,10 +213,10 @@ class Fusing(TorchFunctionMode):
             _replace(saved, recipe)
             self._know(out, recipe)
 
-    def _know(self, tensor: Tensor, node: Node) -> None:
+    def _know(self, tensor: Tensor, node: Recipe | Source) -> None:
         self._known[id(tensor)] = ref(tensor), tensor._version, node
 
-    def _node(self, tensor: Tensor) -> Node | None:
+    def _node(self, tensor: Tensor) -> Recipe | Source | None:
         """What is known of a tensor as it is now."""
         found = self._known.get(id(tensor))
         if found is None or found[0]() is not tensor or found[1] != tensor._version:
@@ -208,9 +251,13 @@ class Fusing(TorchFunctionMode):
 
     def _slot(self, tensor: Tensor) -> Slot:
         """What to keep for a tensor that autograd saves."""
-        if tensor.grad_fn is None or (size := size_of(tensor)) < SMALL:
-            self._slots.append(slot := Slot(Source(tensor, keep=True)))
+        size = size_of(tensor)
+        if tensor.grad_fn is None or size < SMALL:
+            slot = Slot(Source(tensor, keep=True))
+            if size >= SMALL and not isinstance(tensor, nn.Parameter):
+                self._slots.append(slot)
             return slot
+        self._widest = max(self._widest, size)
         node = self._node(tensor) or self._view(tensor)
         if isinstance(node, Recipe) and node.ready(size):
             node.uses += 1

@@ -7,8 +7,8 @@ or takes less memory. A recipe names tensors by themselves and by their version,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
 from weakref import ref
@@ -38,19 +38,40 @@ class Ledger:
         return self.held + size <= self.freed // 2
 
 
-class Source:
-    """A tensor that recipes start from: watched, and held once it is kept."""
+class Node:
+    """A tensor that a recipe can ask for: one that is kept, or one that is computed again."""
 
-    __slots__ = ("__weakref__", "_tensor", "kept", "ledger", "version")
+    __slots__ = ()
+
+    def value(self, again: bool = False) -> Tensor:
+        """The tensor.
+
+        Args:
+            again: whether it is needed right afterwards too.
+        """
+        raise NotImplementedError
+
+
+class Source(Node):
+    """A tensor that recipes start from: watched, and held once it is kept.
+
+    Args:
+        tensor: this one.
+        keep: whether it is held from now on.
+        is_sum: whether it is a sum that could have been computed again.
+    """
+
+    __slots__ = ("__weakref__", "_tensor", "is_sum", "kept", "ledger", "version")
     depth: ClassVar[int] = 0
 
-    def __init__(self, tensor: Tensor, keep: bool = False) -> None:
-        self._tensor = ref(tensor)
-        self.version = tensor._version
-        self.kept: Tensor | None = None
+    def __init__(self, tensor: Tensor, keep: bool = False, is_sum: bool = False) -> None:
+        self.version, self.is_sum = tensor._version, is_sum
         self.ledger: Ledger | None = None
+        self.kept: Tensor | None = None
         if keep:
-            self.keep(tensor)
+            self.kept = tensor if tensor.grad_fn is None else tensor.detach()
+        else:
+            self._tensor = ref(tensor)
 
     def keep(self, tensor: Tensor, ledger: Ledger | None = None) -> None:
         """Hold the tensor, without the graph it came from, which would then hold itself.
@@ -112,7 +133,7 @@ class Remake:
     """The same of the sum of two tensors, over the first of them, in one pass."""
 
 
-class Recipe:
+class Recipe(Node):
     """A tensor that is computed again when it is needed, and held while it is needed once more.
 
     Args:
@@ -123,27 +144,20 @@ class Recipe:
         ledger: of the pass.
     """
 
-    __slots__ = ("again", "args", "cast", "depth", "held", "is_ready", "kwargs", "ledger", "remake", "uses")
+    __slots__ = (
+        "again", "args", "cast", "depth", "held", "is_ready", "kwargs", "ledger", "nodes", "remake", "uses"
+    )  # fmt: skip
 
     def __init__(
         self, remake: Remake, args: Sequence[Any], kwargs: dict[str, Any], cast: Cast, ledger: Ledger
     ) -> None:
         self.remake, self.args, self.kwargs, self.cast, self.ledger = remake, args, kwargs, cast, ledger
+        self.nodes = _nodes((*args, *kwargs.values()) if kwargs else args)
         self.depth: int = remake.adds + max((node.depth for node in self.nodes), default=0)
         self.again = False
         self.is_ready = False
         self.uses = 0
         self.held: Tensor | None = None
-
-    @property
-    def nodes(self) -> list[Recipe | Source]:
-        """What the call takes."""
-        flat = [
-            entry
-            for arg in (*self.args, *self.kwargs.values())
-            for entry in (arg if isinstance(arg, tuple) else (arg,))
-        ]
-        return [entry for entry in flat if isinstance(entry, Recipe | Source)]
 
     def is_like(self, shape: torch.Size, dtype: torch.dtype) -> bool:
         """No tensor is kept."""
@@ -219,8 +233,8 @@ class Recipe:
             return found
         args = [self._given(arg) for arg in self.args]
         kwargs = {name: self._given(arg) for name, arg in self.kwargs.items()}
-        with torch.no_grad(), casting(self.cast):
-            call = self.remake.over if self._can_overwrite(args) else self.remake.call
+        call = self.remake.over if self._can_overwrite(args) else self.remake.call
+        with _computing(self.cast):
             return call(*args, **kwargs)  # type: ignore[misc,no-any-return]
 
     def _of_sum(self) -> Tensor | None:
@@ -232,7 +246,7 @@ class Recipe:
             return None
         one, other = args = [sum_._given(arg) for arg in sum_.args]
         plain = isinstance(other, Tensor) and other.shape == one.shape and one.dtype == torch.float32
-        with torch.no_grad(), casting(self.cast):
+        with _computing(self.cast):
             if plain and one.is_cpu and sum_._can_overwrite(args):
                 return self.remake.of_sum(one, other)  # type: ignore[misc,no-any-return]
             return self.remake.call(sum_.remake.call(one, other))  # type: ignore[no-any-return]
@@ -240,7 +254,7 @@ class Recipe:
     # A method, as an inner function that calls itself would be a cycle and hold its tensors until it is collected.
     def _given(self, arg: Any) -> Any:
         """An argument of the call, with tensors for recipes."""
-        if isinstance(arg, Recipe | Source):
+        if isinstance(arg, Node):
             return arg.value(self.again)
         return tuple(self._given(entry) for entry in arg) if isinstance(arg, tuple) else arg
 
@@ -258,6 +272,17 @@ def _fits(shape: torch.Size, into: torch.Size) -> bool:
     """Whether a tensor can be added to another without making it larger."""
     pairs = zip(reversed(shape), reversed(into))
     return len(shape) <= len(into) and all(size in (1, whole) for size, whole in pairs)
+
+
+def _nodes(args: Sequence[Any]) -> list[Any]:
+    """What a call takes that can be had again."""
+    found = []
+    for arg in args:
+        if isinstance(arg, Node):
+            found.append(arg)
+        elif isinstance(arg, tuple):
+            found += [entry for entry in arg if isinstance(entry, Node)]
+    return found
 
 
 Cast = tuple[str, bool, torch.dtype]
@@ -278,6 +303,21 @@ def casting(cast: Cast) -> AbstractContextManager[Any]:
     return torch.autocast(kind, dtype, enabled, cache_enabled=False)
 
 
+@contextmanager
+def _without_graph(cast: Cast) -> Iterator[None]:
+    with torch.no_grad(), casting(cast):
+        yield
+
+
+def _computing(cast: Cast) -> AbstractContextManager[Any]:
+    """Without a graph, in a state of autocast; nothing where that is how things are in a backward pass."""
+    if torch.is_grad_enabled():
+        return _without_graph(cast)
+    return casting(cast)
+
+
 def size_of(tensor: Tensor) -> int:
     """Bytes of a tensor: those it lies in, where it repeats entries."""
+    if tensor.is_contiguous():
+        return tensor.nbytes
     return min(tensor.nbytes, tensor.untyped_storage().nbytes())

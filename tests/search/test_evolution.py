@@ -19,7 +19,7 @@ TWO = tuple(synthetic.objectives()[:2])
 
 def judge(genes: Genes) -> Scored:
     values = np.stack([objective(genes) for objective in TWO], axis=1)
-    return Scored(genes, losses(TWO, values), np.zeros(len(genes)))
+    return Scored(genes, losses(TWO, values), np.zeros((len(genes), 1)))
 
 
 def sample(count: int, seed: int = 0) -> Scored:
@@ -38,7 +38,7 @@ def test_ranks_and_crowding_are_those_of_pymoo() -> None:
 
 def test_networks_beyond_a_limit_come_last_in_the_order_of_their_excess() -> None:
     found = sample(50)
-    excess = np.where(np.arange(50) < 20, np.arange(50)[::-1] / 10, 0.0)
+    excess = np.where(np.arange(50) < 20, np.arange(50)[::-1] / 10, 0.0)[:, None]
     order = best_first(Scored(found.genes, found.losses, excess))
     assert set(order[:30].tolist()) == set(range(20, 50))
     assert order[30:].tolist() == list(range(19, -1, -1))

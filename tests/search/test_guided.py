@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from search.archive import stored
 from search.engine import search
-from search.evolution import scored
-from search.front import hypervolume
+from search.evolution import Aim, scored
+from search.front import front, hypervolume
 from search.guided import Models, batch, batch_size, fronts, propose_guided, view
-from search.objective import Objective, Values
+from search.objective import InfeasibleError, Objective, Values
 from search.operators import sample_genes
 from search.options import SearchOptions
 from search.searcher import Known, Terrain
@@ -57,12 +58,13 @@ def test_a_batch_adds_more_than_as_many_of_the_best_rank() -> None:
     there = scored(TWO, known.genes, known.values)
     ahead = sample_genes(SPACE, 400, np.random.default_rng(1))
     found = scored(TWO, ahead, values_of(TWO, ahead))
-    chosen = batch(there, found, 6, [[0, 1]])
-    both = view(there.losses, found.losses)
+    chosen = batch(there, found, 6, [Aim([0, 1])])
+    both = view(there, found)
+    assert both is not None
     assert len(set(chosen)) == 6
-    assert batch(there, found, 3, [[0, 1]]) == chosen[:3]
+    assert batch(there, found, 3, [Aim([0, 1])]) == chosen[:3]
     assert chosen[0] == int(np.argmax(both.gains(np.arange(len(ahead)))))
-    one = view(there.losses, found.losses).with_row(chosen[0])
+    one = both.with_row(chosen[0])
     assert chosen[1] == int(np.argmax(one.gains(np.arange(len(ahead)))))
 
 
@@ -77,9 +79,9 @@ def test_networks_that_are_pending_are_imagined_and_not_asked_for_again() -> Non
 def test_objectives_with_labels_make_a_front_for_each_label() -> None:
     there = replace(LATENCY, name="latency a", front="a")
     here = replace(LATENCY, name="latency b", front="b")
-    assert fronts((ACCURACY, there, PARAMS, here)) == [[0, 1, 2], [0, 2, 3]]
-    assert fronts(TWO) == [[0, 1]]
-    assert fronts((there, replace(PARAMS, optimise=False), ACCURACY)) == [[0, 1]]
+    assert fronts((ACCURACY, there, PARAMS, here)) == [Aim([0, 1, 2], 0), Aim([0, 2, 3], 1)]
+    assert fronts(TWO) == [Aim([0, 1])]
+    assert fronts((there, replace(PARAMS, optimise=False), ACCURACY)) == [Aim([0, 1])]
 
 
 def test_two_devices_at_once_share_every_evaluation(tmp_path: Path) -> None:
@@ -97,3 +99,32 @@ def test_two_devices_at_once_share_every_evaluation(tmp_path: Path) -> None:
 def test_batches_grow_with_what_is_known() -> None:
     sizes = [batch_size(known) for known in (2, 20, 40, 100, 1000)]
     assert sizes == sorted(sizes) and sizes[0] == 5 and sizes[-1] == 50
+
+
+def devices(*limits: float | None) -> tuple[Objective, ...]:
+    """Accuracy, and the latency on two devices: one as it is, one that is slow where the other is fast."""
+    turned = replace(LATENCY, name="latency b", front="b", limit=limits[1], score=PARAMS.score)
+    return ACCURACY, replace(LATENCY, name="latency a", front="a", limit=limits[0]), turned
+
+
+@pytest.mark.parametrize("searcher", ["guided", "nsga2"])
+def test_a_limit_on_one_device_is_none_on_what_another_gets(searcher: str, tmp_path: Path) -> None:
+    goals, options = devices(2.0, None), replace(OPTIONS, searcher=searcher)
+    found = search(SPACE, goals, options, tmp_path / "a").evaluations
+    fast = [e for e in found if e.values["latency a"] <= 2.0]
+    assert fast and len(fast) < len(found)
+    slow = front(found, [goals[0], goals[2]])
+    assert max(e.values["latency a"] for e in slow) > 2.0
+    assert all(e.values["latency a"] <= 2.0 for e in front(found, goals[:2]))
+
+
+def test_what_is_within_the_limits_of_no_device_is_never_paid_for(tmp_path: Path) -> None:
+    goals = devices(2.0, 9000.0)
+    found = search(SPACE, goals, OPTIONS, tmp_path / "a").evaluations
+    within = [(e.values["latency a"] <= 2.0, e.values["latency b"] <= 9000.0) for e in found]
+    assert all(map(any, within)) and {(True, False), (False, True)} <= set(within)
+
+
+def test_a_limit_that_no_network_meets_on_one_device_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InfeasibleError, match=r"latency a <= 0\.01 ms"):
+        search(SPACE, devices(0.01, None), OPTIONS, tmp_path / "a")

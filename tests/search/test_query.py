@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from search.archive import evaluations
+from search.archive import Evaluations
 from search.objective import InfeasibleError
 from search.operators import sample_genes
 from search.query import ask, best, is_question, nearest
@@ -16,7 +16,7 @@ SPACE = synthetic.space()
 THREE = synthetic.objectives()
 GENES = sample_genes(SPACE, 60, np.random.default_rng(0))
 VALUES = np.stack([objective(GENES) for objective in THREE], axis=1)
-KNOWN = evaluations(SPACE, THREE, GENES, VALUES)
+KNOWN = Evaluations(SPACE, THREE, GENES, VALUES)
 
 
 def test_the_best_within_limits_is_that_of_looking_at_all() -> None:

@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 import torch
 
+import supernet.trainer as trainer_module
 from supernet.errors import ConfigError, StateError
 from supernet.options import TrainOptions
 from supernet.trainer import CHECKPOINT, Trainer
+from tests.supernet.memory.test_auto import coloured
 from tests.supernet.strategies.course import few_images
 from tests.supernet.test_stepping import OPTIONS, parameters, residual_supernet, small_supernet
+from tests.tiny import tiny_supernet
 
 pytestmark = [
     pytest.mark.slow,
@@ -84,6 +87,32 @@ def test_two_processes_give_the_numbers_of_one(changes: dict[str, Any], tmp_path
             residual_supernet(), few_images(), replace(options, epochs=9, restarts=(6,)), tmp_path / "run"
         )
     assert Trainer(residual_supernet(), few_images(), options, tmp_path / "run").run()[-1].losses == losses
+
+
+def within(rank: int, ranks: int, folder: Path, options: TrainOptions) -> None:
+    """One of several processes; each leaves its plan and its weights, and only the first one may measure."""
+    joins(rank, ranks, folder)
+    if rank:
+        trainer_module.planned = None  # type: ignore[assignment]
+    trainer = Trainer(tiny_supernet(), coloured(), options, folder / "run")
+    trainer.run()
+    assert trainer.memory is not None
+    found = trainer.memory.execution, trainer.lessons.execution, parameters(trainer.supernet)
+    torch.save(found, folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_all_processes_run_by_the_plan_of_the_first(tmp_path: Path) -> None:
+    options = replace(OPTIONS, epochs=1, batch_size=16)
+    alone = Trainer(tiny_supernet(), coloured(), replace(options, batch_size=8, memory="1TB"))
+    alone.run()
+    assert alone.memory is not None
+    options = replace(options, memory=str(int(0.75 * alone.memory.peak)))
+    assert together(within, 2, tmp_path, options) == [0, 0]
+    (one, run, weights), other = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    assert one == run == other[0] == other[1] != {}
+    for name, value in other[2].items():
+        assert torch.equal(weights[name], value)
 
 
 def interrupted_once(rank: int, ranks: int, folder: Path, options: TrainOptions) -> None:

@@ -17,6 +17,10 @@ WORDS = [
     *("--set", "train.epochs=1", "--set", "train.batch_size=1024", "--set", "supernet.options.cells=1"),
     *("--set", "supernet.options.widths=[2,4]"),
 ]
+QUICK = [
+    *("--set", "profile.subnets=10", "--set", "profile.seconds=0.2", "--set", "profile.warm_ms=1"),
+    *("--set", 'device.runtime="torch"'),
+]
 
 
 @pytest.mark.slow
@@ -27,6 +31,11 @@ def test_what_is_found_can_be_shown_and_is_found_again(tmp_path: Path) -> None:
     assert len(found["genes"]) == 6
     shown = CliRunner().invoke(app, ["show", json.dumps(found["genes"]), *folder], catch_exceptions=False)
     assert shown.exit_code == 0
+    for words in (["profile"], ["export", "--arch", json.dumps(found["genes"]), "--no-publish"]):
+        done = CliRunner().invoke(app, [*words, *folder, *QUICK], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+    (onnx,) = (tmp_path / "run").rglob("*.onnx")
+    assert onnx.stat().st_size > 0
     again = CliRunner().invoke(app, ["differentiate", *folder, *WORDS, "--json"], catch_exceptions=False)
     assert json.loads(again.stdout)["genes"] == found["genes"]
     other = CliRunner().invoke(app, ["differentiate", *folder, *WORDS[:2], "--method", "darts"])

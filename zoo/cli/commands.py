@@ -210,7 +210,7 @@ def export(
     config: Config = None,
     set_: Set = None,
     arch: Annotated[
-        list[str] | None, typer.Option("--arch", help="Id of an evaluated network; may be repeated.")
+        list[str] | None, typer.Option("--arch", help="As for show, e.g. an id or genes; may be repeated.")
     ] = None,
     publish: Annotated[bool, typer.Option(help="Also publish to the zoo of the run.")] = True,
     int8: Annotated[
@@ -228,6 +228,7 @@ def export(
     from zoo.cli.printing import print_limits, print_proofs, print_remark
     from zoo.pipeline.eight_bits import eight_bits
     from zoo.pipeline.entries import publish_proofs
+    from zoo.pipeline.find import named
     from zoo.pipeline.pick import pick
     from zoo.pipeline.profiling import profiled
     from zoo.pipeline.prove import prove
@@ -246,7 +247,7 @@ def export(
     known, narrator = profiled(workspace, device), session.narrator
     if not arch:
         print_limits(workspace.run.options.search, narrator, [device])
-    chosen = pick(workspace, known, arch or [])
+    chosen = named(workspace, arch, device) if arch else pick(workspace, known)
     print_remark(chosen, narrator)
     with narrator.progress() as progress:
         proofs = prove(workspace, known, chosen.archs, progress)

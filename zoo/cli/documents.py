@@ -9,6 +9,9 @@ from typing import Any
 import msgspec
 
 from search.archive import Evaluation
+from search.engine import SearchResult
+from search.front import standing
+from search.objective import Objective
 from supernet.errors import SupernetError
 from supernet.evaluate import Result
 from supernet.space import Architecture, SearchSpace
@@ -90,7 +93,7 @@ def fronts(run: Run, found: Searched, seen: Sequence[tuple[Profiled, Searched, P
         "run": run.folder,
         "evaluated": found.result.paid,
         "scored_now": found.result.scored,
-        "front": _evaluations(found.result.front),
+        "front": _evaluations(found.result),
         "devices": {device[0].name: searched(run, *device) for device in seen},
     }
 
@@ -111,16 +114,32 @@ def searched(
             {"name": o.name, "unit": o.unit, "sense": o.sense, "optimised": o.optimise}
             for o in result.objectives
         ],
-        "front": _evaluations(result.front),
-        "random_front": _evaluations(found.baseline.front) if found.baseline else None,
+        "front": _evaluations(result, known),
+        "random_front": _evaluations(found.baseline, known) if found.baseline else None,
         "chosen": {name: arch.id for name, arch in chosen.archs.items()},
         "remark": chosen.remark,
         "figure": figure,
     }
 
 
-def _evaluations(front: Sequence[Evaluation]) -> list[Document]:
-    return [{"network": e.arch.id, "genes": e.arch.genes, "values": e.values} for e in front]
+def _evaluations(found: SearchResult, known: Profiled | None = None) -> list[Document]:
+    """The networks of a front: values, and by what each limit is held."""
+    return [
+        {
+            "network": e.arch.id,
+            "genes": e.arch.genes,
+            "values": e.values,
+            "limits": _limits(e, found.objectives, known),
+        }
+        for e in found.front
+    ]
+
+
+def _limits(found: Evaluation, objectives: Sequence[Objective], known: Profiled | None) -> dict[str, str]:
+    limits = standing(found, objectives)
+    if known is not None and found.arch.id in known.verified and limits.get(known.latency) == "predicted":
+        limits[known.latency] = "measured"
+    return limits
 
 
 def _named(known: Profiled) -> Document:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from zoo.cli.session import Session, as_typed, in_session
 from zoo.cli.typed import Config, Devices, MaxLatencies, MaxParams, NoLimits, RunFolder, Set
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from zoo.pipeline.profiling import Profiled
     from zoo.pipeline.run import Run
     from zoo.pipeline.searching import Searched
+    from zoo.pipeline.verifying import Verified
     from zoo.pipeline.workspace import Workspace
 
 
@@ -25,6 +28,21 @@ def search(
     max_latency_ms: MaxLatencies = None,
     max_params: MaxParams = None,
     no_limits: NoLimits = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Networks evaluated at the same time, each by a process of its own. Short for search.workers.",
+        ),
+    ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Measure the networks of the front as exported files, judge the files, and search on until what was "
+            "predicted holds.",
+        ),
+    ] = False,
 ) -> None:
     """Search the Pareto front of quality, latency and parameters, within limits; for several devices at once."""
     from zoo.cli.printing import print_kept, print_limits
@@ -35,7 +53,7 @@ def search(
     asked = session.open(
         run,
         config,
-        set_,
+        [*(set_ or ()), *([] if workers is None else [f"search.workers={workers}"])],
         max_latency_ms=max_latency_ms,
         max_params=max_params,
         no_limits=no_limits,
@@ -46,7 +64,10 @@ def search(
     print_kept(workspace.run, SEARCH, session.narrator)
     with session.narrator.progress() as progress:
         searched = search_front(workspace, known, progress)
-    _tell_fronts(session, workspace, known, searched)
+    verified = _verified(session, workspace, known, searched) if verify else None
+    if verified is not None:
+        known, searched = list(verified.known), verified.searched
+    _tell_fronts(session, workspace, known, searched, verified=verified)
 
 
 @in_session
@@ -78,6 +99,19 @@ def front(
     _tell_fronts(session, workspace, known, known_front(workspace, known), evaluate=False)
 
 
+def _verified(
+    session: Session, workspace: Workspace, known: Sequence[Profiled], searched: Searched
+) -> Verified:
+    """The fronts of a search, held against measurements."""
+    from zoo.cli.verified import print_verified
+    from zoo.pipeline.verifying import verify
+
+    with session.narrator.progress() as progress:
+        found = verify(workspace, known, searched, progress)
+    print_verified(workspace, found, session.narrator)
+    return found
+
+
 def _profiled(run: Run, devices: Sequence[str]) -> tuple[Workspace, list[Profiled]]:
     """The trained supernet of a run, and what its profiles say of some devices."""
     from zoo.pipeline.profiling import profiled
@@ -93,10 +127,12 @@ def _tell_fronts(
     known: Sequence[Profiled],
     searched: Searched,
     evaluate: bool = True,
+    verified: Verified | None = None,
 ) -> None:
     """What a search found, device by device: a table, three networks, a picture."""
     from zoo.cli import documents
     from zoo.cli.printing import looked_at, print_front, print_remark
+    from zoo.cli.verified import document
     from zoo.pipeline.figure import draw_front
     from zoo.pipeline.pick import picked
     from zoo.pipeline.run import devices_typed
@@ -112,4 +148,5 @@ def _tell_fronts(
         narrator.say(f"The front as a picture: {png}")
         narrator.say(f"Next: {workspace.run.command('export', *devices_typed([one.name]))}")
         found.append((one, seen, chosen, png))
-    session.result(documents.fronts(workspace.run, searched, found))
+    more = {"verified": document(verified)} if verified is not None else {}
+    session.result(documents.fronts(workspace.run, searched, found) | more)

@@ -22,6 +22,7 @@ In the order one would read them:
 - `eight_bits`: exported networks in eight bits, with the types that are fastest on the device
 - `scoring`: zero-cost scores of networks, held against what a search found
 - `prove`: cut out, export, compare, time and judge what was picked
+- `verifying`: hold a front against measurements, and search on where it does not
 - `entries`: from a proof to a published entry
 - `pull_back`: ask the zoo for the best within a limit, and run it
 - `figure`: the picture of a front

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ from search.query import ask, is_question
 from supernet.elastic.costs import Cost
 from supernet.errors import ArchitectureError, StateError
 from supernet.space import Architecture
-from zoo.pipeline.pick import pick
+from zoo.pipeline.pick import Picked, pick
 from zoo.pipeline.profiling import every_profiled, profiled
 from zoo.pipeline.searching import evaluations, objectives
 from zoo.pipeline.workspace import Workspace
@@ -77,6 +77,16 @@ def find(workspace: Workspace, text: str, device: str = "") -> Architecture:
             f"{len(space)} genes or the values of the choices"
         )
     return known[text]
+
+
+def named(workspace: Workspace, texts: Sequence[str], device: str = "") -> Picked:
+    """The architectures that somebody means, under their ids.
+
+    Args:
+        texts: of each, as for `find`, which says what is raised.
+        device: likewise.
+    """
+    return Picked({arch.id: arch for arch in (find(workspace, text, device) for text in texts)})
 
 
 def known_of(workspace: Workspace, arch: Architecture, device: str = "") -> Known:

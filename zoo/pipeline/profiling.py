@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from hardware.device import Device, local_device
-from hardware.measurement import Profile
+from hardware.measurement import Measurement, Profile
 from hardware.profiler import profile
 from predictors import Estimate, Predictor, predictors
 from predictors.options import FEWEST, FOLDS
 from predictors.references import most_telling, read_references
 from predictors.validate import Region, Validation, by_region, compare, held_out
+from search.archive import stored
 from supernet.errors import SpaceError, StateError, did_you_mean
+from supernet.space import Genes
 from supernet.wording import counted
 from zoo.pipeline.progress import Progress, silent
 from zoo.pipeline.run import PROFILE, Run, devices_typed
 from zoo.pipeline.workspace import Workspace
+
+VERIFIED = "verified.json"
+"""Beside a profile: what was measured of a verified front."""
 
 
 @dataclass(frozen=True)
@@ -26,16 +33,32 @@ class Profiled:
     """What was measured on a device, and what was learnt from it.
 
     Args:
-        profile: the measurements.
+        profile: the measurements, those of a verified front among them.
         predictor: fitted on all of them.
         fresh: one like it that has learned nothing yet.
         name: of the device in the run; empty for the run's own.
+        verified: measurements of exported networks, by the id of the architecture.
     """
 
     profile: Profile
     predictor: Predictor
     fresh: Callable[[], Predictor] = field(repr=False)
     name: str = ""
+    verified: Mapping[str, Measurement] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def _found(self) -> dict[bytes, Measurement]:
+        return {stored(np.array([m.genes]))[0]: m for m in self.verified.values()}
+
+    def estimate(self, genes: Genes) -> Estimate:
+        """Latencies ``(networks,)``: as measured of those that were verified, as predicted of the others."""
+        found = self.predictor.predict(genes)
+        for row, key in enumerate(stored(genes)) if self.verified else ():
+            if one := self._found.get(key):
+                off = one.ci if np.isfinite(one.ci) else self.profile.repeat.mean
+                found.mean[row], found.sd[row] = one.median_ms, one.median_ms * off / 1.96
+                found.low[row], found.high[row] = one.median_ms * (1 - off), one.median_ms * (1 + off)
+        return found
 
     @cached_property
     def held_out(self) -> Estimate:
@@ -99,7 +122,7 @@ def profile_device(
         progress=progress,
     )
     run.keep()
-    return learn(workspace, measured, device)
+    return learn(workspace, measured, device, _verified(workspace, measured, device))
 
 
 def references(workspace: Workspace, device: Device) -> dict[str, Predictor]:
@@ -117,8 +140,10 @@ def references(workspace: Workspace, device: Device) -> dict[str, Predictor]:
     )  # fmt: skip
 
 
-def learn(workspace: Workspace, measured: Profile, device: str = "") -> Profiled:
-    """Fit the run's predictor on a profile."""
+def learn(
+    workspace: Workspace, measured: Profile, device: str = "", verified: Sequence[Measurement] = ()
+) -> Profiled:
+    """Fit the run's predictor on a profile, and on what was measured of a verified front."""
     options, others = workspace.run.options.predict, references(workspace, measured.device)
     more = {"references": others} if others else {}
 
@@ -128,9 +153,33 @@ def learn(workspace: Workspace, measured: Profile, device: str = "") -> Profiled
             workspace.net.space, macs=workspace.costs.macs, params=workspace.costs.params, **more
         )
 
+    known = {m.arch: m for m in verified}
+    kept = [m for m in measured.measurements if m.arch not in known]
+    measured = replace(measured, measurements=(*kept, *verified))
     predictor = fresh()
     predictor.fit(measured.genes, measured.median_ms, measured.noise_ms)
-    return Profiled(measured, predictor, fresh, device)
+    return Profiled(measured, predictor, fresh, device, known)
+
+
+def learn_more(workspace: Workspace, known: Profiled, found: Profile) -> Profiled:
+    """Keep measurements of exported networks beside the profile of a device, and learn from them.
+
+    Raises:
+        StateError: when the run's folder cannot be written to.
+    """
+    folder = workspace.run.profile_on(known.name)
+    verified = {**known.verified, **{m.arch: m for m in found.measurements}}
+    replace(found, measurements=tuple(verified.values())).save(folder / VERIFIED)
+    return learn(workspace, Profile.load(folder / PROFILE), known.name, list(verified.values()))
+
+
+def _verified(workspace: Workspace, measured: Profile, device: str) -> tuple[Measurement, ...]:
+    """What was measured of a verified front on this very device."""
+    path = workspace.run.profile_on(device) / VERIFIED
+    if not path.exists():
+        return ()
+    found = Profile.load(path)
+    return found.measurements if found.device.id == measured.device.id else ()
 
 
 def profiled(workspace: Workspace, device: str = "") -> Profiled:
@@ -146,7 +195,8 @@ def profiled(workspace: Workspace, device: str = "") -> Profiled:
     path = run.profile_on(device) / PROFILE
     if not path.exists():
         raise StateError(_missing(run, device))
-    return learn(workspace, Profile.load(path), device)
+    measured = Profile.load(path)
+    return learn(workspace, measured, device, _verified(workspace, measured, device))
 
 
 def every_profiled(workspace: Workspace) -> list[Profiled]:

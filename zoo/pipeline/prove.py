@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 from safetensors.torch import save as to_safetensors
@@ -25,6 +26,7 @@ from supernet.space import Architecture
 from zoo.pipeline.profiling import Profiled
 from zoo.pipeline.progress import Progress, silent
 from zoo.pipeline.workspace import Workspace
+from zoo.store.manifest import hash_file
 
 ONNX, WEIGHTS = "model.onnx", "model.safetensors"
 
@@ -96,7 +98,8 @@ def prove(
     for i, (name, arch) in enumerate(chosen.items()):
         cuts.append(_cut(workspace, run.subnets_for(known.name) / name.replace(" ", "-"), name, arch))
         progress("cut out and export", i + 1, len(chosen))
-    measured = _measure(workspace, known, cuts, progress)
+    files = {cut.arch: cut.onnx.path for cut in cuts}
+    measured = time_files(workspace, known, files, "proofs", progress)
     found = {m.arch: m for m in measured.measurements}
     test = Evaluator(
         workspace.net,
@@ -139,20 +142,30 @@ def _properties(workspace: Workspace, arch: Architecture) -> dict[str, str]:
     }
 
 
-def _measure(workspace: Workspace, known: Profiled, cuts: list[_Cut], progress: Progress) -> Profile:
-    """Time the exported files themselves, beside the reference of the profile."""
+def time_files(
+    workspace: Workspace, known: Profiled, files: Mapping[Architecture, Path], step: str, progress: Progress
+) -> Profile:
+    """Time exported files themselves, beside the reference of the profile.
+
+    Args:
+        step: what they are timed for: the folder beside the profile that the journal is kept in.
+
+    Raises:
+        DeviceError: when the device does not answer, or is another than the profile's.
+        StateError: when the run's folder cannot be written to.
+    """
     run = workspace.run
-    files = {cut.arch.id: cut.onnx.path for cut in cuts}
     # a journal is of certain bytes: other choices, or other weights, get a folder of their own
-    label = "-".join(sorted({cut.onnx.sha256[:8] for cut in cuts}))
+    hashes = sorted({hash_file(path) for path in files.values()})
+    label = sha256("".join(hashes).encode()).hexdigest()[:16]
     return profile(
         workspace.net,
-        list(dict.fromkeys(cut.arch for cut in cuts)),
+        list(files),
         workspace.example,
-        run.profile_on(known.name) / "proofs" / label[:60],
+        run.profile_on(known.name) / step / label,
         options=replace(run.options.profile, seconds=min(run.options.profile.seconds, 5.0 * len(files))),
         device=run.device(known.name),
-        files=files,
+        files={arch.id: path for arch, path in files.items()},
         free_axes=workspace.dataset.task.free_axes,
         against=known.profile,
         progress=progress,
@@ -174,7 +187,7 @@ def _proof(workspace: Workspace, known: Profiled, cut: _Cut, measured: Measureme
         weights_sha256=weight_hash(cut.subnet),
         parity=check_onnx(cut.onnx.path, cut.subnet, workspace.example(cut.arch)),
         exact=max((a - b).abs().max().item() for (_, a), (_, b) in pairs),
-        predicted=known.predictor.predict(genes),
+        predicted=known.estimate(genes),
         measured=measured,
         search=workspace.evaluator.of(cut.subnet, values),
         test=test.of(cut.subnet, values),

@@ -15,6 +15,7 @@ from hardware.sampling import spread
 from predictors.options import FOLDS
 from predictors.zero_cost import Combination, scores, zero_cost
 from predictors.zero_cost.candidate import ScoreError
+from search.archive import Evaluation
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ConfigError, StateError
 from supernet.seeds import rng
@@ -108,7 +109,7 @@ def drawn_anew(net: Supernet, seed: int) -> Supernet:
 
 def _networks(workspace: Workspace, count: int, seed: int) -> tuple[list[Architecture], list[float]]:
     """Some that were evaluated, with how good they are; else an even spread, of which nothing is known."""
-    known = []
+    known: Sequence[Evaluation] = []
     with suppress(StateError):  # no search yet
         known = evaluations(workspace, [])
     if len(known) < count:

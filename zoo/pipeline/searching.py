@@ -12,20 +12,21 @@ from functools import partial
 
 import numpy as np
 
-from search.archive import Archive, Evaluation
-from search.engine import SearchResult, random_search, search
-from search.feasible import why_infeasible
-from search.front import front, held
+from search.archive import Archive, Evaluations
+from search.engine import SearchResult, met_front, random_search, search
+from search.front import front
 from search.imports import import_lines
 from search.objective import InfeasibleError, Objective, one_by_one
-from search.options import SearchOptions
+from search.options import HERE, SearchOptions
+from search.trials import Progress as Told
+from search.workers import Make, Scores, scores_of
 from supernet.elastic.storage import WEIGHTS
 from supernet.errors import StateError
 from supernet.tasks.task import Metric
 from zoo.pipeline.profiling import Profiled
 from zoo.pipeline.progress import Progress, silent
-from zoo.pipeline.run import PROFILE, devices_typed
-from zoo.pipeline.workspace import Workspace
+from zoo.pipeline.run import PROFILE, Run, devices_typed
+from zoo.pipeline.workspace import Workspace, opened
 from zoo.store.manifest import hash_file
 
 ARCHIVE, RANDOM = "archive.sqlite", "random.sqlite"
@@ -106,10 +107,10 @@ def _latency(known: Profiled, limits: SearchOptions) -> Objective:
         known.latency,
         "ms",
         "min",
-        lambda genes: known.predictor.predict(genes).mean,
+        lambda genes: known.estimate(genes).mean,
         limit=limits.max_latency_on(known.name),
         source="predicted",
-        bound=lambda genes: known.predictor.predict(genes).high,
+        bound=lambda genes: known.estimate(genes).high,
         front=known.name,
     )
 
@@ -125,18 +126,38 @@ def search_front(workspace: Workspace, known: Sequence[Profiled], progress: Prog
         StateError: when the folder holds another search.
     """
     workspace.read(progress)
-    goals, options, folder = objectives(workspace, known), workspace.run.options.search, workspace.run.search
+    goals, options = objectives(workspace, known), workspace.run.options.search
     _take_over(workspace, goals)
-    result = search(
-        workspace.net.space, goals, options, folder / ARCHIVE, progress=partial(progress, "searching")
-    )
+    result = search_for(workspace, goals, options, partial(progress, "searching"))
     baseline = None
     if options.baseline:
-        drawn = replace(options, evaluations=options.baseline)
-        tell = partial(progress, "random baseline")
-        baseline = random_search(workspace.net.space, goals, drawn, folder / RANDOM, progress=tell)
+        drawn, tell = replace(options, evaluations=options.baseline), partial(progress, "random baseline")
+        path, make = workspace.run.search / RANDOM, _make(workspace)
+        baseline = random_search(workspace.net.space, goals, drawn, path, make=make, progress=tell)
     workspace.run.keep()  # only now: a limit that nothing meets is not to haunt the next step
     return Searched(result, baseline)
+
+
+def search_for(
+    workspace: Workspace, goals: Sequence[Objective], options: SearchOptions, tell: Told
+) -> SearchResult:
+    """A search in the archive of the run, by this process or by workers.
+
+    Raises:
+        InfeasibleError: see `search.engine.search`; StateError likewise.
+    """
+    path = workspace.run.search / ARCHIVE
+    return search(workspace.net.space, goals, options, path, make=_make(workspace), progress=tell)
+
+
+def _make(workspace: Workspace) -> Make | None:
+    here = workspace.run.options.search.pool_name == HERE
+    return None if here else partial(scores, workspace.run)
+
+
+def scores(run: Run) -> Scores:
+    """What is expensive about the networks of a run, for a worker that has nothing but the run."""
+    return scores_of(objectives(opened(run), []))
 
 
 def known_front(workspace: Workspace, known: Sequence[Profiled]) -> Searched:
@@ -147,15 +168,12 @@ def known_front(workspace: Workspace, known: Sequence[Profiled]) -> Searched:
         StateError: when there was no search yet.
     """
     goals, seen = objectives(workspace, known), evaluations(workspace, known)
-    best = tuple(front(seen, goals))
     if not seen:
         raise InfeasibleError(
             f"{workspace.run.search} knows no network of the weights that the run has now; search first: "
             f"{workspace.run.command('search', *devices_typed([one.name for one in known]))}"
         )
-    if not best:
-        raise InfeasibleError(why_infeasible(goals, held(seen, goals), len(seen)))
-    return Searched(SearchResult(tuple(seen), best, goals, scored=0))
+    return Searched(SearchResult(seen, met_front(seen, goals), goals, scored=0))
 
 
 def _take_over(workspace: Workspace, goals: Sequence[Objective]) -> None:
@@ -177,7 +195,7 @@ def _earlier_subject(workspace: Workspace) -> dict[str, str]:
     }
 
 
-def evaluations(workspace: Workspace, known: Sequence[Profiled]) -> list[Evaluation]:
+def evaluations(workspace: Workspace, known: Sequence[Profiled]) -> Evaluations:
     """Every network the searches of this run have evaluated, for whichever device, with its latency on some.
 
     Raises:

@@ -128,6 +128,12 @@ def _searchers() -> Iterator[str]:
     yield from searchers
 
 
+def _pools() -> Iterator[str]:
+    from search.workers import workers
+
+    yield from workers
+
+
 _NAMES: Mapping[str, Callable[[], Iterator[str]]] = {
     "data.source": _sources,
     "supernet.model": _models,
@@ -138,4 +144,5 @@ _NAMES: Mapping[str, Callable[[], Iterator[str]]] = {
     "device.runtime": _runtimes,
     "predict.predictor": _predictors,
     "search.searcher": _searchers,
+    "search.pool": _pools,
 }

@@ -99,6 +99,20 @@ def test_a_candidate_of_weight_zero_does_not_run_and_still_has_its_gradient() ->
     assert all(near(a, b) for a, b in zip(ours, theirs))
 
 
+@pytest.mark.parametrize("weights", [(0.0, 1.0, 0.0), (0.0, 0.0, 0.0)])
+def test_what_is_only_asked_moves_no_statistics(weights: tuple[float, ...]) -> None:
+    paths = [nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2)).double() for _ in range(3)]
+    own = torch.tensor(weights, dtype=torch.float64, requires_grad=True)
+    x, slope = torch.randn(2, 4, 2, 3, 3, dtype=torch.float64)
+    (ours,) = torch.autograd.grad((mixed(own, [(path, x) for path in paths]) * slope).sum(), own)
+    for weight, path in zip(weights, paths):
+        assert path[1].num_batches_tracked == (weight > 0)
+        assert bool(path[1].running_mean.any()) == (weight > 0)
+    whole = sum(weight * path(x) for weight, path in zip(own, paths))
+    (theirs,) = torch.autograd.grad((whole * slope).sum(), own)
+    assert near(ours, theirs)
+
+
 def test_a_mixture_has_exact_second_derivatives() -> None:
     x = torch.randn(2, 3, dtype=torch.float64)
     weights = torch.tensor([0.3, 0.7], dtype=torch.float64, requires_grad=True)

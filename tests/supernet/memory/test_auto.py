@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ from supernet.data import ImageDataset
 from supernet.elastic.subnet import Subnet
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ConfigError, StateError
-from supernet.memory.auto import Plan, Subject, _floor, _modelled, _search, measured, plan
+from supernet.memory.auto import CLOSE, TRIES, Plan, Subject, _floor, _modelled, _search, measured, plan
 from supernet.memory.measuring import Cost
 from supernet.memory.modes import Execution, install
 from supernet.memory.sizes import bytes_of, words_of
@@ -103,6 +103,48 @@ def test_the_search_finds_the_fastest_plan_there_is(allowed: int) -> None:
 def test_the_floor_is_the_least_that_any_plan_needs() -> None:
     floor = _floor(TABLE)
     assert brute(floor) is not None and brute(floor - 1) is None
+
+
+class Paper:
+    """A network that exists on paper: its pieces, and bytes that no sum over pieces knows of."""
+
+    def __init__(self, beside: Callable[[Mapping[str, str]], int]) -> None:
+        self.table = {
+            f"piece{i}": {
+                "plain": Cost(9 * wide, 10 * wide, 1.0 * wide),
+                "fused": Cost(5 * wide, 8 * wide, 1.1 * wide),
+                "checkpoint": Cost(wide, 9 * wide, 1.3 * wide),
+                "checkpoint_fused": Cost(wide, 6 * wide, 1.4 * wide),
+            }
+            for i, wide in enumerate((40, 40, 31, 31, 31, 17, 17, 17, 17, 12, 12, 12))
+        }
+        self.beside, self.tried = beside, 0
+
+    def peak(self, execution: Mapping[str, str] | str) -> int:
+        """As if it were measured."""
+        choice = {} if isinstance(execution, str) else execution
+        self.tried += 1
+        return _modelled(self.table, choice) + self.beside(choice)
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        lambda choice: 100,
+        lambda choice: 25 * len(choice),
+        lambda choice: 400 - 25 * len(choice),
+        lambda choice: 60 * sum(mode == "fused" for mode in choice.values()),
+    ],
+)
+@pytest.mark.parametrize("share", [0.334, 0.4, 0.5, 0.6, 0.75, 0.9])
+def test_a_plan_uses_nearly_all_of_its_bytes_whatever_lies_beside_the_pieces(
+    share: float, beside: Callable[[Mapping[str, str]], int]
+) -> None:
+    paper = Paper(beside)
+    budget = int(share * paper.peak("plain"))
+    found = plan(cast(Subject[object], paper), budget, paper.table)
+    assert found.peak == paper.peak(found.execution) <= budget
+    assert found.peak >= CLOSE * budget and paper.tried < 2 * TRIES
 
 
 def subject(network_maker: Callable[[], nn.Module] = convolutions) -> Subject[nn.Module]:
