@@ -56,7 +56,7 @@ class SearchOptions:
     """
 
     searcher: str = "guided"
-    evaluations: int = 400
+    evaluations: int = 200
     population: int = 30
     seed: int = 0
     crossover: float = 0.9
