@@ -156,10 +156,10 @@ def test_a_gradient_is_clipped_by_its_norm_or_by_its_entries(amp: str) -> None:
 def test_autocast_reaches_the_network_and_nothing_else() -> None:
     net, seen = residual_supernet(), set()
     net.largest.get_submodule("head").register_forward_hook(
-        lambda *args: seen.add((net.training, args[2].dtype))
+        lambda *args: seen.add((args[0].training, args[2].dtype))
     )
     Trainer(net, few_images(), replace(OPTIONS, epochs=1, amp="bf16")).run()
-    assert seen == {(True, torch.bfloat16)}
+    assert seen == {(True, torch.bfloat16), (False, torch.float32)}  # in training, and when it is judged
     assert all(value.dtype == torch.float32 for value in net.state_dict().values())
     for options in (replace(OPTIONS, amp="bf16"), replace(OPTIONS, amp="fp16")):
         for ours, plain in zip(trained(options).values(), trained(OPTIONS).values()):

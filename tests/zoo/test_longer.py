@@ -22,6 +22,7 @@ def train(run: Path, *words: str, **changes: str) -> str:
     return " ".join(result.output.split())
 
 
+@pytest.mark.slow
 def test_a_run_trained_longer_is_one_that_was_to_be_as_long(tmp_path: Path) -> None:
     tiny = {key.replace(".", "__"): str(value) for key, value in TINY.items()}
     run, planned = tmp_path / "run", tmp_path / "planned"

@@ -10,6 +10,7 @@ import torch
 from supernet.elastic.elasticise import elasticise
 
 
+@pytest.mark.slow
 def test_no_group_stays_elastic_that_held_only_beside_one_that_was_fixed() -> None:
     transformers = pytest.importorskip("transformers", reason="the extra [language]")
     torch.manual_seed(0)

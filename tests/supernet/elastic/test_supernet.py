@@ -108,7 +108,7 @@ def test_timms_own_checkpointing_inside_changes_no_gradient() -> None:
     same(gradients(supernet, run), plain)
 
 
-@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("training", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_one_compiled_graph_serves_every_width_and_kernel(training: bool) -> None:
     supernet = tiny_supernet().train(training)
     x = tiny_images(4)
@@ -138,6 +138,7 @@ def test_one_compiled_graph_serves_every_width_and_kernel(training: bool) -> Non
     assert len(graphs) == 1
 
 
+@pytest.mark.slow
 def test_a_compiled_transformer_has_one_graph_for_each_depth_and_none_for_a_width() -> None:
     torch.manual_seed(0)
     # A size of one is always a constant to the compiler: networks of a single head have graphs of their own.

@@ -14,14 +14,12 @@ from supernet.errors import SpaceError
 from supernet.presets.mobile import Mobile
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_the_space_holds_seventeen_million_subnets_whatever_the_weights(seed: int) -> None:
     assert Mobile(seed=seed).space.size == 258**3
 
 
-@pytest.mark.parametrize(
-    ("resolution", "channels", "classes"), [(8, 1, 10), (24, 1, 10), (32, 3, 7), (64, 3, 2)]
-)
+@pytest.mark.parametrize(("resolution", "channels", "classes"), [(8, 1, 10), (32, 3, 7)])
 def test_a_subnet_inside_equals_the_subnet_cut_out(resolution: int, channels: int, classes: int) -> None:
     preset = Mobile(classes=classes, channels=channels, resolution=resolution)
     supernet = preset.supernet().eval()
