@@ -100,8 +100,10 @@ def test_a_calm_training_is_bit_for_bit_what_it_is_without_the_guard(few: ImageD
     assert watched.run() == alone.run() and equal(weights(watched), weights(alone))
 
 
-@pytest.mark.parametrize("seconds", [60.0, 0.0])
-@pytest.mark.parametrize("stop", [6, 7])
+@pytest.mark.parametrize(
+    ("stop", "seconds"),
+    [(6, 60.0), (7, 0.0), *(pytest.param(*rest, marks=pytest.mark.slow) for rest in ((6, 0.0), (7, 60.0)))],
+)
 def test_a_training_that_went_back_and_was_killed_ends_at_the_same_bytes(
     few: ImageDataset, tmp_path: Path, stop: int, seconds: float
 ) -> None:

@@ -55,7 +55,8 @@ def interrupt(at: int) -> Callable[[int, int, str], None]:
 
 
 @pytest.mark.parametrize(
-    ("strategy", "seconds"), [("sandwich", 60.0), ("sandwich", 0.0), ("single_path", 0.0)]
+    ("strategy", "seconds"),
+    [pytest.param("sandwich", 60.0, marks=pytest.mark.slow), ("sandwich", 0.0), ("single_path", 0.0)],
 )
 def test_an_interrupted_run_ends_at_the_same_bytes(
     tmp_path: Path, digits: ImageDataset, strategy: str, seconds: float

@@ -52,6 +52,7 @@ def test_a_hostile_device_is_listed_like_any_other(tmp_path: Path) -> None:
     assert "digits-a" in result.output
 
 
+@pytest.mark.slow
 def test_an_error_stays_one_line_whatever_it_quotes(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "zoo.cli", "zoo", "list", "--store", f"{tmp_path}/a\n\x1b[2Jb"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)

@@ -58,7 +58,9 @@ def stopped_at(step: int, number: int) -> Callable[..., object]:
     return progress
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_signal_ends_with_what_is_kept_and_the_same_command_goes_on(
     number: int,
     code: int,
