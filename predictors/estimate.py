@@ -105,6 +105,31 @@ class Predictor(Protocol):
         ...
 
 
+class Learner:
+    """What our predictors have in common: what they were made for, and the measurements of the last `fit`.
+
+    Raises:
+        PredictorError: for a level that is not between 0 and 1.
+    """
+
+    def __init__(self, space: SearchSpace, unit: str, level: float) -> None:
+        if not 0 < level < 1:
+            raise PredictorError(f"an interval of level {level} was asked for; a level lies between 0 and 1")
+        self.space, self.unit, self.level = space, unit, level
+        self._measured: Measured | None = None
+
+    @property
+    def learned_from(self) -> Measured:
+        """The measurements of the last `fit`.
+
+        Raises:
+            PredictorError: before `fit`.
+        """
+        if self._measured is None:
+            raise PredictorError("nothing was learned yet; call fit(archs, values) first")
+        return self._measured
+
+
 predictors: Registry[Callable[..., Predictor]] = Registry(
     "predictor",
     modules=[f"predictors.{name}" for name in ("tabular", "process", "graph_kernel", "graph_network")],

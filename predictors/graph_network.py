@@ -17,9 +17,8 @@ from predictors.estimate import (
     Archs,
     Cost,
     Estimate,
-    Measured,
+    Learner,
     Predictor,
-    PredictorError,
     Values,
     genes_of,
     measured,
@@ -40,7 +39,7 @@ FREE = 128
 
 
 @predictors.register("graph_network")
-class GraphNetwork:
+class GraphNetwork(Learner):
     """A line over the exact costs, and a graph neural network for what it leaves over.
 
     Two rounds of messages along the edges and against them, then the sum over all nodes. An ensemble: each member is
@@ -75,14 +74,11 @@ class GraphNetwork:
         pretrain: bool = True,
         seed: int = 0,
     ) -> None:
-        if not 0 < level < 1:
-            raise PredictorError(f"an interval of level {level} was asked for; a level lies between 0 and 1")
-        self.space, self.unit, self.level = space, unit, level
+        super().__init__(space, unit, level)
         self.positive, self.pretrain, self.seed = positive, pretrain, seed
         self._columns = Columns(space, macs=macs, params=params, references=references)
         self._has_costs = macs is not None or params is not None
         self._graphs = graphs or chain(space)
-        self._measured: Measured | None = None
 
     def fit(self, archs: Archs, values: Values, noise: Values | None = None) -> None:
         """Learn from measured architectures; see `Predictor.fit`.
@@ -134,17 +130,6 @@ class GraphNetwork:
         """The keywords that make an equal predictor, apart from costs, references and graphs."""
         names = ("unit", "level", "positive", "pretrain", "seed")
         return {name: getattr(self, name) for name in names}
-
-    @property
-    def learned_from(self) -> Measured:
-        """The measurements of the last `fit`.
-
-        Raises:
-            PredictorError: before `fit`.
-        """
-        if self._measured is None:
-            raise PredictorError("nothing was learned yet; call fit(archs, values) first")
-        return self._measured
 
     @property
     def model(self) -> str:

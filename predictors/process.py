@@ -12,22 +12,21 @@ from predictors.estimate import (
     Archs,
     Cost,
     Estimate,
+    Learner,
     Measured,
     Predictor,
-    PredictorError,
     Values,
     genes_of,
     measured,
     predictors,
 )
-from predictors.gaussian_process import GaussianProcess
 from predictors.intervals import Calibration
 from predictors.models import learned_process
 from supernet.space import SearchSpace
 
 
 @predictors.register("process")
-class Process:
+class Process(Learner):
     """A Gaussian process on the columns of an architecture and the logarithms of its exact costs.
 
     Intervals are the process's own, widened or narrowed until they cover every measurement as predicted by all the
@@ -56,11 +55,9 @@ class Process:
         level: float = 0.9,
         positive: bool = True,
     ) -> None:
-        if not 0 < level < 1:
-            raise PredictorError(f"an interval of level {level} was asked for; a level lies between 0 and 1")
-        self.space, self.unit, self.level, self.positive = space, unit, level, positive
+        super().__init__(space, unit, level)
+        self.positive = positive
         self._columns = Columns(space, macs=macs, params=params, features=features, references=references)
-        self._process: GaussianProcess | None = None
 
     def fit(self, archs: Archs, values: Values, noise: Values | None = None) -> None:
         """Learn from measured architectures; see `Predictor.fit`.
@@ -86,7 +83,8 @@ class Process:
             ArchitectureError: for architectures of another space.
             PredictorError: before `fit`.
         """
-        process = self._fit
+        self.learned_from  # noqa: B018 - refuses before `fit`
+        process = self._process
         columns = self._columns.table(genes_of(self.space, archs)).everything
         mean, sd = process.predict_with_sd(columns)
         unsure = np.hypot(sd, process.noise_sd)
@@ -99,16 +97,6 @@ class Process:
         return {"unit": self.unit, "level": self.level, "positive": self.positive}
 
     @property
-    def learned_from(self) -> Measured:
-        """The measurements of the last `fit`.
-
-        Raises:
-            PredictorError: before `fit`.
-        """
-        self._fit  # noqa: B018 - refuses before `fit`
-        return self._measured
-
-    @property
     def model(self) -> str:
         """What it is."""
         return "Gaussian process"
@@ -116,12 +104,6 @@ class Process:
     def _trust(self, columns: Values) -> Values | None:
         """How far each column is trusted ``(columns,)``; all alike when None."""
         return None
-
-    @property
-    def _fit(self) -> GaussianProcess:
-        if self._process is None:
-            raise PredictorError("nothing was learned yet; call fit(archs, values) first")
-        return self._process
 
 
 def to_learn(known: Measured, positive: bool) -> tuple[Values, Values | None]:

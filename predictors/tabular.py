@@ -15,9 +15,8 @@ from predictors.estimate import (
     Archs,
     Cost,
     Estimate,
-    Measured,
+    Learner,
     Predictor,
-    PredictorError,
     Values,
     genes_of,
     measured,
@@ -38,7 +37,7 @@ CAUTION = 3.0
 
 
 @predictors.register("tabular")
-class Tabular:
+class Tabular(Learner):
     """Learns logarithms with several models, and believes each as far as measurements that it has not seen allow.
 
     Every model predicts the measurements that were left out of its learning; the estimate is the mean of the models
@@ -74,13 +73,11 @@ class Tabular:
         level: float = 0.9,
         seed: int = 0,
     ) -> None:
-        if not 0 < level < 1:
-            raise PredictorError(f"an interval of level {level} was asked for; a level lies between 0 and 1")
-        self.space, self.unit, self.level, self.seed = space, unit, level, seed
+        super().__init__(space, unit, level)
+        self.seed = seed
         self.weights, self.errors = dict[str, float](), dict[str, float]()
         self._columns = Columns(space, macs=macs, params=params, features=features, references=references)
         self._models: dict[str, Model] = {}
-        self._measured: Measured | None = None
 
     def fit(self, archs: Archs, values: Values, noise: Values | None = None) -> None:
         """Learn from measured architectures; see `Predictor.fit`.
@@ -125,17 +122,6 @@ class Tabular:
     def options(self) -> dict[str, Any]:
         """The keywords that make an equal predictor, apart from costs, features and references."""
         return {"unit": self.unit, "level": self.level, "seed": self.seed}
-
-    @property
-    def learned_from(self) -> Measured:
-        """The measurements of the last `fit`.
-
-        Raises:
-            PredictorError: before `fit`.
-        """
-        if self._measured is None:
-            raise PredictorError("nothing was learned yet; call fit(archs, values) first")
-        return self._measured
 
     @property
     def model(self) -> str:
