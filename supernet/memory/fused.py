@@ -144,11 +144,11 @@ class Fusing(TorchFunctionMode):
         if cheap.remake.adds and self._is_rest(out, nodes):
             self._know(out, Source(out, is_sum=True))
         elif isinstance(out, Tensor):
-            self._learn(out, Recipe(cheap.remake, nodes, named, cast_of(out), self._ledger), slots)
+            self._learn(out, self._recipe(cheap.remake, nodes, out, named), slots)
         elif isinstance(out, tuple | list):
             for i, one in enumerate(out):
                 remake = Remake(_Entry(cheap.remake.call, i), is_fresh=False)
-                self._learn(one, Recipe(remake, nodes, named, cast_of(one), self._ledger), [])
+                self._learn(one, self._recipe(remake, nodes, one, named), [])
         return out
 
     def _is_rest(self, out: Any, nodes: Sequence[Any]) -> bool:
@@ -171,8 +171,8 @@ class Fusing(TorchFunctionMode):
             found = [slot for slot in slots if slot.node.is_like(out.shape, torch.int64)]
             for slot in found:
                 places = Source(slot.node.value().int(), keep=True)
-                _replace([slot], Recipe(LONG, (places,), {}, cast_of(out), self._ledger))
-                self._learn(out, Recipe(PICKED, (node, places), {}, cast_of(out), self._ledger), slots)
+                _replace([slot], self._recipe(LONG, (places,), out))
+                self._learn(out, self._recipe(PICKED, (node, places), out), slots)
         return out
 
     def _batch_norm(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
@@ -185,23 +185,23 @@ class Fusing(TorchFunctionMode):
         out = F.batch_norm(*args, **kwargs)
         if not out.requires_grad or not torch.is_grad_enabled():
             return out
-        cast, eps = cast_of(out), given.get("eps", 1e-5)
+        eps = given.get("eps", 1e-5)
         if not given.get("training", False):
             fixed = [Source(given[name], keep=True) for name in names[1:3]]
-            recipe = Recipe(
-                BATCH_NORM, (nodes[0], *fixed, *nodes[1:], False, 0.0, eps), {}, cast, self._ledger
-            )
+            recipe = self._recipe(BATCH_NORM, (nodes[0], *fixed, *nodes[1:], False, 0.0, eps), out)
         elif _keeps_statistics(out, x, weight):
             mean, invstd = out.grad_fn._saved_result1, out.grad_fn._saved_result2  # type: ignore[union-attr]
-            recipe = Recipe(
-                NORMALISED, (*nodes, Source(mean, True), Source(invstd, True)), {}, cast, self._ledger
-            )
+            recipe = self._recipe(NORMALISED, (*nodes, Source(mean, True), Source(invstd, True)), out)
         else:
-            recipe = Recipe(
-                BATCH_NORM, (nodes[0], None, None, *nodes[1:], True, 0.0, eps), {}, cast, self._ledger
-            )
+            recipe = self._recipe(BATCH_NORM, (nodes[0], None, None, *nodes[1:], True, 0.0, eps), out)
         self._learn(out, recipe, slots)
         return out
+
+    def _recipe(
+        self, remake: Remake, args: Sequence[Any], like: Any, kwargs: dict[str, Any] | None = None
+    ) -> Recipe:
+        """How a tensor such as the one that a call just answered is computed again."""
+        return Recipe(remake, args, kwargs or {}, cast_of(like), self._ledger)
 
     def _learn(self, out: Tensor, recipe: Recipe, slots: Sequence[Slot]) -> None:
         """Know a tensor by its recipe, also where autograd saved it in the call that answered it."""
@@ -243,7 +243,7 @@ class Fusing(TorchFunctionMode):
         if whole is None or not isinstance(node, Recipe) or whole.storage_offset() or not is_dense(whole):
             return None
         where = tensor.shape, tensor.stride(), tensor.storage_offset()
-        return Recipe(SEEN, (node, *where), {}, cast_of(tensor), self._ledger)
+        return self._recipe(SEEN, (node, *where), tensor)
 
     def _packed(self, tensor: Tensor) -> Any:
         slot = self._slot(tensor)
