@@ -30,6 +30,7 @@ def export_subnets(
     *,
     free_axes: FreeAxes = NONE_FREE,
     workers: int = 1,
+    template: Template | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Path]:
     """Every subnet as a file, by id; one that an earlier process finished with the same weights is kept.
@@ -45,6 +46,7 @@ def export_subnets(
         folder: where to.
         free_axes: as `export_onnx` takes them.
         workers: processes that trace side by side.
+        template: the largest network, where it was traced before; otherwise it is as soon as two are missing.
         progress: told how many files there are, and how many there will be.
 
     Raises:
@@ -65,7 +67,7 @@ def export_subnets(
         missing = {arch: job for arch, job in jobs.items() if not job.path.exists()}
         log.info("exporting %d of %d subnets", len(missing), len(jobs))
         before = len(jobs) - len(missing)
-        for done, _ in enumerate(_export(supernet, missing, shown, workers), start=before + 1):
+        for done, _ in enumerate(_export(supernet, missing, shown, workers, template), start=before + 1):
             progress(done, len(jobs))
     return {arch.id: job.path for arch, job in jobs.items()}
 
@@ -75,13 +77,15 @@ def _export(
     jobs: Mapping[Architecture, ExportJob],
     shown: Callable[[Architecture], Inputs],
     workers: int,
+    template: Template | None,
 ) -> Iterator[object]:
     """One file after the other, as they come to be."""
     left = list(jobs)
-    if len(left) > 1:
+    if template is None and len(left) > 1:
         largest = supernet.space.largest()
         free_axes = jobs[left[0]].free_axes
         template = Template.of(supernet.extract(largest).eval(), shown(largest), free_axes)
+    if template is not None:
         yield from _cut(template, supernet, jobs, left)
     yield from export_all((jobs[arch] for arch in left), min(workers, len(left)))
 

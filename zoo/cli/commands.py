@@ -243,7 +243,7 @@ def export(
         no_limits=no_limits,
         devices=[device],
     )
-    workspace = opened(asked)
+    workspace = opened(asked).on([device])
     known, narrator = profiled(workspace, device), session.narrator
     if not arch:
         print_limits(workspace.run.options.search, narrator, [device])
@@ -285,7 +285,7 @@ def show(
     from zoo.pipeline.find import find, known_of
     from zoo.pipeline.workspace import opened
 
-    workspace = opened(session.open(run, config, None))
+    workspace = opened(session.open(run, config, None)).on([device])
     found = find(workspace, arch, device)
     known = known_of(workspace, found, device)
     print_architecture(workspace, found, known, session.narrator)

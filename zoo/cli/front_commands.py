@@ -11,6 +11,7 @@ from zoo.cli.session import Session, as_typed, in_session
 from zoo.cli.typed import Config, Devices, MaxLatencies, MaxParams, NoLimits, RunFolder, Set
 
 if TYPE_CHECKING:
+    from zoo.pipeline.comparing import Found
     from zoo.pipeline.profiling import Profiled
     from zoo.pipeline.run import Run
     from zoo.pipeline.searching import Searched
@@ -45,9 +46,10 @@ def search(
     ] = False,
 ) -> None:
     """Search the Pareto front of quality, latency and parameters, within limits; for several devices at once."""
+    from zoo.cli.precision_printing import print_precision
     from zoo.cli.printing import print_kept, print_limits
+    from zoo.pipeline.comparing import search_and_compare
     from zoo.pipeline.kept import SEARCH
-    from zoo.pipeline.searching import search_front
 
     devices = list(dict.fromkeys(device or [""]))
     asked = session.open(
@@ -63,11 +65,13 @@ def search(
     print_limits(workspace.run.options.search, session.narrator, devices)
     print_kept(workspace.run, SEARCH, session.narrator)
     with session.narrator.progress() as progress:
-        searched = search_front(workspace, known, progress)
+        found = search_and_compare(workspace, known, progress)
+    known, searched = list(found.known), found.searched
     verified = _verified(session, workspace, known, searched) if verify else None
     if verified is not None:
         known, searched = list(verified.known), verified.searched
-    _tell_fronts(session, workspace, known, searched, verified=verified)
+    print_precision(found, session.narrator)
+    _tell_fronts(session, workspace, known, searched, verified=verified, found=found)
 
 
 @in_session
@@ -117,7 +121,7 @@ def _profiled(run: Run, devices: Sequence[str]) -> tuple[Workspace, list[Profile
     from zoo.pipeline.profiling import profiled
     from zoo.pipeline.workspace import opened
 
-    workspace = opened(run)
+    workspace = opened(run).on(devices)
     return workspace, [profiled(workspace, name) for name in devices]
 
 
@@ -128,16 +132,18 @@ def _tell_fronts(
     searched: Searched,
     evaluate: bool = True,
     verified: Verified | None = None,
+    found: Found | None = None,
 ) -> None:
     """What a search found, device by device: a table, three networks, a picture."""
     from zoo.cli import documents
+    from zoo.cli.precision_printing import document as precision_document
     from zoo.cli.printing import looked_at, print_front, print_remark
     from zoo.cli.verified import document
     from zoo.pipeline.figure import draw_front
     from zoo.pipeline.pick import picked
     from zoo.pipeline.run import devices_typed
 
-    narrator, found = session.narrator, []
+    narrator, told = session.narrator, []
     narrator.say(looked_at(searched))
     for one in known:
         seen = searched.on(one)
@@ -147,6 +153,7 @@ def _tell_fronts(
         png = draw_front(workspace, one, seen, as_typed(), chosen=chosen.archs, evaluate=evaluate)
         narrator.say(f"The front as a picture: {png}")
         narrator.say(f"Next: {workspace.run.command('export', *devices_typed([one.name]))}")
-        found.append((one, seen, chosen, png))
+        told.append((one, seen, chosen, png))
     more = {"verified": document(verified)} if verified is not None else {}
-    session.result(documents.fronts(workspace.run, searched, found) | more)
+    more |= precision_document(found) if found is not None else {}
+    session.result(documents.fronts(workspace.run, searched, told) | more)

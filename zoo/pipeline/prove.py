@@ -125,6 +125,8 @@ def _cut(workspace: Workspace, folder: Path, name: str, arch: Architecture) -> _
         free_axes=workspace.dataset.task.free_axes,
         properties=_properties(workspace, arch),
     )
+    workspace.finish(arch, file.path)
+    file = replace(file, sha256=hash_file(file.path), size_bytes=file.path.stat().st_size)
     return _Cut(name, arch, folder, subnet, file)
 
 
@@ -177,7 +179,7 @@ def _proof(workspace: Workspace, known: Profiled, cut: _Cut, measured: Measureme
     task, values = workspace.dataset.task, workspace.net.input_values(cut.arch)
     inputs = task.inputs(workspace.dataset.calibration_batches(64, 64)[0], values)
     inside = inputs.call(workspace.net.subnet(cut.arch, workspace.evaluator.statistics(cut.arch)))
-    alone = inputs.call(cut.subnet)
+    alone, network = inputs.call(cut.subnet), workspace.as_run(cut.arch, cut.subnet, cut.onnx.path)
     pairs = zip(output_tensors(inside), output_tensors(alone), strict=True)
     return Proof(
         name=cut.name,
@@ -189,8 +191,8 @@ def _proof(workspace: Workspace, known: Profiled, cut: _Cut, measured: Measureme
         exact=max((a - b).abs().max().item() for (_, a), (_, b) in pairs),
         predicted=known.estimate(genes),
         measured=measured,
-        search=workspace.evaluator.of(cut.subnet, values),
-        test=test.of(cut.subnet, values),
+        search=workspace.evaluator.of(network, values),
+        test=test.of(network, values),
         params=int(workspace.costs.params(genes)[0]),
         macs=int(workspace.costs.macs(genes)[0]),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -23,6 +24,8 @@ from search.workers import Make, Scores, scores_of
 from supernet.elastic.storage import WEIGHTS
 from supernet.errors import StateError
 from supernet.tasks.task import Metric
+from zoo.pipeline.faster import faster_than_float
+from zoo.pipeline.mixed import MixedWorkspace
 from zoo.pipeline.profiling import Profiled
 from zoo.pipeline.progress import Progress, silent
 from zoo.pipeline.run import PROFILE, Run, devices_typed
@@ -57,11 +60,17 @@ def _seen(result: SearchResult, known: Profiled) -> SearchResult:
     return replace(result, front=tuple(front(result.evaluations, goals)), objectives=goals)
 
 
-def objectives(workspace: Workspace, known: Sequence[Profiled]) -> tuple[Objective, ...]:
+def objectives(
+    workspace: Workspace, known: Sequence[Profiled], *, candidates: bool = False
+) -> tuple[Objective, ...]:
     """Predicted latencies, exact parameters and quality on the search split, with the limits of the options.
 
     A limit on a latency is held by the upper end of what is predicted. What people are told of a network is
-    recorded beside what it is ranked by; both come from one evaluation.
+    recorded beside what it is ranked by; both come from one evaluation. Where stages have a precision, networks in
+    eight bits that were not measured to be faster than in float are beyond a limit.
+
+    Args:
+        candidates: only those that were measured not to be faster.
     """
     limits, space = workspace.run.options.search, workspace.net.space
     judged, depends = workspace.judged, judged_by(workspace)
@@ -80,6 +89,7 @@ def objectives(workspace: Workspace, known: Sequence[Profiled]) -> tuple[Objecti
 
     return (
         *(_latency(device, limits) for device in known),
+        *(faster_than_float(workspace, known, candidates) if isinstance(workspace, MixedWorkspace) else ()),
         Objective(
             PARAMS,
             "",
@@ -126,13 +136,15 @@ def search_front(workspace: Workspace, known: Sequence[Profiled], progress: Prog
         StateError: when the folder holds another search.
     """
     workspace.read(progress)
-    goals, options = objectives(workspace, known), workspace.run.options.search
+    goals, options = objectives(workspace, known, candidates=True), workspace.run.options.search
     _take_over(workspace, goals)
+    if isinstance(workspace, MixedWorkspace):
+        _bring_float(workspace, goals)
     result = search_for(workspace, goals, options, partial(progress, "searching"))
     baseline = None
     if options.baseline:
         drawn, tell = replace(options, evaluations=options.baseline), partial(progress, "random baseline")
-        path, make = workspace.run.search / RANDOM, _make(workspace)
+        path, make = archive_of(workspace, RANDOM), _make(workspace)
         baseline = random_search(workspace.net.space, goals, drawn, path, make=make, progress=tell)
     workspace.run.keep()  # only now: a limit that nothing meets is not to haunt the next step
     return Searched(result, baseline)
@@ -146,28 +158,42 @@ def search_for(
     Raises:
         InfeasibleError: see `search.engine.search`; StateError likewise.
     """
-    path = workspace.run.search / ARCHIVE
+    path = archive_of(workspace)
     return search(workspace.net.space, goals, options, path, make=_make(workspace), progress=tell)
 
 
 def _make(workspace: Workspace) -> Make | None:
     here = workspace.run.options.search.pool_name == HERE
-    return None if here else partial(scores, workspace.run)
+    return None if here else partial(scores, workspace.run, isinstance(workspace, MixedWorkspace))
 
 
-def scores(run: Run) -> Scores:
-    """What is expensive about the networks of a run, for a worker that has nothing but the run."""
-    return scores_of(objectives(opened(run), []))
+def scores(run: Run, mixed: bool = False) -> Scores:
+    """What is expensive about the networks of a run, for a worker that has nothing but the run.
+
+    Args:
+        mixed: whether every stage has a precision.
+    """
+    workspace = opened(run)
+    return scores_of(objectives(workspace.mixed if mixed else workspace, []))
 
 
-def known_front(workspace: Workspace, known: Sequence[Profiled]) -> Searched:
+def archive_of(workspace: Workspace, name: str = ARCHIVE) -> Path:
+    """Where the networks are that a search evaluated; those with a precision for each stage have one of their own."""
+    return workspace.run.search / f"{workspace.prefix}{name}"
+
+
+def known_front(workspace: Workspace, known: Sequence[Profiled], *, candidates: bool = False) -> Searched:
     """What a search for some devices would find if it evaluated nothing: the front of what is known.
+
+    Args:
+        candidates: see `objectives`.
 
     Raises:
         InfeasibleError: when no network that was evaluated is within the limits.
         StateError: when there was no search yet.
     """
-    goals, seen = objectives(workspace, known), evaluations(workspace, known)
+    goals = objectives(workspace, known, candidates=candidates)
+    seen = evaluations(workspace, known, candidates=candidates)
     if not seen:
         raise InfeasibleError(
             f"{workspace.run.search} knows no network of the weights that the run has now; search first: "
@@ -178,12 +204,30 @@ def known_front(workspace: Workspace, known: Sequence[Profiled]) -> Searched:
 
 def _take_over(workspace: Workspace, goals: Sequence[Objective]) -> None:
     """Bring what an earlier version evaluated into the archive, where it is of these weights and examples."""
-    old, new = workspace.run.search / EARLIER, workspace.run.search / ARCHIVE
+    old, new = workspace.run.search / EARLIER, archive_of(workspace)
     if new.exists() or not (old.exists() and (workspace.run.profile / PROFILE).exists()):
         return
     paid = {goal.name: goal for goal in goals if not goal.cheap}
     with Archive(new, workspace.net.space, write=True) as archive:
         import_lines(archive, old, paid, subject=_earlier_subject(workspace))
+
+
+def _bring_float(workspace: MixedWorkspace, goals: Sequence[Objective]) -> None:
+    """Bring what searches without a precision have evaluated: in float it is the same."""
+    plain, precision = workspace.run.search / ARCHIVE, workspace.precision
+    if not plain.exists():
+        return
+    depends = {key: value for key, value in judged_by(workspace).items() if key not in workspace.judged_with}
+    with (
+        Archive(plain, precision.plain_space) as old,
+        Archive(archive_of(workspace), precision.space, write=True) as archive,
+    ):
+        for goal in (goal for goal in goals if not goal.cheap):
+            known = {k: v for k, v in old.values(replace(goal, depends=depends)).items() if np.isfinite(v)}
+            genes = precision.from_plain(old.genes(b"".join(known)))
+            values = np.array(list(known.values()), dtype=np.float64)
+            missing = np.isnan(archive.look_up(goal, genes))
+            archive.record(goal, genes[missing], values[missing])
 
 
 def _earlier_subject(workspace: Workspace) -> dict[str, str]:
@@ -195,20 +239,23 @@ def _earlier_subject(workspace: Workspace) -> dict[str, str]:
     }
 
 
-def evaluations(workspace: Workspace, known: Sequence[Profiled]) -> Evaluations:
+def evaluations(workspace: Workspace, known: Sequence[Profiled], *, candidates: bool = False) -> Evaluations:
     """Every network the searches of this run have evaluated, for whichever device, with its latency on some.
+
+    Args:
+        candidates: see `objectives`.
 
     Raises:
         StateError: when there was no search yet.
     """
-    path = workspace.run.search / ARCHIVE
+    path = archive_of(workspace)
     if not path.exists():
         devices = devices_typed([device.name for device in known])
         raise StateError(
             f"{workspace.run.folder} holds no search; run this first: {workspace.run.command('search', *devices)}"
         )
     with Archive(path, workspace.net.space) as archive:
-        return archive.evaluations(objectives(workspace, known))
+        return archive.evaluations(objectives(workspace, known, candidates=candidates))
 
 
 def judged_by(workspace: Workspace) -> dict[str, str]:
@@ -219,4 +266,5 @@ def judged_by(workspace: Workspace) -> dict[str, str]:
         "data": workspace.dataset.name,
         "examples": str(min(options.search.examples, workspace.dataset.count("search"))),
         "calibration": str(options.train.calibration_examples),
+        **workspace.judged_with,
     }

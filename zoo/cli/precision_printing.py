@@ -1,0 +1,55 @@
+"""Where precision went on a front, and where eight bits were no faster, for a person and for a program."""
+
+from __future__ import annotations
+
+from supernet.wording import counted
+from zoo.cli.documents import Document
+from zoo.cli.narrator import Narrator
+from zoo.pipeline.comparing import Found
+
+
+def print_precision(found: Found, narrator: Narrator) -> None:
+    """Of each device, stage by stage, and what was replaced; nothing where stages have no precision."""
+    for device, shares in found.eight.items():
+        of = f" on {device}" if device else ""
+        narrator.table(
+            f"where precision went{of}",
+            [
+                {"stage": stage, "in eight bits": f"{share:.0%} of the front"}
+                for stage, share in shares.items()
+            ],
+        )
+        replaced = found.replaced[device]
+        for pair in replaced:
+            narrator.say(
+                f"Note: {pair.mixed.arch} in eight bits is not faster{of} than in float ({pair.mixed.median_ms:.3f} "
+                f"ms, {pair.twin.median_ms:.3f} ms): {pair.twin.arch}, the same in float, takes its place."
+            )
+        if not any(shares.values()):
+            narrator.say(
+                f"No network of the front{of} has a stage in eight bits: "
+                f"{counted(len(replaced), 'network')} measured, and none is faster so than in float."
+            )
+
+
+def document(found: Found) -> Document:
+    """For each device, by its name: the share of its front with each stage in eight bits, and what was replaced."""
+    if not found.eight:
+        return {}
+    return {
+        "precision": {
+            device: {
+                "in_eight_bits": shares,
+                "replaced": [
+                    {
+                        "network": pair.mixed.arch,
+                        "measured": pair.mixed,
+                        "by": pair.twin.arch,
+                        "float": pair.twin,
+                    }
+                    for pair in found.replaced[device]
+                ],
+            }
+            for device, shares in found.eight.items()
+        }
+    }
