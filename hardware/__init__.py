@@ -33,6 +33,7 @@ In the order one would read them:
 - `fastest_types`: the types of eight bits that are fastest on a device
 - `quantise`: an exported network in eight bits, with the types that are fastest here
 - `mixed`: likewise some of its stages
+- `file_size`: how many bytes such files take
 - `explain`: where the milliseconds of a subnet go, block by block
 - `errors`: what can go wrong
 """
