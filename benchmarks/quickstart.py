@@ -4,8 +4,9 @@
 
 Per seed: one supernet, then its largest and its smallest network trained alone from scratch for as many steps
 with the same recipe. ``worst_gap_to_alone`` is how many points, at worst, a subnet is behind (negative when it
-is ahead in all cases); ``worst_gap_of_alone_to_alone`` how far apart two networks of one kind are that trained alone from
-different seeds, about the least that can be told. ``seconds`` is a whole ``supernet quickstart`` in a fresh folder.
+is ahead in all cases); ``worst_gap_of_alone_to_alone`` how far apart two networks of one kind are that
+trained alone from different seeds, about the least that can be told. ``seconds`` is a whole ``supernet quickstart`` in
+a fresh folder.
 
 ``search_over_random`` is how much more of the hypervolume the search of that run covers than as many networks drawn at
 random do, each with as many seeds: shares of the box between the best and the worst value of each objective that any of
