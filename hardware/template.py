@@ -8,6 +8,7 @@ agreed with PyTorch about it; where it does not, the subnet has to be exported b
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -30,15 +31,15 @@ PARITY = 1e-5
 
 @dataclass(frozen=True)
 class Template:
-    """The graph of a largest network, from which the graphs of its subnets are made.
+    """The graph of a largest network, without its weights, from which the graphs of its subnets are made.
 
     Args:
-        largest: the network, as it was cut out of the supernet.
-        program: its graph as it was traced, not yet optimised.
+        largest: the network, as it was cut out of the supernet, of no memory.
+        model: its graph as it was traced, not yet optimised.
     """
 
     largest: nn.Module
-    program: torch.onnx.ONNXProgram
+    model: onnx_ir.Model
 
     @classmethod
     def of(cls, largest: nn.Module, example: Inputs, free_axes: FreeAxes = NONE_FREE) -> Template:
@@ -47,7 +48,11 @@ class Template:
         Raises:
             ExportError: as `export_onnx`.
         """
-        return cls(largest, translate(largest, example, free_axes, optimised=False))
+        model = translate(largest, example, free_axes, optimised=False).model
+        for name in _tensors(largest):
+            if name in model.graph.initializers:
+                model.graph.initializers[name].const_value = None
+        return cls(deepcopy(largest).to("meta"), model)
 
     def export(self, job: ExportJob, absent: frozenset[str]) -> OnnxFile:
         """Write a subnet as `export_onnx` would: the same operations, weights and ports; inner names may differ.
@@ -74,7 +79,7 @@ class Template:
         return replace(draft, path=job.path)
 
     def _cut(self, module: nn.Module, inputs: Inputs, absent: frozenset[str]) -> onnx_ir.Model:
-        model = self.program.model.clone()
+        model = self.model.clone()
         for path in sorted(absent):
             _leave_out(model.graph, path)
         names = self._names(module, absent)
@@ -83,7 +88,7 @@ class Template:
             if node.op_type in ("Conv", "ConvTranspose"):
                 _resize(node, self.largest, module, names)
         _forget_sizes(model, module, inputs)
-        program = torch.onnx.ONNXProgram(model, self.program.exported_program)
+        program = torch.onnx.ONNXProgram(model, None)
         try:
             with quiet():
                 program.optimize()

@@ -19,14 +19,14 @@ import onnxruntime
 from torch import nn
 
 from hardware.explain import own_paths
-from hardware.export import export_onnx, weight_hash
+from hardware.export import weight_hash
 from hardware.fastest_types import fastest_types
 from hardware.file_size import FileSizes
 from hardware.mixed import quantise_stages
 from hardware.options import DeviceOptions
+from hardware.pool import ExportJob
 from hardware.quantise import FileNetwork
-from hardware.subnet_files import export_subnets
-from hardware.template import Template
+from hardware.subnet_files import export_subnet
 from supernet.config import read_toml, to_toml
 from supernet.elastic.inputs import Inputs, output_tensors
 from supernet.errors import ConfigError, StateError
@@ -107,14 +107,6 @@ class MixedWorkspace(Workspace):
             file = self.files({arch: subnet}, Path(folder))[arch]
             return self.evaluator.of(self.as_run(arch, subnet, file), self.net.input_values(arch))
 
-    @cached_property
-    def template(self) -> Template:
-        """The largest network as it was traced."""
-        largest = self.net.space.largest()
-        return Template.of(
-            self.net.extract(largest).eval(), self.example(largest), self.dataset.task.free_axes
-        )
-
     def files(
         self, subnets: Mapping[Architecture, nn.Module], folder: Path, progress: Progress = silent
     ) -> dict[Architecture, Path]:
@@ -126,16 +118,11 @@ class MixedWorkspace(Workspace):
         missing = {arch: subnet for arch, subnet in subnets.items() if not ready[arch].exists()}
         for done, (arch, subnet) in enumerate(missing.items()):
             progress("export", done, len(missing))
-            made = export_subnets(
-                self.net,
-                {arch: subnet},
-                self.example,
-                folder / "float",
-                free_axes=self.dataset.task.free_axes,
-                template=self.template,
-            )
-            self.finish(arch, made[arch.id])
-            made[arch.id].replace(ready[arch])
+            draft = ready[arch].with_suffix(".draft")
+            job = ExportJob(subnet, self.example(arch), draft, self.dataset.task.free_axes)
+            self.finish(arch, export_subnet(self.net, arch, job, self.example).path)
+            draft.replace(ready[arch])
+        progress("export", len(missing), len(missing))
         return ready
 
     def finish(self, arch: Architecture, file: Path) -> None:
@@ -189,9 +176,8 @@ class MixedWorkspace(Workspace):
         if path.exists():
             return
         subnet, example = self.net.extract(largest).eval(), self.example(largest)
-        whole = export_onnx(
-            subnet, example, folder / "largest.onnx", free_axes=self.dataset.task.free_axes
-        ).path
+        job = ExportJob(subnet, example, folder / "largest.onnx", self.dataset.task.free_axes)
+        whole = export_subnet(self.net, largest, job, self.example).path
         ratios = fastest_types(whole, self._examples(largest), device, self.run.options.profile, keep=())
         whole.unlink()
         write_atomically(path, to_toml(Types(next(iter(ratios)), ratios)))

@@ -15,9 +15,11 @@ from pathlib import Path
 from safetensors.torch import save as to_safetensors
 from torch import nn
 
-from hardware.export import OnnxFile, Parity, check_onnx, export_onnx, weight_hash
+from hardware.export import OnnxFile, Parity, check_onnx, weight_hash
 from hardware.measurement import Measurement, Profile
+from hardware.pool import ExportJob
 from hardware.profiler import profile
+from hardware.subnet_files import export_subnet
 from predictors import Estimate
 from supernet.elastic.inputs import output_tensors
 from supernet.evaluate import Evaluator, Result
@@ -118,15 +120,11 @@ def _cut(workspace: Workspace, folder: Path, name: str, arch: Architecture) -> _
     write_atomically(
         folder / WEIGHTS, to_safetensors({k: v.contiguous() for k, v in subnet.state_dict().items()})
     )
-    file = export_onnx(
-        subnet,
-        workspace.example(arch),
-        folder / ONNX,
-        free_axes=workspace.dataset.task.free_axes,
-        properties=_properties(workspace, arch),
-    )
-    workspace.finish(arch, file.path)
-    file = replace(file, sha256=hash_file(file.path), size_bytes=file.path.stat().st_size)
+    free, properties = workspace.dataset.task.free_axes, _properties(workspace, arch)
+    job = ExportJob(subnet, workspace.example(arch), folder / ONNX, free, properties)
+    made = export_subnet(workspace.net, arch, job, workspace.example)
+    workspace.finish(arch, made.path)
+    file = replace(made, sha256=hash_file(made.path), size_bytes=made.path.stat().st_size)
     return _Cut(name, arch, folder, subnet, file)
 
 
