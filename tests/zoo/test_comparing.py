@@ -23,6 +23,7 @@ from zoo.cli.precision_printing import document
 from zoo.pipeline import comparing, searching
 from zoo.pipeline.comparing import Found, compare
 from zoo.pipeline.faster import Compared, faster_than_float
+from zoo.pipeline.mixed import MixedWorkspace
 from zoo.pipeline.profiling import Profiled
 from zoo.pipeline.searching import archive_of, known_front
 
@@ -83,17 +84,15 @@ def goals(workspace: Any, known: Sequence[Profiled], *, candidates: bool = False
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MixedWorkspace:
     """A run whose search has evaluated every network in eight bits, and of those in float the largest alone."""
     for module in (searching, comparing):
         monkeypatch.setattr(module, "objectives", goals)
-    made = SimpleNamespace(
-        run=SimpleNamespace(search=tmp_path, options=SimpleNamespace(search=SearchOptions())),
-        net=SimpleNamespace(space=SPACE), precision=PRECISION, prefix="mixed-",
-    )  # fmt: skip
+    run = SimpleNamespace(search=tmp_path, options=SimpleNamespace(search=SearchOptions()))
+    made = MixedWorkspace(run, SimpleNamespace(space=SPACE), precision=PRECISION)  # type: ignore[arg-type]
     every = np.array(list(product(range(3), range(2), range(2))))
     found = every[PRECISION.is_mixed(every) | (every == [2, 1, 1]).all(axis=1)]
-    with Archive(archive_of(made), SPACE, write=True) as archive:  # type: ignore[arg-type]
+    with Archive(archive_of(made), SPACE, write=True) as archive:
         archive.record(goals(made, [])[-1], found, accuracy(found))
     return made
 
@@ -126,7 +125,7 @@ def compared_on(ms: Ms, workspace: Any, monkeypatch: pytest.MonkeyPatch) -> Foun
 
 
 def test_where_eight_bits_are_slower_none_are_on_the_front_and_the_same_networks_in_float_are(
-    workspace: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+    workspace: MixedWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = compared_on(slower, workspace, monkeypatch)
     front = [point.arch for point in found.searched.result.front]
@@ -135,17 +134,17 @@ def test_where_eight_bits_are_slower_none_are_on_the_front_and_the_same_networks
     assert replaced and not any(pair.faster for pair in replaced)
     evaluated = {e.arch.id for e in found.searched.result.evaluations}
     assert {pair.twin.arch for pair in replaced} <= evaluated
-    assert found.eight[""] == {"stem": 0.0, "body": 0.0}
+    assert found.eight[""] == {"stem": 0.0, "body": 0.0} and found.left[""] == 0
     told = document(found)["precision"][""]["replaced"]
     assert [row["by"] for row in told] == [pair.twin.arch for pair in replaced]
     # and a later command, which knows what was measured, offers none either
-    later = known_front(workspace, found.known).result.front  # type: ignore[arg-type]
+    later = known_front(workspace, found.known).result.front
     assert [point.arch for point in later] == front
 
 
 @pytest.mark.parametrize(("ms", "eight"), [(half_the_time, (1.0, 1.0)), (slower_body, (1.0, 0.0))])
 def test_what_is_in_eight_bits_on_a_front_was_measured_to_be_faster(
-    ms: Ms, eight: tuple[float, float], workspace: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+    ms: Ms, eight: tuple[float, float], workspace: MixedWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = compared_on(ms, workspace, monkeypatch)
     (known,) = found.known
@@ -158,8 +157,8 @@ def test_what_is_in_eight_bits_on_a_front_was_measured_to_be_faster(
     assert all((share > 0) == (wanted > 0) for share, wanted in zip(shares.values(), eight))
 
 
-def test_nobody_is_handed_eight_bits_that_were_not_compared(workspace: SimpleNamespace) -> None:
-    front = known_front(workspace, [device()]).result.front  # type: ignore[arg-type]
+def test_nobody_is_handed_eight_bits_that_were_not_compared(workspace: MixedWorkspace) -> None:
+    front = known_front(workspace, [device()]).result.front
     assert [point.arch for point in front] == [SPACE.largest()]
 
 

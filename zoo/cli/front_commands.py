@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -48,7 +49,7 @@ def search(
     """Search the Pareto front of quality, latency and parameters, within limits; for several devices at once."""
     from zoo.cli.precision_printing import print_precision
     from zoo.cli.printing import print_kept, print_limits
-    from zoo.pipeline.comparing import search_and_compare
+    from zoo.pipeline.comparing import search_and_compare, shares
     from zoo.pipeline.kept import SEARCH
 
     devices = list(dict.fromkeys(device or [""]))
@@ -70,6 +71,7 @@ def search(
     verified = _verified(session, workspace, known, searched) if verify else None
     if verified is not None:
         known, searched = list(verified.known), verified.searched
+        found = replace(found, eight=shares(workspace, known, searched))
     print_precision(found, session.narrator)
     _tell_fronts(session, workspace, known, searched, verified=verified, found=found)
 

@@ -26,9 +26,12 @@ def print_precision(found: Found, narrator: Narrator) -> None:
                 f"ms, {pair.twin.median_ms:.3f} ms): {pair.twin.arch}, the same in float, takes its place."
             )
         if not any(shares.values()):
+            why = "what was found so is not faster" if replaced else "others in float are better"
+            narrator.say(f"No network of the front{of} has a stage in eight bits: {why}.")
+        if found.left[device]:
             narrator.say(
-                f"No network of the front{of} has a stage in eight bits: "
-                f"{counted(len(replaced), 'network')} measured, and none is faster so than in float."
+                f"{counted(found.left[device], 'network')} in eight bits were not compared with float and are not on "
+                f"the front{of}; the same search goes on with them, or allow more search.verify_rounds."
             )
 
 
@@ -40,6 +43,7 @@ def document(found: Found) -> Document:
         "precision": {
             device: {
                 "in_eight_bits": shares,
+                "not_compared": found.left[device],
                 "replaced": [
                     {
                         "network": pair.mixed.arch,

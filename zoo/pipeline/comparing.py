@@ -35,12 +35,14 @@ class Found:
         known: the devices, as they have learned.
         replaced: of each device, by its name: networks that the search had found in eight bits and that were not
             faster; their twins in float are evaluated.
+        left: of each device, likewise: how many were not compared in the rounds there are.
         eight: of each device, likewise: the share of its front that each stage is in eight bits in.
     """
 
     searched: Searched
     known: Sequence[Profiled]
     replaced: Mapping[str, Sequence[Compared]]
+    left: Mapping[str, int]
     eight: Mapping[str, Mapping[str, float]]
 
 
@@ -51,7 +53,7 @@ def search_and_compare(workspace: Workspace, known: Sequence[Profiled], progress
     """
     searched = search_front(workspace, known, progress)
     if not isinstance(workspace, MixedWorkspace):
-        return Found(searched, known, {}, {})
+        return Found(searched, known, {}, {}, {})
     return compare(workspace, known, searched, progress)
 
 
@@ -87,13 +89,22 @@ def compare(
         searched.result, evaluations=front.evaluations, front=front.front, objectives=front.objectives
     )
     found = replace(searched, result=result)
-    return Found(found, now, replaced, {one.name: shares(workspace, found.on(one)) for one in now})
+    counts = {name: len(archs) for name, archs in left.items()}
+    return Found(found, now, replaced, counts, shares(workspace, now, found))
 
 
-def shares(workspace: MixedWorkspace, seen: Searched) -> dict[str, float]:
-    """The share of a front that each stage is in eight bits in, by its path."""
-    genes = workspace.net.space.matrix([point.arch for point in seen.result.front])
-    return dict(zip(workspace.precision.stages, workspace.precision.eight(genes).mean(axis=0).tolist()))
+def shares(
+    workspace: Workspace, known: Sequence[Profiled], searched: Searched
+) -> dict[str, dict[str, float]]:
+    """Of each device, the share of its front that has each stage in eight bits; nothing where there is no choice."""
+    if not isinstance(workspace, MixedWorkspace):
+        return {}
+    found = {}
+    for one in known:
+        front = searched.on(one).result.front
+        eight = workspace.precision.eight(workspace.net.space.matrix([point.arch for point in front]))
+        found[one.name] = dict(zip(workspace.precision.stages, eight.mean(axis=0).tolist()))
+    return found
 
 
 def _candidates(workspace: MixedWorkspace, known: Sequence[Profiled], one: Profiled) -> list[Architecture]:
