@@ -119,7 +119,8 @@ class MixedWorkspace(Workspace):
         for done, (arch, subnet) in enumerate(missing.items()):
             progress("export", done, len(missing))
             draft = ready[arch].with_suffix(".draft")
-            job = ExportJob(subnet, self.example(arch), draft, self.dataset.task.free_axes)
+            free, told = self.dataset.task.free_axes, self.properties(arch)
+            job = ExportJob(subnet, self.example(arch), draft, free, told)
             self.finish(arch, export_subnet(self.net, arch, job, self.example).path)
             draft.replace(ready[arch])
         progress("export", len(missing), len(missing))

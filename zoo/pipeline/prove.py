@@ -6,7 +6,6 @@ PyTorch in ONNX Runtime, that very file timed on the device it was chosen for, a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -120,26 +119,12 @@ def _cut(workspace: Workspace, folder: Path, name: str, arch: Architecture) -> _
     write_atomically(
         folder / WEIGHTS, to_safetensors({k: v.contiguous() for k, v in subnet.state_dict().items()})
     )
-    free, properties = workspace.dataset.task.free_axes, _properties(workspace, arch)
+    free, properties = workspace.dataset.task.free_axes, workspace.properties(arch)
     job = ExportJob(subnet, workspace.example(arch), folder / ONNX, free, properties)
     made = export_subnet(workspace.net, arch, job, workspace.example)
     workspace.finish(arch, made.path)
     file = replace(made, sha256=hash_file(made.path), size_bytes=made.path.stat().st_size)
     return _Cut(name, arch, folder, subnet, file)
-
-
-def _properties(workspace: Workspace, arch: Architecture) -> dict[str, str]:
-    """What an ONNX file says of itself, so that it can be used where its manifest is lost."""
-    data = workspace.dataset
-    return {
-        "architecture": json.dumps(arch.genes),
-        "architecture_values": json.dumps(workspace.net.space.decode(arch)),
-        "architecture_id": arch.id,
-        "space": arch.space,
-        "task": data.task.name,
-        "preprocess": json.dumps(workspace.preprocess(arch), sort_keys=True),
-        "classes": json.dumps(getattr(data.task, "classes", ())),
-    }
 
 
 def time_files(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
@@ -109,6 +110,19 @@ class Workspace:
     def preprocess(self, arch: Architecture) -> dict[str, Any]:
         """How raw data become the inputs of an architecture, as its manifest and its file say it."""
         return self.dataset.preprocessing(self.net.input_values(arch))
+
+    def properties(self, arch: Architecture) -> dict[str, str]:
+        """What an ONNX file says of itself, so that it can be used where its manifest is lost."""
+        task = self.dataset.task
+        return {
+            "architecture": json.dumps(arch.genes),
+            "architecture_values": json.dumps(self.net.space.decode(arch)),
+            "architecture_id": arch.id,
+            "space": arch.space,
+            "task": task.name,
+            "preprocess": json.dumps(self.preprocess(arch), sort_keys=True),
+            "classes": json.dumps(getattr(task, "classes", ())),
+        }
 
     @cached_property
     def costs(self) -> Costs:
