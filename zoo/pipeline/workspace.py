@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from hardware.measurement import Profile
 from hardware.options import MIXED
 from hardware.subnet_files import export_subnets
 from search.options import SearchOptions
@@ -20,14 +22,14 @@ from supernet.elastic.costs import Costs
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.storage import WEIGHTS
 from supernet.elastic.supernet import Supernet
-from supernet.errors import ConfigError, StateError, did_you_mean
+from supernet.errors import ConfigError, StateError, SupernetError, did_you_mean
 from supernet.evaluate import Evaluator, Result
 from supernet.recipe import device_of
 from supernet.sources import load_data
 from supernet.space import Architecture
 from supernet.tasks.task import Dataset, Metric, Task
 from zoo.pipeline.progress import Progress, silent
-from zoo.pipeline.run import Run
+from zoo.pipeline.run import PROFILE, Run
 
 if TYPE_CHECKING:
     from zoo.pipeline.mixed import MixedWorkspace
@@ -56,9 +58,9 @@ class Workspace:
 
         Raises:
             ConfigError: when some are of mixed precision and others are not: their networks differ.
-            DeviceError: for a device that nobody described.
+            StateError: when the profile of one is damaged.
         """
-        mixed = [name for name in devices if self.run.device(name).precision == MIXED]
+        mixed = [name for name in devices if self._is_mixed(name)]
         if mixed and len(mixed) < len(devices):
             other = next(name for name in devices if name not in mixed)
             raise ConfigError(
@@ -66,6 +68,15 @@ class Workspace:
                 f"not, so they have no networks in common; name them in commands of their own"
             )
         return self.mixed if mixed else self
+
+    def _is_mixed(self, device: str) -> bool:
+        """As it was measured, also where nobody describes it any more; a step that needs a description misses it."""
+        path = self.run.profile_on(device) / PROFILE
+        if path.exists():
+            return Profile.load(path).device.precision == MIXED
+        with suppress(SupernetError):
+            return self.run.device(device).precision == MIXED
+        return False
 
     @cached_property
     def mixed(self) -> MixedWorkspace:
