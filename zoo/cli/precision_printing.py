@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+
+from supernet.space import Architecture
 from supernet.wording import counted
 from zoo.cli.documents import Document
 from zoo.cli.narrator import Narrator
 from zoo.pipeline.comparing import Found
+from zoo.pipeline.faster import compared
+from zoo.pipeline.mixed import MixedWorkspace
+from zoo.pipeline.profiling import Profiled
+from zoo.pipeline.workspace import Workspace
 
 
 def print_precision(found: Found, narrator: Narrator) -> None:
@@ -32,6 +40,22 @@ def print_precision(found: Found, narrator: Narrator) -> None:
             narrator.say(
                 f"{counted(found.left[device], 'network')} in eight bits were not compared with float and are not on "
                 f"the front{of}; the same search goes on with them, or allow more search.verify_rounds."
+            )
+
+
+def print_not_faster(
+    workspace: Workspace, known: Profiled, archs: Iterable[Architecture], narrator: Narrator
+) -> None:
+    """Of networks that were named, those in eight bits that nobody has measured to be faster than in float."""
+    if not isinstance(workspace, MixedWorkspace):
+        return
+    faster = {pair.mixed.arch for pair in compared(workspace.precision, known) if pair.faster}
+    for arch in dict.fromkeys(archs):
+        if workspace.precision.stages_in_eight(arch) and arch.id not in faster:
+            genes = json.dumps(workspace.precision.twin(arch).genes)
+            narrator.say(
+                f"Note: {arch.id} has stages in eight bits and was not measured to be faster so than in float, "
+                f"which is --arch '{genes}'."
             )
 
 
