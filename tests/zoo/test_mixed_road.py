@@ -82,9 +82,9 @@ def test_a_network_in_float_is_judged_to_the_bit_as_without_a_choice_and_another
     assert mixed.judged(lifted) == plain.judged(arch)
     eight = space.smallest()
     assert mixed.precision.twin(eight) == lifted
-    typed(
-        "export", "--run", str(folder), "--device", "fast", "--no-publish", "--arch", json.dumps(eight.genes)
-    )
+    words = ["--no-publish", "--arch", json.dumps(eight.genes)]
+    said = " ".join(typed("export", "--run", str(folder), "--device", "fast", *words).split())
+    assert f"{eight.id} has stages in eight bits and was not measured to be faster" in said
     (file,) = (folder / "subnets" / "fast").rglob("model.onnx")
     in_float = {name for name, tensor in mixed.net.extract(eight).named_parameters() if tensor.dim() > 1}
     assert eight_in(file) == in_float
