@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
+from hardware.measurement import Measurement
 from supernet.space import Architecture
 from supernet.wording import counted
 from zoo.cli.documents import Document
@@ -29,18 +30,26 @@ def print_precision(found: Found, narrator: Narrator) -> None:
         )
         replaced = found.replaced[device]
         for pair in replaced:
+            slower = pair.mixed.median_ms >= pair.twin.median_ms
             narrator.say(
-                f"Note: {pair.mixed.arch} in eight bits is not faster{of} than in float ({pair.mixed.median_ms:.3f} "
-                f"ms, {pair.twin.median_ms:.3f} ms): {pair.twin.arch}, the same in float, takes its place."
+                f"Note: {pair.mixed.arch} in eight bits is not faster{of} than in float"
+                f"{'' if slower else ' by more than both measurements are unsure'} ({_ms(pair.mixed)}, "
+                f"{_ms(pair.twin)}): {pair.twin.arch}, the same in float, takes its place."
             )
         if not any(shares.values()):
-            why = "what was found so is not faster" if replaced else "others in float are better"
+            why = (
+                "what was found so is not measured to be faster" if replaced else "others in float are better"
+            )
             narrator.say(f"No network of the front{of} has a stage in eight bits: {why}.")
         if found.left[device]:
             narrator.say(
                 f"{counted(found.left[device], 'network')} in eight bits were not compared with float and are not on "
                 f"the front{of}; the same search goes on with them, or allow more search.verify_rounds."
             )
+
+
+def _ms(found: Measurement) -> str:
+    return f"{found.median_ms:.3f} ms ± {found.ci:.0%}"
 
 
 def print_not_faster(
