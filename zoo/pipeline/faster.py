@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import isfinite
 
 import numpy as np
 
@@ -31,22 +30,15 @@ class Compared:
     Args:
         mixed: its latency with stages in eight bits.
         twin: that of the same network in float.
-        unsure: how far off a measurement of this device is that has no interval of its own, relative.
     """
 
     mixed: Measurement
     twin: Measurement
-    unsure: float
 
     @property
     def faster(self) -> bool:
         """Whether eight bits are faster, by more than both are unsure."""
-        return self.mixed.median_ms * (1 + self._off(self.mixed)) < self.twin.median_ms * (
-            1 - self._off(self.twin)
-        )
-
-    def _off(self, found: Measurement) -> float:
-        return found.ci if isfinite(found.ci) else self.unsure
+        return self.mixed.median_ms * (1 + self.mixed.ci) < self.twin.median_ms * (1 - self.twin.ci)
 
 
 def compared(precision: Precision, known: Profiled) -> Iterator[Compared]:
@@ -59,7 +51,7 @@ def compared(precision: Precision, known: Profiled) -> Iterator[Compared]:
     twins = stored(precision.in_float(genes))
     for mixed, key, is_mixed in zip(found, twins, precision.is_mixed(genes).tolist()):
         if is_mixed and key in by_key:
-            yield Compared(mixed, by_key[key], known.profile.repeat.mean)
+            yield Compared(mixed, by_key[key])
 
 
 def faster_than_float(
