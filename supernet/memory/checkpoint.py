@@ -18,7 +18,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._pytree import tree_leaves
 
 from supernet.errors import SupernetError
-from supernet.memory.fused import Fusing
+from supernet.memory.fused import Fusing, apart
 from supernet.memory.modes import modes
 from supernet.memory.pieces import pieces, running
 from supernet.memory.recipes import casting
@@ -151,7 +151,7 @@ class Replay:
 
     def first(self) -> Any:
         """What the block answers, the first time."""
-        with saved_tensors_hooks(self._number, self._tensor):
+        with apart(), saved_tensors_hooks(self._number, self._tensor):
             return self._call()
 
     def _number(self, tensor: Tensor) -> int:
