@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,10 +27,12 @@ class Curves:
 
     Args:
         folder: they go into ``tensorboard`` there; None keeps none.
+        name: of a folder in that, where several things have curves.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, name: str = "") -> None:
         self.folder = folder
+        self._log = (folder or Path()) / LOG / name
         self._writer: SummaryWriter | None = None
 
     @property
@@ -44,7 +47,7 @@ class Curves:
         from torch.utils.tensorboard.writer import SummaryWriter
 
         with _writing(self.folder):
-            self._writer = SummaryWriter(str(self.folder / LOG), purge_step=step + 1)
+            self._writer = SummaryWriter(str(self._log), purge_step=step + 1)
 
     def close(self) -> None:
         """End the curves."""
@@ -57,14 +60,20 @@ class Curves:
         if self._writer and self.folder:
             with _writing(self.folder):
                 # TensorBoard's thread would print a traceback of its own
-                (self.folder / LOG).stat()
+                self._log.stat()
                 self._writer.add_scalar(name.replace(" ", "_"), value, step)
 
-    def picture(self, name: str, png: Path, step: int) -> None:
+    def picture(self, name: str, png: Path | BytesIO, step: int) -> None:
         """A picture that was drawn."""
         if self._writer and self.folder:
             with Image.open(png) as image, _writing(self.folder):
                 self._writer.add_image(name, np.asarray(image.convert("RGB")), step, dataformats="HWC")
+
+    def flush(self) -> None:
+        """Let whoever looks see all of it, also when the process is killed next."""
+        if self._writer and self.folder:
+            with _writing(self.folder):
+                self._writer.flush()
 
     def text(self, name: str, words: str, step: int) -> None:
         """Words beside the curves."""

@@ -30,7 +30,7 @@ from supernet.tasks.task import Metric
 from zoo.pipeline.profiling import Profiled, learn_more
 from zoo.pipeline.progress import Progress, silent
 from zoo.pipeline.prove import time_files
-from zoo.pipeline.searching import ARCHIVE, Searched, judged_by, known_front, objectives, search_for
+from zoo.pipeline.searching import ARCHIVE, Searched, judged_by, objectives, search_for
 from zoo.pipeline.workspace import Workspace
 
 ENOUGH = 0.95
@@ -124,13 +124,14 @@ def verify(
         for place, one in enumerate(now):
             found, now[place] = _round(workspace, one, searched.on(one).result, tell)
             rounds[one.name].append(found)
-        searched = replace(searched, result=known_front(workspace, now).result)
+        searched = replace(searched, result=searched.result.anew(objectives(workspace, now)))
         if number == options.verify_rounds or all(rounds[one.name][-1].share >= ENOUGH for one in now):
             break
-        further = replace(options, evaluations=spent + number * options.verify_evaluations)
+        further = replace(options, evaluations=spent + number * options.verify_evaluations, plateau=0.0)
         goals = objectives(workspace, now)
         result = search_for(workspace, goals, further, partial(tell, "searching on"))
-        searched = replace(searched, result=result)
+        scored = searched.result.scored + result.scored
+        searched = replace(searched, result=replace(result, scored=scored, ended=searched.result.ended))
     return Verified(now, searched, rounds)
 
 
