@@ -88,7 +88,7 @@ def draw_common(
     )  # fmt: skip
     axes.grid(visible=False)
     axes.set_yticks(range(len(found)), names, fontsize=size)
-    at = np.unique(np.linspace(0, len(costs) - 1, min(SHOWN, len(costs))).round().astype(int))
+    at = range(0, len(costs), -(-len(costs) // SHOWN))
     axes.set_xticks(at, [f"{costs[i]:.3g}" for i in at])
     for row, trait in enumerate(found):
         axes.text(
@@ -97,7 +97,7 @@ def draw_common(
         )  # fmt: skip
         if row and trait.stage != found[row - 1].stage:
             axes.axhline(row - 0.5, color="white", linewidth=4)
-    axes.text(1.015, 1.015, "usual value", transform=axes.transAxes, fontsize=8.5, color=MUTED)
+    axes.text(1.015, -0.044, "usual value", transform=axes.transAxes, fontsize=8.5, color=MUTED)
     beside = figure.add_axes((0.9, 0.115, 0.014, 0.745))
     bar = figure.colorbar(image, cax=beside, ticks=[0, 0.5, 1])
     bar.ax.set_yticklabels(["smallest", "middle", "largest"], fontsize=8.5, color=MUTED)

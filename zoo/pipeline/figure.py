@@ -24,8 +24,8 @@ from zoo.pipeline.searching import Searched
 from zoo.pipeline.workspace import Workspace
 
 PREDICTIONS = "predictions.png"
-ROOM = 70
-"""Letters of a command that fit below the title, beside seed and device."""
+ROOM, LEAST = 128, 20
+"""Letters that fit below the title, and how many of them the command has at least, beside seed and devices."""
 
 
 def draw_profile(workspace: Workspace, known: Profiled, command: str) -> Path:
@@ -153,11 +153,13 @@ def common(workspace: Workspace, found: Sequence[Evaluation]) -> list[Trait]:
 
 
 def _provenance(workspace: Workspace, known: Sequence[Profiled], command: str) -> str:
-    seed, devices = workspace.run.options.train.seed, [one.profile.device for one in known]
-    typed = command if len(command) <= ROOM else f"{command[: ROOM - 3]}..."
-    return (
-        f"{typed}  (seed {seed}; {devices[0].name}, {', '.join(f'{d.runtime} {d.version}' for d in devices)})"
-    )
+    told = [f"{one.profile.device.runtime} {one.profile.device.version}" for one in known]
+    names = [one.profile.device.name for one in known]
+    devices = [f"{names[0]}, {told[0]}"] if len(known) == 1 else map(": ".join, zip(names, told))
+    rest = f"(seed {workspace.run.options.train.seed}; {', '.join(devices)})"
+    room = max(ROOM - len(rest), LEAST)
+    typed = command if len(command) <= room else f"{command[: room - 3]}..."
+    return f"{typed}  {rest}"
 
 
 def _latency(known: Profiled) -> str:
