@@ -12,6 +12,7 @@ In the order one would read them:
 - `searcher`: what a searcher is, and the registry
 - `guided`: models of what is expensive, searched in its place: the default
 - `gain`: the batch that adds most hypervolume
+- `narrowing`: in a space that shrinks, or by chance, instead
 - `evolution`: NSGA-II over whole matrices of genes
 - `nsga2`: NSGA-II on what is expensive itself
 - `uniform`: random networks: the baseline, and where the others begin

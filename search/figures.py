@@ -40,7 +40,7 @@ def draw_growth(lines: Sequence[Line], path: Path, *, title: str, provenance: st
         StateError: when the place cannot be written to.
     """
     figure, axes = canvas(
-        title, provenance, "networks evaluated", "hypervolume (share of the box of the first networks)"
+        title, provenance, "networks evaluated", "hypervolume (1 = the box of the first networks)"
     )
     fronts, names = (
         list(dict.fromkeys(column)) for column in zip(*((line.front, line.name) for line in lines))

@@ -21,6 +21,7 @@ import numpy as np
 from predictors.gaussian_process import GaussianProcess
 from search.evolution import Aim, Scored, best_first, evolve, fronts, joined, scored
 from search.gain import View, greedy
+from search.narrowing import FEWEST, drawn, kept
 from search.objective import Objective, Values
 from search.searcher import Guess, Known, Terrain, searchers
 from search.uniform import spread, strangers
@@ -77,10 +78,35 @@ def promising(terrain: Terrain, known: Known, count: int, rng: np.random.Generat
     found = joined(parts)
     found = found.rows(known.fresh(found.genes))
     found = found.rows(terrain.within(found.genes))
-    genes = found.genes[batch(there, found, count, aims)]
+    genes = _chosen(terrain, known, there, found, count, rng)
     if len(genes):
         terrain.tell(Guess(genes, models.predict(genes), looked_at, time.monotonic() - began))
     return genes
+
+
+def _chosen(
+    terrain: Terrain, known: Known, there: Scored, found: Scored, count: int, rng: np.random.Generator
+) -> Genes:
+    """The next batch of candidates: what promises most, and what chance draws where the options ask for that."""
+    aims, found = fronts(terrain.objectives), _narrowed(terrain, known, found)
+    many = round(count * terrain.options.sampled)
+    lucky = np.array(
+        drawn(_views(there, found, aims), many, rng) if many and len(found) else [], dtype=np.intp
+    )
+    rest = found.rows(np.setdiff1d(np.arange(len(found)), lucky))
+    best = batch(there.joined(found.rows(lucky)), rest, count - len(lucky), aims)
+    return np.concatenate([rest.genes[best], found.genes[lucky]])
+
+
+def _narrowed(terrain: Terrain, known: Known, found: Scored) -> Scored:
+    """Candidates in the part of the space that the best networks known make up; all where that holds none."""
+    share = terrain.options.shrink_to
+    if share == 1:
+        return found
+    there = scored(terrain.objectives, known.genes, known.values)
+    best = best_first(there, max(FEWEST, round(share * len(there))))
+    inside = kept(terrain.space, known.genes[best], found.genes)
+    return found.rows(inside) if inside.any() else found
 
 
 class Models:
@@ -129,11 +155,15 @@ def batch(known: Scored, found: Scored, count: int, aims: Sequence[Aim]) -> list
     """Rows of ``found``: those that together add most hypervolume to what is known, then the best of the rest."""
     if not len(found):
         return []
-    seen = [part for aim in aims if (part := view(known.of(aim), found.of(aim))) is not None]
+    seen = _views(known, found, aims)
     chosen = greedy(seen, count) if seen else []
     taken = set(chosen)
     rest = [row for row in best_first(found.of(aims[0])).tolist() if row not in taken]
     return [*chosen, *rest[: count - len(chosen)]]
+
+
+def _views(known: Scored, found: Scored, aims: Sequence[Aim]) -> list[View]:
+    return [part for aim in aims if (part := view(known.of(aim), found.of(aim))) is not None]
 
 
 def view(known: Scored, found: Scored) -> View | None:

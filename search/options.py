@@ -32,13 +32,16 @@ class SearchOptions:
             any time.
         plateau: share of its hypervolume that the front has to grow by in the last ``plateau_evaluations``, or the
             search ends; 0 never ends it for that. With several devices it is the sum over their fronts.
-        plateau_evaluations: how many networks may bring less than that. With 50, a share of 0.002 ended searches of
-            once-for-all after PLATEAU.
+        plateau_evaluations: how many networks may bring less than that.
         population: networks of one generation of ``nsga2``; 20 to 40 were best for budgets up to 1,000 evaluations.
             ``guided`` begins with as many, 20 at most.
         seed: of everything random; two searches with one seed see the same networks in the same order.
         crossover: probability that two parents are mixed at all.
         mutation: probability that a gene is drawn anew; None for one gene per network on average.
+        shrink_to: share of the known networks, the best, to whose values ``guided`` keeps: what none of them chooses is
+            not proposed as long as that is so. 1 keeps to the whole space.
+        sampled: share of every batch that ``guided`` draws by chance, the more likely what promises more, instead of
+            what promises most.
         batch: networks handed to an expensive score at once, with one worker; what a kill can lose.
         workers: networks that are evaluated at the same time.
         pool: what the workers are: ``here`` (this process, one worker), ``processes`` on this machine, or ``ray``; None
@@ -74,6 +77,8 @@ class SearchOptions:
     seed: int = 0
     crossover: float = 0.9
     mutation: float | None = None
+    shrink_to: float = 1.0
+    sampled: float = 0.0
     batch: int = 8
     workers: int = 1
     pool: str | None = None
@@ -96,6 +101,8 @@ class SearchOptions:
         self._check_pool()
         check_limit("seconds", self.seconds)
         within("plateau", self.plateau, 0.0, 1.0)
+        within("shrink_to", self.shrink_to, 0.01, 1.0)
+        within("sampled", self.sampled, 0.0, 1.0)
         within("plateau_evaluations", self.plateau_evaluations, 1)
         within("population", self.population, 4)
         within("seed", self.seed, 0)
