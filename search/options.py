@@ -72,7 +72,7 @@ class SearchOptions:
     evaluations: int = 200
     seconds: float | None = None
     plateau: float = 0.0
-    plateau_evaluations: int = 50
+    plateau_evaluations: int = 100
     population: int = 30
     seed: int = 0
     crossover: float = 0.9

@@ -40,13 +40,14 @@ class FrontFigure:
         provenance: the command, the seed and the device, in a line below the title.
         cost: label of the horizontal axis, with its unit.
         gain: label of the vertical axis, with its unit.
-        estimated: the front, with predicted costs.
+        estimated: the front, with predicted costs, or measured ones where there are some.
         measured: networks whose cost was measured, with its spread.
         chosen: points under their own label in the legend, at their measured cost where there is one.
         largest: the largest network.
         baselines: the fronts of other searchers, by name.
         seen: everything else that was evaluated; what lies far below the rest is cut off.
         spread: what the bars of measured points are.
+        front: what the front is called.
         sense: whether more or less gain is better; better is always drawn higher.
     """
 
@@ -61,6 +62,7 @@ class FrontFigure:
     baselines: Mapping[str, Sequence[Point]] = field(default_factory=dict)
     seen: Sequence[Point] = field(default=(), repr=False)
     spread: str = "measured, with its spread"
+    front: str = "front, predicted"
     sense: Literal["min", "max"] = "max"
 
     @property
@@ -128,7 +130,7 @@ def _foreground(axes: Axes, figure: FrontFigure) -> None:
             zorder=4,
         )
         x, y = _columns(figure.estimated)
-        axes.plot(x, y, "o", ms=5, mfc="white", mec=FRONT, mew=1.3, label="front, predicted", zorder=5)
+        axes.plot(x, y, "o", ms=5, mfc="white", mec=FRONT, mew=1.3, label=figure.front, zorder=5)
     if figure.measured:
         _with_spread(axes, figure.measured, MEASURED, figure.spread, size=4.5, marker="o")
     for color, (label, point) in zip(CHOSEN, figure.chosen):

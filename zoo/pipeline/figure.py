@@ -92,6 +92,7 @@ def draw_front(
             for name, one in searched.baselines.items()
         },
         sense=quality.sense,
+        front="front, measured where it was verified" if known.verified else "front, predicted",
         seen=points(_unchosen(searched, quality.name), cost=known.latency, gain=quality.name),
     )
     return draw(figure, workspace.run.folder / f"front{known.name and '-'}{known.name}.png")
