@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from search.objective import Values
-from supernet.space import Architecture, SearchSpace, Value
+from supernet.space import Architecture, Genes, SearchSpace, Value
 
 MOST = 0.8
 """From which share on networks are said to have a value in common."""
@@ -60,12 +61,7 @@ def traits(
 
 
 def _trait(
-    space: SearchSpace,
-    genes: Values,
-    live: Values,
-    stage: str,
-    kind: str,
-    names: Sequence[str],
+    space: SearchSpace, genes: Genes, live: NDArray[np.bool_], stage: str, kind: str, names: Sequence[str]
 ) -> Trait:
     columns = [space.index(name) for name in names]
     choices = [space.choices[i] for i in columns]
