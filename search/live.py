@@ -117,7 +117,7 @@ class Live:
             if axes := _axes(goals):
                 cost, gain = axes
                 figure = FrontFigure(
-                    title=_of("the front", label).capitalize(),
+                    title=f"The front{label and ' of '}{label}",
                     provenance=f"{counted(len(seen), 'network')} known, {counted(len(found), 'network')} on the front",
                     cost=cost.label,
                     gain=gain.label,
