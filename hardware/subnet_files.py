@@ -6,11 +6,12 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from torch import nn
 
 from hardware.errors import CutError
-from hardware.export import NONE_FREE, weight_hash
+from hardware.export import NONE_FREE, OnnxFile, weight_hash
 from hardware.pool import ExportJob, export_all
 from hardware.template import Template
 from supernet.elastic.inputs import Inputs
@@ -65,36 +66,69 @@ def export_subnets(
         missing = {arch: job for arch, job in jobs.items() if not job.path.exists()}
         log.info("exporting %d of %d subnets", len(missing), len(jobs))
         before = len(jobs) - len(missing)
-        for done, _ in enumerate(_export(supernet, missing, shown, workers), start=before + 1):
+        template = template_of(supernet, shown, free_axes) if len(missing) > 1 else None
+        for done, _ in enumerate(_export(supernet, missing, template, workers), start=before + 1):
             progress(done, len(jobs))
     return {arch.id: job.path for arch, job in jobs.items()}
 
 
+def template_of(
+    supernet: Supernet, shown: Callable[[Architecture], Inputs], free_axes: FreeAxes = NONE_FREE
+) -> Template:
+    """The graph of the largest network, traced once for as long as the supernet lives.
+
+    Raises:
+        ExportError: as `hardware.export.export_onnx`.
+    """
+    largest = supernet.space.largest()
+    inputs = shown(largest).with_batch(2)
+    key = json.dumps([inputs.to_json(), {name: dict(axes) for name, axes in free_axes.items()}])
+    known = _TRACED.setdefault(supernet, {})
+    if key not in known:
+        known[key] = Template.of(supernet.extract(largest).eval(), inputs, free_axes)
+    return known[key]
+
+
+_TRACED: WeakKeyDictionary[Supernet, dict[str, Template]] = WeakKeyDictionary()
+"""Templates hold no weights, so that what they are made of can go on being trained."""
+
+
+def export_subnet(
+    supernet: Supernet, arch: Architecture, job: ExportJob, shown: Callable[[Architecture], Inputs]
+) -> OnnxFile:
+    """One subnet as a file, cut from the graph of the largest where it can be; equal subnets give equal bytes.
+
+    Args:
+        supernet: what it was cut out of.
+        arch: which one it is.
+        job: the subnet, and where to.
+        shown: what the forward pass of an architecture is given.
+
+    Raises:
+        ExportError: when it cannot be exported.
+        StateError: when the place cannot be written to.
+    """
+    template = template_of(supernet, shown, job.free_axes)
+    return _cut(template, supernet, arch, job) or next(export_all([job]))
+
+
 def _export(
-    supernet: Supernet,
-    jobs: Mapping[Architecture, ExportJob],
-    shown: Callable[[Architecture], Inputs],
-    workers: int,
-) -> Iterator[object]:
-    """One file after the other, as they come to be."""
-    left = list(jobs)
-    if len(left) > 1:
-        largest = supernet.space.largest()
-        free_axes = jobs[left[0]].free_axes
-        template = Template.of(supernet.extract(largest).eval(), shown(largest), free_axes)
-        yield from _cut(template, supernet, jobs, left)
-    yield from export_all((jobs[arch] for arch in left), min(workers, len(left)))
-
-
-def _cut(
-    template: Template, supernet: Supernet, jobs: Mapping[Architecture, ExportJob], left: list[Architecture]
-) -> Iterator[object]:
-    """Cut the files that can be from the template, and take them off the list."""
-    for arch in list(left):
-        try:
-            made = template.export(jobs[arch], supernet.slices(arch).absent)
-        except CutError as error:
-            log.info("%s is traced by itself: %s", arch.id, error)
-        else:
-            left.remove(arch)
+    supernet: Supernet, jobs: Mapping[Architecture, ExportJob], template: Template | None, workers: int
+) -> Iterator[OnnxFile]:
+    """One file after the other, as they come to be: first those that can be cut from the template."""
+    left = dict(jobs)
+    for arch, job in jobs.items():
+        made = _cut(template, supernet, arch, job) if template else None
+        if made:
+            del left[arch]
             yield made
+    yield from export_all(left.values(), min(workers, len(left)))
+
+
+def _cut(template: Template, supernet: Supernet, arch: Architecture, job: ExportJob) -> OnnxFile | None:
+    """A file that is cut from the template; none where it has to be traced by itself."""
+    try:
+        return template.export(job, supernet.slices(arch).absent)
+    except CutError as error:
+        log.info("%s is traced by itself: %s", arch.id, error)
+        return None

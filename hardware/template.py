@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from ast import literal_eval
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -32,15 +33,15 @@ _SCOPES = "pkg.torch.onnx.name_scopes"
 
 @dataclass(frozen=True)
 class Template:
-    """The graph of a largest network, from which the graphs of its subnets are made.
+    """The graph of a largest network, without its weights, from which the graphs of its subnets are made.
 
     Args:
-        largest: the network, as it was cut out of the supernet.
-        program: its graph as it was traced, not yet optimised.
+        largest: the network, as it was cut out of the supernet, of no memory.
+        model: its graph as it was traced, not yet optimised.
     """
 
     largest: nn.Module
-    program: torch.onnx.ONNXProgram
+    model: onnx_ir.Model
 
     @classmethod
     def of(cls, largest: nn.Module, example: Inputs, free_axes: FreeAxes = NONE_FREE) -> Template:
@@ -49,7 +50,11 @@ class Template:
         Raises:
             ExportError: as `export_onnx`.
         """
-        return cls(largest, translate(largest, example, free_axes, optimised=False))
+        model = translate(largest, example, free_axes, optimised=False).model
+        for name in _tensors(largest):
+            if name in model.graph.initializers:
+                model.graph.initializers[name].const_value = None
+        return cls(deepcopy(largest).to("meta"), model)
 
     def export(self, job: ExportJob, absent: frozenset[str]) -> OnnxFile:
         """Write a subnet as `export_onnx` would: the same operations, weights and ports; inner names may differ.
@@ -76,7 +81,7 @@ class Template:
         return replace(draft, path=job.path)
 
     def _cut(self, module: nn.Module, inputs: Inputs, absent: frozenset[str]) -> onnx_ir.Model:
-        model = self.program.model.clone()
+        model = self.model.clone()
         for path in sorted(absent):
             _leave_out(model.graph, path)
         names = self._names(module, absent)
@@ -85,7 +90,7 @@ class Template:
             if node.op_type in ("Conv", "ConvTranspose"):
                 _resize(node, self.largest, module, names)
         _forget_sizes(model, module, inputs)
-        program = torch.onnx.ONNXProgram(model, self.program.exported_program)
+        program = torch.onnx.ONNXProgram(model, None)
         try:
             with quiet():
                 program.optimize()

@@ -34,7 +34,7 @@ from supernet.memory.modes import modes
 from supernet.memory.recipes import SMALL, Ledger, Recipe, Remake, Source, cast_of, size_of
 
 NARROW = 2
-"""A sum is narrow where something at least so many times as large was saved since the one before."""
+"""A sum is narrow where something at least so many times as large was kept since the one before."""
 
 
 class Slot:
@@ -65,7 +65,7 @@ class Fusing(TorchFunctionMode):
         self._known: dict[int, tuple[ref[Tensor], int, Recipe | Source]] = {}
         self._slots: list[Slot] = []
         self._ledger = Ledger()
-        self._widest = 0
+        self._since: list[Source] = []
         self._pack, self._unpack = pack, unpack or _unpack
         self._hooks = ExitStack()
 
@@ -79,7 +79,7 @@ class Fusing(TorchFunctionMode):
         # what the hooks lead to goes with them: this is entered once, and holds no tensor afterwards
         self._hooks.close()
         self._known.clear()
-        self._slots = []
+        self._slots, self._since = [], []
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -156,7 +156,8 @@ class Fusing(TorchFunctionMode):
 
         They take few bytes then, and each is computed from the one before.
         """
-        widest, self._widest = self._widest, 0
+        widest = max((size_of(one.kept) for one in self._since if one.kept is not None), default=0)
+        self._since = []
         if not isinstance(out, Tensor) or not out.requires_grad or size_of(out) * NARROW > widest:
             return False
         return not any(isinstance(node, Source) and node.is_sum for node in nodes)
@@ -257,7 +258,6 @@ class Fusing(TorchFunctionMode):
             if size >= SMALL and not isinstance(tensor, nn.Parameter):
                 self._slots.append(slot)
             return slot
-        self._widest = max(self._widest, size)
         node = self._node(tensor) or self._view(tensor)
         if isinstance(node, Recipe) and node.ready(size):
             node.uses += 1
@@ -268,6 +268,7 @@ class Fusing(TorchFunctionMode):
                 self._know(tensor, node)
             if node.kept is None:
                 node.keep(tensor, self._ledger)
+                self._since.append(node)
             slot = Slot(node, is_copy=tensor.grad_fn.name() == "CloneBackward0")
         self._slots.append(slot)
         return slot

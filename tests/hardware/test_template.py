@@ -18,7 +18,7 @@ from hardware import subnet_files
 from hardware.errors import CutError
 from hardware.export import export_onnx
 from hardware.pool import ExportJob
-from hardware.subnet_files import export_subnets
+from hardware.subnet_files import export_subnet, export_subnets, template_of
 from hardware.template import Template
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.supernet import Supernet
@@ -104,12 +104,13 @@ class _Scripted:
     def __init__(self, cuts: int) -> None:
         self.cuts = cuts
 
-    def export(self, job: ExportJob, absent: frozenset[str]) -> None:
+    def export(self, job: ExportJob, absent: frozenset[str]) -> Path:
         if not self.cuts:
             raise CutError("no further")
         self.cuts -= 1
         job.path.parent.mkdir(exist_ok=True)
         job.path.write_text("cut")
+        return job.path
 
 
 def _traced(jobs: Iterator[ExportJob], workers: int) -> Iterator[None]:
@@ -126,7 +127,7 @@ def test_what_cannot_be_cut_is_traced_and_what_is_there_is_kept(
 
     def written(cuts: int, some: Mapping[Architecture, nn.Module]) -> list[str]:
         """What the files hold that are there when a template that cuts so many has been used."""
-        monkeypatch.setattr(Template, "of", lambda *_: _Scripted(cuts))
+        monkeypatch.setattr(subnet_files, "template_of", lambda *_: _Scripted(cuts))
         monkeypatch.setattr(subnet_files, "export_all", _traced)
         files = export_subnets(
             net, some, lambda arch: IMAGES, tmp_path / "onnx", progress=lambda *parts: seen.append(parts)
@@ -136,3 +137,25 @@ def test_what_cannot_be_cut_is_traced_and_what_is_there_is_kept(
     assert written(2, dict(list(subnets.items())[:3])) == ["cut", "cut", "traced"]
     assert written(0, subnets) == ["cut", "cut", "traced", "traced"]
     assert seen == [(1, 3), (2, 3), (3, 3), (4, 4)]
+
+
+def test_a_supernet_is_traced_once_and_its_files_have_the_weights_of_the_moment(tmp_path: Path) -> None:
+    net = tiny_supernet()
+    arch = net.space.sample(Random(2))
+
+    def file(name: str) -> Path:
+        """The subnet of now."""
+        job = ExportJob(net.extract(arch).eval(), IMAGES, tmp_path / name)
+        return export_subnet(net, arch, job, lambda arch: IMAGES).path
+
+    first, again = file("first.onnx"), file("again.onnx")
+    template = template_of(net, lambda arch: IMAGES)
+    assert template_of(net, lambda arch: IMAGES.with_batch(7)) is template
+    with torch.no_grad():
+        next(net.parameters()).mul_(1.5)
+    trained = file("trained.onnx")
+    assert first.read_bytes() == again.read_bytes() != trained.read_bytes()
+    assert template_of(net, lambda arch: IMAGES) is template
+    np.testing.assert_allclose(
+        answers(trained, tiny_images(3))[0], net.subnet(arch)(tiny_images(3)).detach(), rtol=1e-5, atol=1e-6
+    )

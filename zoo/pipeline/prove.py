@@ -15,9 +15,11 @@ from pathlib import Path
 from safetensors.torch import save as to_safetensors
 from torch import nn
 
-from hardware.export import OnnxFile, Parity, check_onnx, export_onnx, weight_hash
+from hardware.export import OnnxFile, Parity, check_onnx, weight_hash
 from hardware.measurement import Measurement, Profile
+from hardware.pool import ExportJob
 from hardware.profiler import profile
+from hardware.subnet_files import export_subnet
 from predictors import Estimate
 from supernet.elastic.inputs import output_tensors
 from supernet.evaluate import Evaluator, Result
@@ -118,14 +120,9 @@ def _cut(workspace: Workspace, folder: Path, name: str, arch: Architecture) -> _
     write_atomically(
         folder / WEIGHTS, to_safetensors({k: v.contiguous() for k, v in subnet.state_dict().items()})
     )
-    file = export_onnx(
-        subnet,
-        workspace.example(arch),
-        folder / ONNX,
-        free_axes=workspace.dataset.task.free_axes,
-        properties=_properties(workspace, arch),
-    )
-    return _Cut(name, arch, folder, subnet, file)
+    free, properties = workspace.dataset.task.free_axes, _properties(workspace, arch)
+    job = ExportJob(subnet, workspace.example(arch), folder / ONNX, free, properties)
+    return _Cut(name, arch, folder, subnet, export_subnet(workspace.net, arch, job, workspace.example))
 
 
 def _properties(workspace: Workspace, arch: Architecture) -> dict[str, str]:

@@ -135,20 +135,33 @@ class Row(nn.Module):
         return x
 
 
+class Looking(Fusing):
+    """Notes whether each sum was kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sums: list[bool] = []
+
+    def _is_rest(self, out: Any, nodes: Any) -> bool:
+        self.sums.append(super()._is_rest(out, nodes))
+        return self.sums[-1]
+
+
+def test_a_sum_is_not_narrow_beside_a_wider_one_before_it_that_is_made_again() -> None:
+    wide, half = nn.Conv2d(3, 16, 1), nn.Conv2d(16, 32, 2, stride=2)
+    with Looking() as looking:
+        x = wide(images(torch.float32, batch=8))
+        x = torch.relu_(x + torch.sigmoid(x))
+        (half(x) + half(x)).sum().backward()
+    assert looking.sums == [False, False]
+
+
 @pytest.mark.parametrize(("between", "kept"), [(16, 0), (64, 2)])
 def test_of_narrow_sums_every_other_is_kept(between: int, kept: int) -> None:
-    network, sums = Row(between), []
-
-    class Looking(Fusing):
-        """Notes whether each sum was kept."""
-
-        def _is_rest(self, out: Any, nodes: Any) -> bool:
-            sums.append(super()._is_rest(out, nodes))
-            return sums[-1]
-
-    with Looking():
+    network = Row(between)
+    with Looking() as looking:
         out = network(images(torch.float32, batch=8))
-    assert sums == ([True, False, True, False] if kept else [False] * 4)
+    assert looking.sums == ([True, False, True, False] if kept else [False] * 4)
     out.square().mean().backward()
     fused = {name: weight.grad for name, weight in network.named_parameters()}
     network.zero_grad()
