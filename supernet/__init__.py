@@ -79,13 +79,17 @@ What everything leans on:
 - `wording`: how numbers are said
 - `drawing`: the look that all figures share
 - `lazy`: why ``import supernet`` is quick
+- `kernel_cache`: room for the kernels of many shapes
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from supernet.kernel_cache import make_room
 from supernet.lazy import offers
+
+make_room()
 
 if TYPE_CHECKING:
     from supernet.elastic.elasticise import elasticise as elasticise
