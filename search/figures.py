@@ -80,10 +80,9 @@ def draw_common(
     figure, axes = canvas(title, provenance, f"networks of the front, by {cost}", "")
     names, size = [_named(trait) for trait in found], min(8.5, 200 / len(found))
     figure.subplots_adjust(left=min(0.03 + 0.00075 * size * max(map(len, names)), 0.5), right=0.79)
-    colours = LinearSegmentedColormap.from_list("", ["#dbeafe", COLOURS[0], "#172554"])
-    colours.set_bad("white")
+    shades = LinearSegmentedColormap.from_list("", ["#dbeafe", COLOURS[0], "#172554"])
     image = axes.imshow(
-        np.array([trait.place for trait in found]), aspect="auto", cmap=colours, vmin=0, vmax=1,
+        np.array([trait.place for trait in found]), aspect="auto", cmap=shades.with_extremes(bad="white"), vmin=0, vmax=1,
         interpolation="nearest",
     )  # fmt: skip
     axes.grid(visible=False)
