@@ -25,6 +25,7 @@ from zoo.cli.printing import (
     print_proofs,
     print_remark,
 )
+from zoo.cli.report_printing import print_ended
 from zoo.pipeline.comparing import Found, search_and_compare
 from zoo.pipeline.entries import publish_proofs
 from zoo.pipeline.figure import draw_front, draw_profile
@@ -135,6 +136,7 @@ def _search(workspace: Workspace, known: Profiled, narrator: Narrator) -> Found:
     with narrator.progress() as progress:
         found = search_and_compare(workspace, [known], progress)
     narrator.say(looked_at(found.searched))
+    print_ended(workspace.run, found.searched, narrator)
     print_precision(found, narrator)
     return found
 

@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from search.archive import Archive
+from search.archive import Archive, Evaluations, stored
 from supernet.space import Architecture, Genes
 from zoo.pipeline.faster import Compared, compared
 from zoo.pipeline.mixed import MixedWorkspace
@@ -19,7 +19,7 @@ from zoo.pipeline.profiling import Profiled, learn_more
 from zoo.pipeline.progress import Progress, silent
 from zoo.pipeline.prove import time_files
 from zoo.pipeline.searching import Searched, archive_of, known_front, objectives, search_front
-from zoo.pipeline.verifying import exported
+from zoo.pipeline.verifying import as_files
 from zoo.pipeline.workspace import Workspace
 
 FOLDER = "compared"
@@ -46,12 +46,18 @@ class Found:
     eight: Mapping[str, Mapping[str, float]]
 
 
-def search_and_compare(workspace: Workspace, known: Sequence[Profiled], progress: Progress = silent) -> Found:
+def search_and_compare(
+    workspace: Workspace,
+    known: Sequence[Profiled],
+    progress: Progress = silent,
+    *,
+    seconds: float | None = None,
+) -> Found:
     """Search the Pareto front; where stages have a precision, measure what is in eight bits on it beside its twin.
 
     Arguments and errors are those of `search_front`, and those of `compare`.
     """
-    searched = search_front(workspace, known, progress)
+    searched = search_front(workspace, known, progress, seconds=seconds)
     if not isinstance(workspace, MixedWorkspace):
         return Found(searched, known, {}, {}, {})
     return compare(workspace, known, searched, progress)
@@ -85,12 +91,18 @@ def compare(
     refused += [arch.genes for some in left.values() for arch in some]
     _evaluate_twins(workspace, now, np.array(refused, dtype=np.int64).reshape(-1, len(workspace.net.space)))
     front = known_front(workspace, now).result
-    result = replace(
-        searched.result, evaluations=front.evaluations, front=front.front, objectives=front.objectives
-    )
+    seen = _in_order(searched.result.evaluations, front.evaluations)
+    result = replace(searched.result, evaluations=seen, front=front.front, objectives=front.objectives)
     found = replace(searched, result=result)
     counts = {name: len(archs) for name, archs in left.items()}
     return Found(found, now, replaced, counts, shares(workspace, now, found))
+
+
+def _in_order(before: Evaluations, now: Evaluations) -> Evaluations:
+    """What is known now, first as it came to be known before."""
+    places = {key: place for place, key in enumerate(stored(before.genes))}
+    order = np.argsort([places.get(key, len(places)) for key in stored(now.genes)], kind="stable")
+    return Evaluations(now.space, now.objectives, now.genes[order], now.values[order])
 
 
 def shares(
@@ -121,7 +133,7 @@ def _measured(
     if not archs:
         return known
     pairs = dict.fromkeys(one for arch in archs for one in (arch, workspace.precision.twin(arch)))
-    files = exported(workspace, list(pairs), partial(_tell, progress))
+    files = as_files(workspace, list(pairs), partial(_tell, progress))
     timed = time_files(workspace, known, files, FOLDER, partial(_tell, progress))
     for path in files.values():
         path.unlink()

@@ -6,15 +6,15 @@ front of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from search.archive import Archive, Evaluations
-from search.engine import SearchResult, met_front, random_search, search
+from search.engine import SearchResult, met_front, search
 from search.front import front
 from search.imports import import_lines
 from search.objective import InfeasibleError, Objective, one_by_one
@@ -32,7 +32,7 @@ from zoo.pipeline.run import PROFILE, Run, devices_typed
 from zoo.pipeline.workspace import Workspace, opened
 from zoo.store.manifest import hash_file
 
-ARCHIVE, RANDOM = "archive.sqlite", "random.sqlite"
+ARCHIVE = "archive.sqlite"
 EARLIER = "archive.jsonl"
 """What versions before the archive was a database called it."""
 PARAMS, MACS, FILE = "params", "macs", "file"
@@ -40,19 +40,21 @@ PARAMS, MACS, FILE = "params", "macs", "file"
 
 @dataclass(frozen=True)
 class Searched:
-    """A search and the random one beside it.
+    """A search and others beside it.
 
     Args:
         result: by the searcher that the options name.
-        baseline: networks drawn at random, where some were asked for.
+        baselines: by other searchers, where some were asked for.
     """
 
     result: SearchResult
-    baseline: SearchResult | None = None
+    baselines: Mapping[str, SearchResult] = field(default_factory=dict)
 
     def on(self, known: Profiled) -> Searched:
         """The same as one of its devices sees it: objectives and fronts without what concerns the others alone."""
-        return Searched(_seen(self.result, known), self.baseline and _seen(self.baseline, known))
+        return Searched(
+            _seen(self.result, known), {name: _seen(one, known) for name, one in self.baselines.items()}
+        )
 
 
 def _seen(result: SearchResult, known: Profiled) -> SearchResult:
@@ -135,11 +137,18 @@ def _latency(known: Profiled, limits: SearchOptions) -> Objective:
     )
 
 
-def search_front(workspace: Workspace, known: Sequence[Profiled], progress: Progress = silent) -> Searched:
-    """Search the Pareto front, and draw networks at random beside it where the options ask for some.
+def search_front(
+    workspace: Workspace,
+    known: Sequence[Profiled],
+    progress: Progress = silent,
+    *,
+    seconds: float | None = None,
+) -> Searched:
+    """Search the Pareto front, and let other searchers search beside it where the options ask for some.
 
     Args:
         known: the devices to search for, all at once; `Searched.on` is what one of them sees.
+        seconds: that this call may take, beside what the options say; the baselines not counted.
 
     Raises:
         InfeasibleError: when no network meets the limits; it names the nearest that does.
@@ -150,14 +159,24 @@ def search_front(workspace: Workspace, known: Sequence[Profiled], progress: Prog
     _take_over(workspace, goals)
     if isinstance(workspace, MixedWorkspace):
         _bring_float(workspace, goals)
-    result = search_for(workspace, goals, options, partial(progress, "searching"))
-    baseline = None
-    if options.baseline:
-        drawn, tell = replace(options, evaluations=options.baseline), partial(progress, "random baseline")
-        path, make = archive_of(workspace, RANDOM), _make(workspace)
-        baseline = random_search(workspace.net.space, goals, drawn, path, make=make, progress=tell)
+    timed = options if seconds is None else replace(options, seconds=seconds)
+    result = search_for(workspace, goals, timed, partial(progress, "searching"))
+    baselines = _baselines(workspace, goals, progress) if options.baseline else {}
     workspace.run.keep()  # only now: a limit that nothing meets is not to haunt the next step
-    return Searched(result, baseline)
+    return Searched(result, baselines)
+
+
+def _baselines(
+    workspace: Workspace, goals: Sequence[Objective], progress: Progress
+) -> dict[str, SearchResult]:
+    """What other searchers find with evaluations of their own, each in an archive of its own."""
+    options, found = workspace.run.options.search, dict[str, SearchResult]()
+    for name in options.baseline_searchers:
+        path = archive_of(workspace, f"{name}.sqlite")
+        theirs = replace(options, searcher=name, evaluations=options.baseline, seconds=None, plateau=0.0)
+        tell, make = partial(progress, f"baseline {name}"), _make(workspace)
+        found[name] = search(workspace.net.space, goals, theirs, path, make=make, progress=tell)
+    return found
 
 
 def search_for(
@@ -168,8 +187,8 @@ def search_for(
     Raises:
         InfeasibleError: see `search.engine.search`; StateError likewise.
     """
-    path = archive_of(workspace)
-    return search(workspace.net.space, goals, options, path, make=_make(workspace), progress=tell)
+    path, make, curves = archive_of(workspace), _make(workspace), workspace.run.search
+    return search(workspace.net.space, goals, options, path, make=make, progress=tell, curves=curves)
 
 
 def _make(workspace: Workspace) -> Make | None:

@@ -29,7 +29,7 @@ from supernet.tasks.task import Metric
 from zoo.pipeline.profiling import Profiled, learn_more
 from zoo.pipeline.progress import Progress, silent
 from zoo.pipeline.prove import time_files
-from zoo.pipeline.searching import Searched, archive_of, judged_by, known_front, objectives, search_for
+from zoo.pipeline.searching import Searched, archive_of, judged_by, objectives, search_for
 from zoo.pipeline.workspace import Workspace
 
 ENOUGH = 0.95
@@ -119,17 +119,20 @@ def verify(
     rounds: dict[str, list[Round]] = {one.name: [] for one in known}
     spent = searched.result.spent
     for number in range(1, options.verify_rounds + 1):
-        tell = partial(_tell, progress, f"round {number}")
+        tell, files = partial(_tell, progress, f"round {number}"), dict[Architecture, Path]()
         for place, one in enumerate(now):
-            found, now[place] = _round(workspace, one, searched.on(one).result, tell)
+            found, now[place] = _round(workspace, one, searched.on(one).result, files, tell)
             rounds[one.name].append(found)
-        searched = replace(searched, result=known_front(workspace, now).result)
+        for path in files.values():
+            path.unlink()
+        searched = replace(searched, result=searched.result.anew(objectives(workspace, now)))
         if number == options.verify_rounds or all(rounds[one.name][-1].share >= ENOUGH for one in now):
             break
-        further = replace(options, evaluations=spent + number * options.verify_evaluations)
+        further = replace(options, evaluations=spent + number * options.verify_evaluations, plateau=0.0)
         goals = objectives(workspace, now)
         result = search_for(workspace, goals, further, partial(tell, "searching on"))
-        searched = replace(searched, result=result)
+        scored = searched.result.scored + result.scored
+        searched = replace(searched, result=replace(result, scored=scored, ended=searched.result.ended))
     return Verified(now, searched, rounds)
 
 
@@ -138,13 +141,23 @@ def _tell(progress: Progress, of: str, part: str, done: int, total: int) -> None
 
 
 def _round(
-    workspace: Workspace, known: Profiled, found: SearchResult, tell: Progress
+    workspace: Workspace,
+    known: Profiled,
+    found: SearchResult,
+    exported: dict[Architecture, Path],
+    tell: Progress,
 ) -> tuple[Round, Profiled]:
-    """Measure and judge what nobody has of the front of a device, and learn from it."""
+    """Measure and judge what nobody has of the front of a device, and learn from it.
+
+    Args:
+        exported: the files of this round, of all devices; those that are missing are made and added.
+    """
     fresh = [point for point in found.front if point.arch.id not in known.verified]
     if not fresh:
         return Round(len(found.front), ()), known
-    files = exported(workspace, [point.arch for point in fresh], tell)
+    archs = [point.arch for point in fresh]
+    exported |= as_files(workspace, [arch for arch in archs if arch not in exported], tell)
+    files = {arch: exported[arch] for arch in archs}
     predicted = known.estimate(workspace.net.space.matrix(files))
     worth = _judged(workspace, files, workspace.quality, partial(tell, "judge"))
     timed = time_files(workspace, known, files, FOLDER, tell)
@@ -153,8 +166,6 @@ def _round(
         Check(point.arch, _row(predicted, i), measured[point.arch.id], _quality(workspace, point), worth[i])
         for i, point in enumerate(fresh)
     ]
-    for path in files.values():
-        path.unlink()
     return Round(len(found.front), checks), learn_more(workspace, known, timed)
 
 
@@ -167,13 +178,15 @@ def _row(found: Estimate, row: int) -> Estimate:
     return replace(found, mean=found.mean[one], low=found.low[one], high=found.high[one], sd=found.sd[one])
 
 
-def exported(workspace: Workspace, archs: Sequence[Architecture], tell: Progress) -> dict[Architecture, Path]:
+def as_files(workspace: Workspace, archs: Sequence[Architecture], tell: Progress) -> dict[Architecture, Path]:
     """Networks as ONNX files, with statistics of their own, for as long as they are needed.
 
     Raises:
         ExportError: when one cannot be exported.
         StateError: when the run's folder cannot be written to.
     """
+    if not archs:
+        return {}
     net, judge = workspace.net, workspace.evaluator
     cut = {arch: net.extract(arch, judge.statistics(arch)).eval() for arch in archs}
     return workspace.files(cut, workspace.run.search / FOLDER, tell)
