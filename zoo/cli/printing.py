@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import ceil, inf, nan
+from pathlib import Path
 
 from search.options import SearchOptions
 from search.report import rows
@@ -168,7 +169,16 @@ def print_profile(known: Profiled, narrator: Narrator) -> None:
         f"{found.repeat.mean:.1%}; {found.drifts} of {counted(found.windows, 'window')} "
         f"were measured again because the machine drifted."
     )
-    narrator.say(f"The predictor ({known.predictor.model}), on subnets it has not seen: {off}.")
+    for arch, why in found.failed.items():
+        narrator.say(f"Note: {arch} is left out, as it does not run there: {why}.")
+    if not found.is_quiet:
+        narrator.say(
+            f"Note: the device was too noisy to be believed, as second measurements should differ by "
+            f"{found.options['drift']:.0%} at most. End what else runs there, or give it more time with --set "
+            f"profile.seconds={max(60, round(4 * found.seconds))}; the folder {Path('profile', known.name)} of the run has "
+            f"to be removed before it is profiled again."
+        )
+    narrator.say(f"Predictor: {known.predictor.model}. On subnets it has not seen: {off}.")
     errors = ", ".join(f"{part.mape:.1%}" for part in known.regions)
     narrator.say(
         f"Of the fastest third, the middle and the slowest, predictions are off by {errors} on average."

@@ -122,6 +122,7 @@ def profile_device(
         if isinstance(workspace, MixedWorkspace)
         else {}
     )
+    run.keep()  # before anything is measured: one that is cut short goes on with the same words
     measured = profile(
         workspace.net,
         archs,
@@ -134,7 +135,6 @@ def profile_device(
         exports=exports,
         progress=progress,
     )
-    run.keep()
     shutil.rmtree(run.profile_on(device) / FILES, ignore_errors=True)
     return learn(workspace, measured, device, _verified(workspace, measured, device))
 
