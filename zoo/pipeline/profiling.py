@@ -117,12 +117,12 @@ def profile_device(
             f"the space holds {counted(workspace.net.space.size, 'network')}, and a predictor needs {FEWEST} "
             f"to learn from; make more of the supernet elastic, see supernet.options"
         )
+    run.keep()  # before anything is measured: one that is cut short goes on with the same words
     files = (
         workspace.to_be_timed(archs, used, run.profile_on(device) / FILES, progress)
         if isinstance(workspace, MixedWorkspace)
         else {}
     )
-    run.keep()  # before anything is measured: one that is cut short goes on with the same words
     measured = profile(
         workspace.net,
         archs,
