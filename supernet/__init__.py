@@ -53,6 +53,7 @@ Learning and judging:
 - `probing`: what a subnet is worth on a batch, without anything moving
 - `guard`: a training that blows up goes back
 - `record`: what a training saw
+- `curves`: curves and pictures for TensorBoard
 - `sight`: speed, memory, gradients, and what a few subnets become through a training
 - `checkpoint`: the state of a training in one file
 - `same_training`: whether a checkpoint is of the training that is to go on

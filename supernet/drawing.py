@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 INK, MUTED, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 LEFT = 0.075
+LINE = 125
+"""Letters of the line below a title that fit; a longer one is written smaller."""
 
 
 def canvas(title: str, provenance: str, across: str, up: str) -> tuple[Figure, Axes]:
@@ -32,7 +34,8 @@ def canvas(title: str, provenance: str, across: str, up: str) -> tuple[Figure, A
     axes = figure.subplots()
     figure.subplots_adjust(left=LEFT, right=0.71, top=0.86, bottom=0.115)
     figure.text(LEFT, 0.945, title, fontsize=13, fontweight="bold", color=INK)
-    figure.text(LEFT, 0.895, provenance, fontsize=8.5, color=MUTED, family="monospace")
+    size = 8.5 * min(1.0, LINE / max(len(provenance), 1))
+    figure.text(LEFT, 0.895, provenance, fontsize=size, color=MUTED, family="monospace")
     axes.set_xlabel(across, color=INK)
     axes.set_ylabel(up, color=INK)
     axes.grid(color=GRID, linewidth=0.8)
@@ -45,12 +48,8 @@ def canvas(title: str, provenance: str, across: str, up: str) -> tuple[Figure, A
     return figure, axes
 
 
-def write_png(figure: Figure, path: Path) -> Path:
-    """Write a figure, 150 dots per inch, with the legend of its axes beside them.
-
-    Raises:
-        StateError: when the place cannot be written to.
-    """
+def png_of(figure: Figure) -> BytesIO:
+    """A figure as PNG, 150 dots per inch, with the legend of its axes beside them."""
     for axes in figure.axes:
         if axes.get_legend_handles_labels()[0]:
             # beside the axes: inside, it hides points of one data set or another
@@ -59,4 +58,13 @@ def write_png(figure: Figure, path: Path) -> Path:
             )
     image = BytesIO()
     figure.savefig(image, format="png", metadata={"Software": None})
-    return write_atomically(path, image.getvalue())
+    return image
+
+
+def write_png(figure: Figure, path: Path) -> Path:
+    """Write a figure, see `png_of`.
+
+    Raises:
+        StateError: when the place cannot be written to.
+    """
+    return write_atomically(path, png_of(figure).getvalue())

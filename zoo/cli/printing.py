@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import ceil, inf, nan
+from pathlib import Path
 
 from search.options import SearchOptions
 from search.report import rows
@@ -167,7 +168,16 @@ def print_profile(known: Profiled, narrator: Narrator) -> None:
         f"{found.repeat.mean:.1%}; {found.drifts} of {counted(found.windows, 'window')} "
         f"were measured again because the machine drifted."
     )
-    narrator.say(f"The predictor ({known.predictor.model}), on subnets it has not seen: {off}.")
+    for arch, why in found.failed.items():
+        narrator.say(f"Note: {arch} is left out, as it does not run there: {why}.")
+    if not found.is_quiet:
+        narrator.say(
+            f"Note: the device was too noisy to be believed, as second measurements should differ by "
+            f"{found.options['drift']:.0%} at most. End what else runs there, or give it more time with --set "
+            f"profile.seconds={max(60, round(4 * found.seconds))}; the folder {Path('profile', known.name)} of the run has "
+            f"to be removed before it is profiled again."
+        )
+    narrator.say(f"Predictor: {known.predictor.model}. On subnets it has not seen: {off}.")
     errors = ", ".join(f"{part.mape:.1%}" for part in known.regions)
     narrator.say(
         f"Of the fastest third, the middle and the slowest, predictions are off by {errors} on average."
@@ -212,10 +222,10 @@ def looked_at(searched: Searched) -> str:
     """How much the search had to look at, in a sentence."""
     found = searched.result
     failed = f" {counted(found.failed, 'network')} could not be evaluated." if found.failed else ""
-    return (
-        f"{counted(found.paid, 'network')} evaluated ({found.scored} of them now, the others were in the archive), "
-        f"{len(found.front)} on the front.{failed}"
+    now = (
+        "now" if found.scored == found.paid else f"{found.scored} of them now, the others were in the archive"
     )
+    return f"{counted(found.paid, 'network')} evaluated ({now}), {len(found.front)} on the front.{failed}"
 
 
 def print_remark(chosen: Picked, narrator: Narrator) -> None:
