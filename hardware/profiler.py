@@ -151,11 +151,16 @@ def _measure(
     for phase in _STEPS:
         left = [arch for arch in archs if arch.id not in failed]
         chosen = left if phase == "first" else _repeated(left, options)
-        beside, runners = load(reference), _loaded(chosen, load, failed)
+        loaded = _loaded(list(dict.fromkeys([reference, *chosen])), load, failed)
+        runners = {arch.id: loaded[arch.id] for arch in chosen if arch.id in loaded}
+        if reference.id in failed or not runners:
+            raise ExportError(
+                f"the reference network, or every other, does not run on the device: {next(iter(failed.values()))}"
+            )
         measure(
             phase,
             runners,
-            beside,
+            loaded[reference.id],
             journal,
             options,
             options.seconds * len(runners) / len(archs),
@@ -167,7 +172,7 @@ def _measure(
 def _loaded(
     archs: Sequence[Architecture], load: Callable[[Architecture], Runner], failed: dict[str, str]
 ) -> dict[str, Runner]:
-    """Networks that are ready to be timed, by id; why one is not goes into ``failed``, and costs only that network."""
+    """Networks that are ready to be timed, by id; why one is not goes into ``failed``."""
     found: dict[str, Runner] = {}
     for arch in archs:
         try:
@@ -175,8 +180,6 @@ def _loaded(
         except ExportError as error:
             log.warning("%s is left out: %s", arch.id, error)
             failed[arch.id] = str(error)
-    if not found:
-        raise ExportError(f"none of {len(archs)} subnets runs on the device: {failed[archs[-1].id]}")
     return found
 
 

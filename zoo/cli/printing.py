@@ -165,17 +165,17 @@ def print_profile(known: Profiled, narrator: Narrator) -> None:
     )
     narrator.say(
         f"{counted(len(found.measurements), 'subnet')} took {low:.3f} to {high:.3f} ms; measured twice they differ by "
-        f"{found.repeat.mean:.1%}; {found.drifts} of {counted(found.windows, 'window')} "
-        f"were measured again because the machine drifted."
+        f"{found.repeat.mean:.1%}; {counted(found.windows, 'window')} were measured, and again "
+        f"{counted(found.drifts, 'time')} because the machine drifted."
     )
     for arch, why in found.failed.items():
         narrator.say(f"Note: {arch} is left out, as it does not run there: {why}.")
     if not found.is_quiet:
         narrator.say(
             f"Note: the device was too noisy to be believed, as second measurements should differ by "
-            f"{found.options['drift']:.0%} at most. End what else runs there, or give it more time with --set "
-            f"profile.seconds={max(60, round(4 * found.seconds))}; the folder {Path('profile', known.name)} of the run has "
-            f"to be removed before it is profiled again."
+            f"{found.options['drift']:.0%} at most. End what else runs there, or give it more time with "
+            f"--set profile.seconds={max(60, round(4 * found.seconds))}; the folder {Path('profile', known.name)} "
+            f"of the run has to be removed before it is profiled again."
         )
     narrator.say(f"Predictor: {known.predictor.model}. On subnets it has not seen: {off}.")
     errors = ", ".join(f"{part.mape:.1%}" for part in known.regions)
