@@ -15,6 +15,7 @@ In the order one would read them:
 - `images`: a published network shown images
 - `quickstart`: the whole road at once
 - `printing`: results as sentences and tables
+- `profile_printing`: likewise, what was measured of a device
 - `verified`: a verified front as a table and as JSON
 - `documents`: results as JSON
 - `narrator`: the terminal: headings, bars, tables
