@@ -23,11 +23,8 @@ from zoo.cli.printing import (
     print_proofs,
     print_remark,
 )
-<<<<<<< HEAD
 from zoo.cli.profile_printing import print_profile
-=======
 from zoo.cli.report_printing import print_ended
->>>>>>> main
 from zoo.pipeline.entries import publish_proofs
 from zoo.pipeline.figure import draw_front, draw_profile
 from zoo.pipeline.kept import PROFILE, SEARCH, TRAINING
