@@ -18,6 +18,7 @@ from torch import Tensor
 
 from hardware.bursts import half_width, measure, no_garbage_collection
 from hardware.device import Device, local_device, pinned
+from hardware.energy import counters, energy_of
 from hardware.errors import DeviceError, ExportError
 from hardware.export import NONE_FREE
 from hardware.journal import Journal
@@ -115,8 +116,10 @@ def profile(
 
         with pinned(used), no_garbage_collection():
             failed = _measure(journal, archs, reference, load, options, progress)
+            counted = [] if used.address else counters()
+            energy = energy_of(load(reference).burst, counted) if counted else None
         found = _summarise(journal, here, archs, reference, shown(reference), options, against)
-        found = replace(found, failed=failed)
+        found = replace(found, failed=failed, energy=energy)
         found.save(result)
     if exports is None:
         shutil.rmtree(folder / "onnx", ignore_errors=True)
