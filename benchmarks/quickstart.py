@@ -42,7 +42,7 @@ from zoo.cli.narrator import Narrator
 from zoo.cli.quickstart import quickstart
 from zoo.pipeline.profiling import Profiled
 from zoo.pipeline.run import open_run
-from zoo.pipeline.searching import ARCHIVE, RANDOM, objectives
+from zoo.pipeline.searching import ARCHIVE, objectives
 from zoo.pipeline.workspace import Workspace
 
 
@@ -109,7 +109,7 @@ def covered(workspace: Workspace, known: Profiled, seeds: int) -> list[tuple[flo
                 replace(run.options.search, seed=seed),
                 run.search / (f"{seed}-{name}" if seed else name),
             ).evaluations
-            for walk, name in ((search, ARCHIVE), (random_search, RANDOM))
+            for walk, name in ((search, ARCHIVE), (random_search, "random.sqlite"))
         )
         for seed in range(seeds)
     ]

@@ -12,6 +12,7 @@ In the order one would read them:
 - `searcher`: what a searcher is, and the registry
 - `guided`: models of what is expensive, searched in its place: the default
 - `gain`: the batch that adds most hypervolume
+- `narrowing`: in a space that shrinks, or by chance, instead
 - `evolution`: NSGA-II over whole matrices of genes
 - `nsga2`: NSGA-II on what is expensive itself
 - `uniform`: random networks: the baseline, and where the others begin
@@ -28,7 +29,12 @@ In the order one would read them:
 - `imports`: what others found, as knowledge of an archive
 - `query`: the best within limits and the nearest to a size, of what is known
 - `front`: the non-dominated part, and three points to pick from it
+- `growth`: hypervolume, network by network
+- `ends`: budget, time, plateau: when a search ends
+- `live`: what a search shows of itself while it runs
 - `report`: a front as rows of a table and as a figure
+- `common`: what the networks of a front have in common
+- `figures`: hypervolume against evaluations, and what a front has in common
 """
 
 from __future__ import annotations

@@ -16,10 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from search.archive import Archive, Evaluation
+from search.archive import Archive, Evaluation, Evaluations
 from search.dispatch import Dispatch
+from search.ends import End, Ends
 from search.feasible import feasible_start, why_infeasible
-from search.front import front, held
+from search.front import front, held, matrix
+from search.live import Live
 from search.objective import InfeasibleError, Objective, check_objectives, feasible, views
 from search.options import SearchOptions
 from search.searcher import Searcher, Terrain, searchers
@@ -40,19 +42,34 @@ class SearchResult:
         scored: networks that were evaluated now, rather than read from the archive.
         failed: networks of this search whose evaluation failed; `Archive.failures` says why.
         spent: networks of this search that were evaluated, now or earlier.
+        ended: why it ended; a search that is only read did not.
     """
 
-    evaluations: Sequence[Evaluation]
+    evaluations: Evaluations
     front: tuple[Evaluation, ...]
     objectives: tuple[Objective, ...]
     scored: int
     failed: int = 0
     spent: int = 0
+    ended: End | None = None
 
     @property
     def paid(self) -> int:
         """Networks whose values are known."""
         return len(self.evaluations)
+
+    def anew(self, objectives: Sequence[Objective]) -> SearchResult:
+        """The same evaluations, once what costs nothing has changed: a latency that is predicted by more measurements.
+
+        Raises:
+            InfeasibleError: see `met_front`.
+        """
+        seen = self.evaluations
+        columns = [o(seen.genes) if o.cheap else matrix(seen, [o])[:, 0] for o in objectives]
+        there = Evaluations(seen.space, objectives, seen.genes, np.stack(columns, axis=1))
+        return replace(
+            self, evaluations=there, front=met_front(there, objectives), objectives=tuple(objectives)
+        )
 
 
 def search(
@@ -63,6 +80,7 @@ def search(
     *,
     make: Make | None = None,
     progress: Progress | None = None,
+    curves: Path | None = None,
 ) -> SearchResult:
     """The Pareto front of a space by the searcher that the options name, from an archive on disk.
 
@@ -75,6 +93,7 @@ def search(
         make: makes the scores of what is evaluated in every worker, see `search.workers`; those of ``objectives`` are
             sent there when left out, and have to pickle.
         progress: called with networks evaluated and the most there will be.
+        curves: a folder for TensorBoard, where the search shows how it goes (`search.live`); None for none.
 
     Raises:
         InfeasibleError: when no network meets the limits; it names the tight one and the nearest value.
@@ -86,10 +105,12 @@ def search(
     start = feasible_start(space, checked, options.population, np.random.default_rng([options.seed, 1]))
     with Archive(archive_path, space, write=True) as archive:
         trials = Trials(archive, checked, options, progress)
-        with _staffed(options, make or partial(scores_of, checked)) as dispatch:
-            walk(propose, Terrain(space, checked, options, start), trials, dispatch)
+        with _staffed(options, make or partial(scores_of, checked)) as dispatch, Live(trials, curves) as live:
+            terrain = Terrain(space, checked, options, start, live.expect)
+            ended = walk(propose, terrain, trials, dispatch, live)
         seen = trials.evaluations()
-    return SearchResult(seen, met_front(seen, checked), checked, trials.scored, trials.failed, trials.spent)
+    found = met_front(seen, checked)
+    return SearchResult(seen, found, checked, trials.scored, trials.failed, trials.spent, ended)
 
 
 def met_front(seen: Sequence[Evaluation], objectives: Sequence[Objective]) -> tuple[Evaluation, ...]:
@@ -122,16 +143,22 @@ def random_search(
     return search(space, objectives, drawn, archive_path, make=make, progress=progress)
 
 
-def walk(propose: Searcher, terrain: Terrain, trials: Trials, dispatch: Dispatch) -> None:
-    """Propose and evaluate until the budget is spent or nothing is proposed.
+def walk(propose: Searcher, terrain: Terrain, trials: Trials, dispatch: Dispatch, live: Live) -> End:
+    """Propose and evaluate until the budget is spent, nothing is proposed, or another end is reached.
 
     The next networks are asked for when all but the last ``ahead`` of those before are evaluated, and by what these
     alone have shown: never by what happens to be done, so that there is one trajectory.
     """
     options, ahead = terrain.options, terrain.options.networks_ahead
+    ends = Ends(options, live.growth)
     while True:
-        _hand_out(trials, dispatch)
-        if trials.proposed < options.evaluations and trials.settled >= trials.proposed - ahead:
+        ended = ends.reached(trials.scored)
+        if ended is None:
+            _hand_out(trials, dispatch)
+        elif not dispatch.busy:
+            return ended
+        wanted = ended is None and trials.proposed < options.evaluations
+        if wanted and trials.settled >= trials.proposed - ahead:
             known = trials.known(max(trials.proposed - ahead, 0))
             rng = np.random.default_rng([options.seed, 2, trials.batches])
             genes = propose(terrain, known, None, rng)
@@ -139,13 +166,14 @@ def walk(propose: Searcher, terrain: Terrain, trials: Trials, dispatch: Dispatch
                 trials.propose(genes, options.searcher, known=len(known.genes))
                 continue
             if trials.settled == trials.proposed:
-                return
+                return "space"
             ahead = 0  # it may have more to say once it knows what is pending
         elif not dispatch.busy:
-            return
+            return "budget"
         if dispatch.busy:
             for number, job, outcome in dispatch.finished():
                 trials.take(number, job, outcome)
+            live.learn()
 
 
 def _hand_out(trials: Trials, dispatch: Dispatch) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.archive import stored
-from search.objective import Objective, Values, excesses, losses
+from search.objective import Objective, Values, excesses, losses, views
 from search.operators import mix, reset, sample_genes
 from supernet.space import Genes, SearchSpace
 
@@ -33,6 +33,14 @@ class Aim:
 
     columns: list[int]
     place: int = 0
+
+
+def fronts(objectives: Sequence[Objective]) -> list[Aim]:
+    """What each front is made of: one front, or one for each label."""
+    column = {i: n for n, i in enumerate(i for i, o in enumerate(objectives) if o.optimise)}
+    return [
+        Aim([column[i] for i in view if i in column], place) for place, view in enumerate(views(objectives))
+    ]
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,18 @@ differs from LINAS is the model, exact costs, the warm start, and the batch.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import moocore
 import numpy as np
 
 from predictors.gaussian_process import GaussianProcess
-from search.evolution import Aim, Scored, best_first, evolve, joined, scored
+from search.evolution import Aim, Scored, best_first, evolve, fronts, joined, scored
 from search.gain import View, greedy
-from search.objective import Objective, Values, views
-from search.searcher import Known, Terrain, searchers
+from search.narrowing import FEWEST, drawn, kept
+from search.objective import Objective, Values
+from search.searcher import Guess, Known, Terrain, searchers
 from search.uniform import spread, strangers
 from supernet.encoding import Encoding, Features
 from supernet.space import Genes, SearchSpace
@@ -53,12 +55,13 @@ def propose_guided(terrain: Terrain, known: Known, count: int | None, rng: np.ra
 
 def promising(terrain: Terrain, known: Known, count: int, rng: np.random.Generator) -> Genes:
     """The networks that together promise most hypervolume ``(at most count, choices)``."""
+    began = time.monotonic()
     space, models = terrain.space, Models(terrain.space, terrain.objectives)
     models.fit(known.genes, known.values)
     there = scored(terrain.objectives, known.genes, known.values)
     if len(known.pending):
         there = there.joined(models.judge(known.pending))
-    aims, parts = fronts(terrain.objectives), []
+    aims, parts, looked_at = fronts(terrain.objectives), [], 0
     for aim in aims:
         begin = there.genes[best_first(there.of(aim), POPULATION // 2)]
         found = evolve(
@@ -70,19 +73,40 @@ def promising(terrain: Terrain, known: Known, count: int, rng: np.random.Generat
             generations=GENERATIONS,
             aim=aim,
         )
+        looked_at += len(found)
         parts.append(found.rows(best_first(found.of(aim), SHORTLIST // len(aims))))
     found = joined(parts)
     found = found.rows(known.fresh(found.genes))
     found = found.rows(terrain.within(found.genes))
-    return found.genes[batch(there, found, count, aims)]
+    genes = _chosen(terrain, known, there, found, count, rng)
+    if len(genes):
+        terrain.tell(Guess(genes, models.predict(genes), looked_at, time.monotonic() - began))
+    return genes
 
 
-def fronts(objectives: tuple[Objective, ...]) -> list[Aim]:
-    """What each front is made of: one front, or one for each label."""
-    column = {i: n for n, i in enumerate(i for i, o in enumerate(objectives) if o.optimise)}
-    return [
-        Aim([column[i] for i in view if i in column], place) for place, view in enumerate(views(objectives))
-    ]
+def _chosen(
+    terrain: Terrain, known: Known, there: Scored, found: Scored, count: int, rng: np.random.Generator
+) -> Genes:
+    """The next batch of candidates: what promises most, and what chance draws where the options ask for that."""
+    aims, found = fronts(terrain.objectives), _narrowed(terrain, known, found)
+    many = round(count * terrain.options.sampled)
+    lucky = np.array(
+        drawn(_views(there, found, aims), many, rng) if many and len(found) else [], dtype=np.intp
+    )
+    rest = found.rows(np.setdiff1d(np.arange(len(found)), lucky))
+    best = batch(there.joined(found.rows(lucky)), rest, count - len(lucky), aims)
+    return np.concatenate([rest.genes[best], found.genes[lucky]])
+
+
+def _narrowed(terrain: Terrain, known: Known, found: Scored) -> Scored:
+    """Candidates in the part of the space that the best networks known make up; all where that holds none."""
+    share = terrain.options.shrink_to
+    if share == 1:
+        return found
+    there = scored(terrain.objectives, known.genes, known.values)
+    best = best_first(there, max(FEWEST, round(share * len(there))))
+    inside = kept(terrain.space, known.genes[best], found.genes)
+    return found.rows(inside) if inside.any() else found
 
 
 class Models:
@@ -101,6 +125,10 @@ class Models:
 
     def judge(self, genes: Genes) -> Scored:
         """Networks with cheap objectives as they are, and expensive ones as predicted."""
+        return scored(self._objectives, genes, self.predict(genes))
+
+    def predict(self, genes: Genes) -> Values:
+        """Likewise in natural units ``(networks, objectives)``; 0 for an expensive one that is only recorded."""
         values = np.zeros((len(genes), len(self._objectives)))
         for i, objective in enumerate(self._objectives):
             if objective.cheap:
@@ -108,7 +136,7 @@ class Models:
         columns = self._columns(genes, values)
         for i, process in self._processes.items():
             values[:, i] = process.predict(columns)
-        return scored(self._objectives, genes, values)
+        return values
 
     def _columns(self, genes: Genes, values: Values) -> Features:
         cheap = {o.name: values[:, i] for i, o in enumerate(self._objectives) if o.cheap}
@@ -127,11 +155,15 @@ def batch(known: Scored, found: Scored, count: int, aims: Sequence[Aim]) -> list
     """Rows of ``found``: those that together add most hypervolume to what is known, then the best of the rest."""
     if not len(found):
         return []
-    seen = [part for aim in aims if (part := view(known.of(aim), found.of(aim))) is not None]
+    seen = _views(known, found, aims)
     chosen = greedy(seen, count) if seen else []
     taken = set(chosen)
     rest = [row for row in best_first(found.of(aims[0])).tolist() if row not in taken]
     return [*chosen, *rest[: count - len(chosen)]]
+
+
+def _views(known: Scored, found: Scored, aims: Sequence[Aim]) -> list[View]:
+    return [part for aim in aims if (part := view(known.of(aim), found.of(aim))) is not None]
 
 
 def view(known: Scored, found: Scored) -> View | None:

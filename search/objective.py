@@ -196,11 +196,15 @@ def violation(objectives: Sequence[Objective], values: Values) -> Values:
 
 def views(objectives: Sequence[Objective]) -> list[list[int]]:
     """The positions of the objectives of each front: all of them, or for each label those with it or with none."""
-    labels = list(dict.fromkeys(o.front for o in objectives if o.optimise and o.front))
+    known = labels(objectives)
     return [
-        [i for i, o in enumerate(objectives) if o.front == label or o.front not in labels]
-        for label in labels or [""]
+        [i for i, o in enumerate(objectives) if o.front == label or o.front not in known] for label in known
     ]
+
+
+def labels(objectives: Sequence[Objective]) -> list[str]:
+    """What the fronts are called; the only one has no name."""
+    return list(dict.fromkeys(o.front for o in objectives if o.optimise and o.front)) or [""]
 
 
 def excesses(objectives: Sequence[Objective], genes: Genes, values: Values) -> Values:

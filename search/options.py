@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isfinite
@@ -11,6 +12,8 @@ from supernet.options import within
 
 LIMITS = ("max_latency_ms", "max_latency_ms_on", "max_params")
 """The options of a search that rule networks out; None is no limit."""
+TIME = re.compile("".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in "hms"), re.ASCII)
+"""A time as it is typed, without spaces."""
 HERE = "here"
 """The way to evaluate without another process."""
 AHEAD = 5
@@ -25,11 +28,20 @@ class SearchOptions:
         searcher: a registered searcher, e.g. ``guided``, ``nsga2`` or ``random``.
         evaluations: networks evaluated for these objectives and limits, at most; those that an earlier call has
             evaluated count, whatever its seed and searcher.
+        seconds: that one call may take, after which no further network is begun; the same call again goes on. None for
+            any time.
+        plateau: share of its hypervolume that the front has to grow by in the last ``plateau_evaluations``, or the
+            search ends; 0 never ends it for that. With several devices it is the sum over their fronts.
+        plateau_evaluations: how many networks may bring less than that.
         population: networks of one generation of ``nsga2``; 20 to 40 were best for budgets up to 1,000 evaluations.
             ``guided`` begins with as many, 20 at most.
         seed: of everything random; two searches with one seed see the same networks in the same order.
         crossover: probability that two parents are mixed at all.
         mutation: probability that a gene is drawn anew; None for one gene per network on average.
+        shrink_to: share of the known networks, the best, to whose values ``guided`` keeps: what none of them chooses is
+            not proposed as long as that is so. 1 keeps to the whole space.
+        sampled: share of every batch that ``guided`` draws by chance, the more likely what promises more, instead of
+            what promises most.
         batch: networks handed to an expensive score at once, with one worker; what a kill can lose.
         workers: networks that are evaluated at the same time.
         pool: what the workers are: ``here`` (this process, one worker), ``processes`` on this machine, or ``ray``; None
@@ -44,7 +56,8 @@ class SearchOptions:
             with every example (to classify: ``log loss``).
         patience: populations drawn at random without one new network within the limits, after which the space counts
             as used up.
-        baseline: networks evaluated in a random search beside this one, for comparison; 0 for none.
+        baseline: networks evaluated by each of ``baseline_searchers`` beside this search, for comparison; 0 for none.
+        baseline_searchers: registered searchers, e.g. ``random`` and ``nsga2``.
         verify_rounds: how often a front that is verified is measured and searched on, at most.
         verify_evaluations: networks evaluated each time it is searched on.
         max_latency_ms: limit on the upper end of the predicted latency, None for no limit.
@@ -57,10 +70,15 @@ class SearchOptions:
 
     searcher: str = "guided"
     evaluations: int = 200
+    seconds: float | None = None
+    plateau: float = 0.0
+    plateau_evaluations: int = 100
     population: int = 30
     seed: int = 0
     crossover: float = 0.9
     mutation: float | None = None
+    shrink_to: float = 1.0
+    sampled: float = 0.0
     batch: int = 8
     workers: int = 1
     pool: str | None = None
@@ -70,6 +88,7 @@ class SearchOptions:
     metric: str | None = None
     patience: int = 20
     baseline: int = 0
+    baseline_searchers: tuple[str, ...] = ("random",)
     verify_rounds: int = 3
     verify_evaluations: int = 20
     max_latency_ms: float | None = None
@@ -80,6 +99,11 @@ class SearchOptions:
         for name in ("evaluations", "batch", "examples", "patience", "workers", "verify_rounds"):
             within(name, getattr(self, name), 1)
         self._check_pool()
+        check_limit("seconds", self.seconds)
+        within("plateau", self.plateau, 0.0, 1.0)
+        within("shrink_to", self.shrink_to, 0.01, 1.0)
+        within("sampled", self.sampled, 0.0, 1.0)
+        within("plateau_evaluations", self.plateau_evaluations, 1)
         within("population", self.population, 4)
         within("seed", self.seed, 0)
         within("baseline", self.baseline, 0)
@@ -121,6 +145,28 @@ class SearchOptions:
     def max_latency_on(self, device: str) -> float | None:
         """The limit on the latency on a device, in ms; None for no limit."""
         return self.max_latency_ms_on.get(device, self.max_latency_ms)
+
+
+def until_of(typed: str) -> tuple[int | None, float | None]:
+    """When a search is to end, as it is typed: ``"500"`` evaluated networks in all, or a time such as ``"10m"``.
+
+    Returns:
+        Networks or seconds; the other one is None.
+
+    Raises:
+        ConfigError: for what is neither.
+    """
+    if typed.isdecimal() and int(typed):
+        return int(typed), None
+    parts = TIME.fullmatch(typed)
+    seconds = (
+        sum(float(part or 0) * unit for part, unit in zip(parts.groups(), (3600, 60, 1))) if parts else 0.0
+    )
+    if not seconds:
+        raise ConfigError(
+            f"--until {typed} is neither a number of networks nor a time; write 500, or 90s, 10m, 1h30m for a time"
+        )
+    return None, seconds
 
 
 def latency_limits(typed: Sequence[str], devices: Sequence[str]) -> dict[str, float]:

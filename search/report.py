@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,8 +14,10 @@ from supernet.wording import alike
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-FRONT, MEASURED, BASELINE, LARGEST = "#2563eb", "#0f172a", "#a3a9b3", "#b45309"
+FRONT, MEASURED, LARGEST = "#2563eb", "#0f172a", "#b45309"
+BASELINES = ("#a3a9b3", "#c084fc", "#f472b6")
 CHOSEN = ("#059669", "#d97706", "#dc2626")
 
 
@@ -38,13 +40,14 @@ class FrontFigure:
         provenance: the command, the seed and the device, in a line below the title.
         cost: label of the horizontal axis, with its unit.
         gain: label of the vertical axis, with its unit.
-        estimated: the front, with predicted costs.
+        estimated: the front, with predicted costs, or measured ones where there are some.
         measured: networks whose cost was measured, with its spread.
         chosen: points under their own label in the legend, at their measured cost where there is one.
         largest: the largest network.
-        baseline: the front of a random search.
+        baselines: the fronts of other searchers, by name.
         seen: everything else that was evaluated; what lies far below the rest is cut off.
         spread: what the bars of measured points are.
+        front: what the front is called.
         sense: whether more or less gain is better; better is always drawn higher.
     """
 
@@ -56,9 +59,10 @@ class FrontFigure:
     measured: Sequence[Point] = ()
     chosen: Sequence[tuple[str, Point]] = ()
     largest: Point | None = None
-    baseline: Sequence[Point] = ()
+    baselines: Mapping[str, Sequence[Point]] = field(default_factory=dict)
     seen: Sequence[Point] = field(default=(), repr=False)
     spread: str = "measured, with its spread"
+    front: str = "front, predicted"
     sense: Literal["min", "max"] = "max"
 
     @property
@@ -85,17 +89,23 @@ def rows(front: Sequence[Evaluation], objectives: Sequence[Objective]) -> list[d
 def draw(figure: FrontFigure, path: Path) -> Path:
     """Write the figure as PNG, 150 dots per inch, 10 by 5.6 inches.
 
-    The stairs join points that no other beats in cost and gain; a front of three objectives has more
-    points than those, which stay single.
-
     Raises:
         StateError: when the place cannot be written to.
+    """
+    return write_png(picture(figure), path)
+
+
+def picture(figure: FrontFigure) -> Figure:
+    """The figure, to be written or shown.
+
+    The stairs join points that no other beats in cost and gain; a front of three objectives has more
+    points than those, which stay single.
     """
     image, axes = canvas(figure.title, figure.provenance, figure.cost, figure.gain)
     _background(axes, figure)
     _foreground(axes, figure)
     _crop(axes, figure)
-    return write_png(image, path)
+    return image
 
 
 def _background(axes: Axes, figure: FrontFigure) -> None:
@@ -104,10 +114,10 @@ def _background(axes: Axes, figure: FrontFigure) -> None:
         axes.scatter(
             x, y, s=9, color=FRONT, alpha=0.16, linewidths=0, label="evaluated by the search", zorder=2
         )
-    if figure.baseline:
-        x, y = _columns(_stairs(figure.baseline, figure.sign))
-        axes.step(x, y, where="post", color=BASELINE, linewidth=1.2, linestyle=(0, (4, 2)), zorder=3)
-        axes.plot(x, y, "s", ms=4, color=BASELINE, label="front of a random search", zorder=3)
+    for color, (name, marks) in zip(BASELINES, figure.baselines.items()):
+        x, y = _columns(_stairs(marks, figure.sign))
+        axes.step(x, y, where="post", color=color, linewidth=1.2, linestyle=(0, (4, 2)), zorder=3)
+        axes.plot(x, y, "s", ms=4, color=color, label=f"front of {name}", zorder=3)
 
 
 def _foreground(axes: Axes, figure: FrontFigure) -> None:
@@ -120,7 +130,7 @@ def _foreground(axes: Axes, figure: FrontFigure) -> None:
             zorder=4,
         )
         x, y = _columns(figure.estimated)
-        axes.plot(x, y, "o", ms=5, mfc="white", mec=FRONT, mew=1.3, label="front, predicted", zorder=5)
+        axes.plot(x, y, "o", ms=5, mfc="white", mec=FRONT, mew=1.3, label=figure.front, zorder=5)
     if figure.measured:
         _with_spread(axes, figure.measured, MEASURED, figure.spread, size=4.5, marker="o")
     for color, (label, point) in zip(CHOSEN, figure.chosen):
@@ -132,7 +142,8 @@ def _foreground(axes: Axes, figure: FrontFigure) -> None:
 def _crop(axes: Axes, figure: FrontFigure) -> None:
     """Leave out the depths that only networks of no interest reach, or they flatten the front."""
     chosen = [point for _, point in figure.chosen]
-    shown = [*_stairs(figure.estimated, figure.sign), *_stairs(figure.baseline, figure.sign), *chosen]
+    fronts = [figure.estimated, *figure.baselines.values()]
+    shown = [*(point for marks in fronts for point in _stairs(marks, figure.sign)), *chosen]
     gains = [point.gain for point in (*shown, *([figure.largest] if figure.largest else []))]
     if gains and max(gains) > min(gains):
         margin, limits = 0.35 * (max(gains) - min(gains)), axes.get_ylim()

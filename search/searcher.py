@@ -16,6 +16,27 @@ from supernet.space import Genes, SearchSpace
 
 
 @dataclass(frozen=True)
+class Guess:
+    """What a searcher with models can say of the networks that it proposes.
+
+    Args:
+        genes: the networks ``(networks, choices)``.
+        values: what it expects of them, in natural units ``(networks, objectives)``.
+        looked_at: how many candidates it chose them from.
+        seconds: that this took, models and all.
+    """
+
+    genes: Genes
+    values: Values
+    looked_at: int
+    seconds: float
+
+
+def unheard(guess: Guess) -> None:
+    """What is told to nobody."""
+
+
+@dataclass(frozen=True)
 class Terrain:
     """What is searched.
 
@@ -25,12 +46,14 @@ class Terrain:
         options: how far and how.
         start: genomes within all free limits to begin with ``(at most a population, choices)``; none
             when there is no such limit.
+        tell: called with what a searcher expects of the networks that it is about to propose, if it expects anything.
     """
 
     space: SearchSpace
     objectives: tuple[Objective, ...]
     options: SearchOptions
     start: Genes
+    tell: Callable[[Guess], None] = unheard
 
     def within(self, genes: Genes) -> NDArray[np.bool_]:
         """Which rows of canonical genes are within every limit of a front, as far as it is known for nothing."""

@@ -97,6 +97,16 @@ class Trials:
             genes, values = self._genes[here], self._values[here]
         return Known(genes, values, self._genes[first:], self._taken)
 
+    @property
+    def before(self) -> tuple[Genes, Values]:
+        """What the archive knew beside this search: networks and their values."""
+        return self._before
+
+    def learned(self, first: int) -> tuple[Genes, Values]:
+        """The trials from a number on that are over without a gap, and their values, NaN where one failed."""
+        rows = slice(first, self.settled)
+        return self._genes[rows], self._values[rows]
+
     def evaluations(self) -> Evaluations:
         """Every network whose values are known: those of other searches first, then in the order proposed."""
         known = self.known(self.proposed)

@@ -53,6 +53,7 @@ Learning and judging:
 - `probing`: what a subnet is worth on a batch, without anything moving
 - `guard`: a training that blows up goes back
 - `record`: what a training saw
+- `curves`: curves and pictures for TensorBoard
 - `sight`: speed, memory, gradients, and what a few subnets become through a training
 - `checkpoint`: the state of a training in one file
 - `same_training`: whether a checkpoint is of the training that is to go on
@@ -78,13 +79,17 @@ What everything leans on:
 - `wording`: how numbers are said
 - `drawing`: the look that all figures share
 - `lazy`: why ``import supernet`` is quick
+- `kernel_cache`: room for the kernels of many shapes
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from supernet.kernel_cache import make_room
 from supernet.lazy import offers
+
+make_room()
 
 if TYPE_CHECKING:
     from supernet.elastic.elasticise import elasticise as elasticise

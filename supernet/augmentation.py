@@ -154,15 +154,16 @@ def augment(images: Tensor, shift: int, flip: bool, rng: torch.Generator) -> Ten
     Args:
         images: bytes ``(images, channels, height, width)``, left as they are.
     """
-    count, _, height, width = images.shape
+    count, channels, height, width = images.shape
     down, right = torch.randint(-shift, shift + 1, (2, count, 1), generator=rng)
     rows = (torch.arange(height) + down).clamp(0, height - 1)
     columns = (torch.arange(width) + right).clamp(0, width - 1)
     if flip:
         mirrored = torch.rand(count, 1, generator=rng) < 0.5
         columns = torch.where(mirrored, columns.flip(1), columns)
-    moved = images[torch.arange(count)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
-    return moved.permute(0, 3, 1, 2).contiguous()
+    places = (rows[:, :, None] * width + columns[:, None, :]).flatten(1)
+    moved = images.flatten(2).gather(2, places[:, None].expand(-1, channels, -1))
+    return moved.view_as(images)
 
 
 def picture_of(image: Tensor) -> Image.Image:

@@ -6,6 +6,7 @@ Small data sets live in memory as one tensor of bytes; of large ones every batch
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -191,9 +192,9 @@ class ImageDataset:
             class in each, ``(batch, classes)``.
         """
         chosen = self.chosen(step, batch_size, seed)
-        seeds = [derive(seed, "augment", step, index) for index in chosen.tolist()]
+        seeds = [derive(seed, "augment", step, index) for index in chosen.tolist() if self.augmentation]
         crops = self.augmentation is not None and self.augmentation.crops
-        with drawing_from(derive(seed, "reading", step)):  # a dataset of somebody else may draw, too
+        with self._reading(derive(seed, "reading", step)):
             images, labels = self._cropped(chosen, seeds) if crops else self._moved(chosen, step, seed)
         if self.augmentation is None:
             return self.normalise(images), labels
@@ -206,6 +207,10 @@ class ImageDataset:
         """Which training images are shown in a step, ``(batch,)``."""
         epoch, part = divmod(step, self.epoch_steps(batch_size))
         return _order(len(self.train), seed, epoch)[part * batch_size : (part + 1) * batch_size]
+
+    def _reading(self, seed: int) -> AbstractContextManager[None]:
+        """Images in memory draw nothing; a dataset of somebody else may."""
+        return drawing_from(seed) if isinstance(self.train.images, LazyImages) else nullcontext()
 
     def _moved(self, chosen: Tensor, step: int, seed: int) -> tuple[Tensor, Tensor]:
         images, labels = self.train.read(chosen, stand_ins=True)

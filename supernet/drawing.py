@@ -45,12 +45,8 @@ def canvas(title: str, provenance: str, across: str, up: str) -> tuple[Figure, A
     return figure, axes
 
 
-def write_png(figure: Figure, path: Path) -> Path:
-    """Write a figure, 150 dots per inch, with the legend of its axes beside them.
-
-    Raises:
-        StateError: when the place cannot be written to.
-    """
+def png_of(figure: Figure) -> BytesIO:
+    """A figure as PNG, 150 dots per inch, with the legend of its axes beside them."""
     for axes in figure.axes:
         if axes.get_legend_handles_labels()[0]:
             # beside the axes: inside, it hides points of one data set or another
@@ -59,4 +55,13 @@ def write_png(figure: Figure, path: Path) -> Path:
             )
     image = BytesIO()
     figure.savefig(image, format="png", metadata={"Software": None})
-    return write_atomically(path, image.getvalue())
+    return image
+
+
+def write_png(figure: Figure, path: Path) -> Path:
+    """Write a figure, see `png_of`.
+
+    Raises:
+        StateError: when the place cannot be written to.
+    """
+    return write_atomically(path, png_of(figure).getvalue())

@@ -8,9 +8,11 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from supernet.elastic.gradients import SliceGradients
+from supernet.elastic.slicing import Slices
 from supernet.elastic.subnet import modes_of
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ConfigError
@@ -56,6 +58,7 @@ class Lessons:
         self.execution: Execution = options.execution
         """How they run: as the options say, or as a plan within a number of bytes does."""
         self.supernet, self.task, self.options, self.stepper = supernet, task, options, stepper
+        self.gradients = SliceGradients(supernet)
         self.pieces, self.layout, self.ranks = pieces, layout, stepper.ranks
         self.knows = knows(supernet, options)
         self.healed = healed_stages(supernet.largest) if options.block_distil_weight else []
@@ -81,18 +84,26 @@ class Lessons:
         seed = derive(self.options.seed, "probes", step)
         return Probe(self.supernet, self.task, pieces, self.answer, seed, self.ranks)
 
-    def answer(self, arch: Architecture, batch: Batch) -> Any:
-        """What one subnet says to some examples, in the precision and by the execution of the recipe."""
+    def answer(self, arch: Architecture, batch: Batch, slices: Slices | None = None) -> Any:
+        """What one subnet says to some examples, in the precision and by the execution of the recipe.
+
+        Args:
+            arch: which subnet.
+            batch: the examples.
+            slices: of `gradients`, for a lesson that leaves its gradients there.
+        """
         inputs = self.task.inputs(batch, self.supernet.input_values(arch)).to(memory_format=self.layout)
-        execution = self.execution
-        partial_channels = self.stepper.partial
-        is_plain = execution == "plain" and not partial_channels
-        run: nn.Module = self.supernet
-        if not is_plain:
-            run = partial_channels.install_in(self.supernet.subnet(arch, execution=execution))
-        args = (*inputs.args, arch) if is_plain else inputs.args
         with self.stepper.autocast():
-            return run(*args, **inputs.kwargs)
+            if self.is_plain:
+                slices = slices or self.supernet.slices(arch)
+                return self.supernet.run(slices, arch, inputs.args, inputs.kwargs)
+            subnet = self.stepper.partial.install_in(self.supernet.subnet(arch, execution=self.execution))
+            return subnet(*inputs.args, **inputs.kwargs)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a subnet runs once as it is, and is then thrown away."""
+        return self.execution == "plain" and not self.stepper.partial
 
     def teaching(self, step: int) -> Teaching:
         """What the lessons of a step can learn from."""
@@ -126,7 +137,8 @@ class Lessons:
             if not self._is_regularised(lesson):
                 stack.enter_context(without_dropout(self.supernet))
             features = stack.enter_context(caught(self.supernet.largest, self.healed))
-            outputs = self.answer(lesson.arch, own)
+            slices = self.gradients.slices(lesson.arch) if self.is_plain else None
+            outputs = self.answer(lesson.arch, own, slices)
         self._meet(guard, outputs, own)
         with self.stepper.autocast():
             teacher = teaching.of(lesson, own)
@@ -142,6 +154,8 @@ class Lessons:
             if teacher and self.healed:
                 loss = loss + options.block_distil_weight * stage_loss(features, teacher.features)
         self.stepper.backward(loss * lesson.weight * share)
+        if slices:
+            self.gradients.add_up(lesson.arch)
         return Answer(*_detached((outputs, features))), told.item() * share
 
     def _meet(self, guard: Guard, outputs: Any, batch: Batch) -> None:

@@ -152,7 +152,7 @@ class ImagePreprocessing:
         """Bytes ``(images, channels, height, width)`` as floats with mean and deviation taken away."""
         low, high = self.value_range
         mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
-        return (images.float() / (255 / (high - low)) + low - mean) / std
+        return (images.float() / (255 / (high - low))).add_(low).sub_(mean).div_(std)
 
     def inputs(self, paths: Sequence[Path]) -> Tensor:
         """Image files as a network takes them, ``(images, channels, input_resolution, input_resolution)``.

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from PIL import Image
-
-from supernet.errors import StateError
+from supernet.curves import Curves
 from supernet.sight import FIGURE, Look, draw_watched
 
 if TYPE_CHECKING:
-    from torch.utils.tensorboard.writer import SummaryWriter
-
     from supernet.evaluate import Result
     from supernet.tasks.task import Metric
-
-log = logging.getLogger(__name__)
-
-LOG = "tensorboard"
 
 
 @dataclass(frozen=True)
@@ -60,6 +49,9 @@ class Record:
         spent: multiply-adds so far for each example of a batch, of the ``lessons`` (a pass back counts as two
             forward) and of a ``teacher`` that was trained before; empty where there is none.
         looks: at the subnets that are watched through the training.
+
+    Attributes:
+        curves: the same for TensorBoard.
     """
 
     folder: Path | None = None
@@ -67,8 +59,11 @@ class Record:
     losses: dict[str, list[float]] = field(default_factory=dict)
     spent: dict[str, int] = field(default_factory=dict)
     looks: list[Look] = field(default_factory=list)
-    _writer: SummaryWriter | None = None
+    curves: Curves = field(init=False)
     _begun: tuple[float, int] = (0.0, 0)
+
+    def __post_init__(self) -> None:
+        self.curves = Curves(self.folder)
 
     def open(self, step: int) -> None:
         """Begin or go on with the curves; what a killed run logged after ``step`` is logged again.
@@ -76,13 +71,8 @@ class Record:
         Raises:
             StateError: when the folder cannot be written to.
         """
-        if self.folder is None:
-            return
-        from torch.utils.tensorboard.writer import SummaryWriter
-
         self._begun = time.monotonic(), step
-        with _writing(self.folder):
-            self._writer = SummaryWriter(str(self.folder / LOG), purge_step=step + 1)
+        self.curves.open(step)
 
     def close(self) -> None:
         """End the curves.
@@ -90,32 +80,32 @@ class Record:
         Raises:
             StateError: when the folder cannot be written to.
         """
-        if self._writer and self.folder:
-            with _writing(self.folder):
-                self._writer.close()
+        self.curves.close()
 
     @property
     def is_open(self) -> bool:
         """Whether curves are drawn."""
-        return self._writer is not None
+        return self.curves.is_open
 
     def pace(self, step: int, examples: int, memory_mib: float) -> None:
         """Draw how many examples a second the steps since the last epoch have seen, of so many each."""
         start, first = self._begun
         if step > first:
-            self._scalar("examples_per_second", (step - first) * examples / (time.monotonic() - start), step)
-        self._scalar("memory_mib", memory_mib, step)
+            self.curves.scalar(
+                "examples_per_second", (step - first) * examples / (time.monotonic() - start), step
+            )
+        self.curves.scalar("memory_mib", memory_mib, step)
 
     def step(
         self, step: int, losses: Mapping[str, float], lr: float, gradient_norm: float | None = None
     ) -> None:
         """Note one optimiser step."""
         if gradient_norm is not None:
-            self._scalar("gradient_norm", gradient_norm, step)
+            self.curves.scalar("gradient_norm", gradient_norm, step)
         for role, loss in losses.items():
             self.losses.setdefault(role, []).append(loss)
-            self._scalar(f"loss/{role}", loss, step)
-        self._scalar("learning_rate", lr, step)
+            self.curves.scalar(f"loss/{role}", loss, step)
+        self.curves.scalar("learning_rate", lr, step)
 
     def spend(self, on: str, macs: int) -> None:
         """Note multiply-adds."""
@@ -135,14 +125,14 @@ class Record:
         self._begun = time.monotonic(), step
         for role, result in seen.items():
             for score in result.scores:
-                self._scalar(f"search {score.metric.name}/{role}", score.value, step)
+                self.curves.scalar(f"search {score.metric.name}/{role}", score.value, step)
         return entry
 
     def look(self, look: Look, step: int, metric: Metric) -> None:
         """Note what the watched subnets are worth."""
         self.looks.append(look)
         for i, value in enumerate(look.values):
-            self._scalar(f"watched {metric.name}/{i}", value, step)
+            self.curves.scalar(f"watched {metric.name}/{i}", value, step)
 
     def draw(self, step: int, metric: Metric) -> None:
         """Draw all looks, beside the checkpoint and among the curves.
@@ -150,10 +140,8 @@ class Record:
         Raises:
             StateError: when the folder cannot be written to.
         """
-        if self._writer and self.folder and self.looks:
-            picture = draw_watched(self.looks, metric, self.folder / FIGURE)
-            with Image.open(picture) as image, _writing(self.folder):
-                self._writer.add_image("watched", np.asarray(image.convert("RGB")), step, dataformats="HWC")
+        if self.folder and self.is_open and self.looks:
+            self.curves.picture("watched", draw_watched(self.looks, metric, self.folder / FIGURE), step)
 
     def go_back(self, step: int, words: str) -> None:
         """The training goes on after an earlier step: the curves too, and the words stand beside them.
@@ -161,11 +149,10 @@ class Record:
         Raises:
             StateError: when the folder cannot be written to.
         """
-        if self._writer and self.folder:
+        if self.is_open:
             self.close()
             self.open(step)
-            with _writing(self.folder):
-                self._writer.add_text("guard", words, step)
+            self.curves.text("guard", words, step)
 
     @property
     def last_seen(self) -> tuple[float, float] | None:
@@ -187,21 +174,3 @@ class Record:
         self.history = [Epoch(**epoch) for epoch in document["history"]]
         self.spent = document.get("spent", {})
         self.looks = [Look(**look) for look in document.get("looks", ())]
-
-    def _scalar(self, name: str, value: float, step: int) -> None:
-        if self._writer and self.folder:
-            with _writing(self.folder):
-                # TensorBoard's thread would print a traceback of its own
-                (self.folder / LOG).stat()
-                self._writer.add_scalar(name.replace(" ", "_"), value, step)
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StateError(
-            f"cannot write the curves in {folder}: {error.strerror}; free some space, or choose a folder "
-            f"that can be written to"
-        ) from error

@@ -96,6 +96,18 @@ def stage_paths(network: nn.Module) -> list[str]:
     return list(dict.fromkeys(_stage_of(network, path) for path in leaves))
 
 
+def choices_by_stage(supernet: Supernet) -> dict[tuple[str, str], list[str]]:
+    """The names of the choices, by the stage they are in and the last word of their name, stage after stage."""
+    order = {path: place for place, path in enumerate(stage_paths(supernet.largest))}
+    paths = sorted(order, key=len, reverse=True)
+    found: dict[tuple[str, str], list[str]] = {}
+    for choice in supernet.space.choices:
+        if len(choice.values) > 1:
+            stage = next((p for p in paths if f"{choice.name}.".startswith(f"{p}.")), "the network")
+            found.setdefault((stage, choice.name.rpartition(".")[2]), []).append(choice.name)
+    return dict(sorted(found.items(), key=lambda group: order.get(group[0][0], -1)))
+
+
 def _is_row(module: nn.Module) -> bool:
     return isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict)
 

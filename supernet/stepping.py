@@ -45,7 +45,8 @@ class Stepper:
         with self.partial.compact():
             self.optimizer = optimizer_of(network, options)
         self.schedule = Schedules(self.optimizer, options, epoch_steps)
-        self._device = next(network.parameters()).device
+        self._weights = list(network.parameters())
+        self._device = self._weights[0].device
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=options.amp == "fp16")
         self._average: dict[str, Tensor] = {}
         self._begun = 0
@@ -83,7 +84,7 @@ class Stepper:
         self._follow()
 
     def _move(self) -> None:
-        moving = [parameter for parameter in self.network.parameters() if parameter.grad is not None]
+        moving = [parameter for parameter in self._weights if parameter.grad is not None]
         self.ranks.add_up([parameter.grad for parameter in moving if parameter.grad is not None])
         self._scaler.unscale_(self.optimizer)
         if self.options.clip_norm:
@@ -96,6 +97,8 @@ class Stepper:
     @torch.no_grad()
     def _follow(self) -> None:
         """Move the average towards the weights: at first in larger steps, so that it forgets the initial ones."""
+        if not self._average:
+            return
         share = 1 - min(self.options.ema, (1 + self._begun) / (10 + self._begun))
         now = self.network.state_dict()
         for name, value in self._average.items():

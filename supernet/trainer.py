@@ -243,7 +243,8 @@ class Trainer:
         """One optimiser step."""
         options, step = self.options, self.step
         batch = moved(self.batches(step), self.device)
-        self.supernet.train()
+        if not self.supernet.training:
+            self.supernet.train()
         context = self._context(batch)
         if isinstance(self.strategy, Sorter) and (sort := self.strategy.sorts(context)):
             sort_anew(self.supernet, self.dataset, options, sort, self.stepper.beside())

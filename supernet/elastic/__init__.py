@@ -11,6 +11,7 @@ The parts, in the order one would read them. What runs a subnet:
 - `plan`: `Plan`: sizes as tables over genes, axes made of sizes, kernels, modules that can be left out
 - `layout`: `AxisLayout` and `Kernel`: how an axis is made of sizes, and which part of it is kept
 - `slicing`: from sizes to slices of the shared tensors
+- `gradients`: what slices learn, added up in the whole tensors
 - `skeleton`: a module tree that holds other tensors, for a run: `bind`
 - `cutting`: the same for good: `cut_out`, a plain network that shares nothing
 - `notes`: what a copy has to look after beside registered tensors: ties, links, state, caches

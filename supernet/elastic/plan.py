@@ -152,18 +152,11 @@ class Plan:
             for name, dim in self.dims.items()
         }
 
-    def slices(self, largest: nn.Module, arch: Architecture, views: Views | None = None) -> Slices:
-        """The slices of one architecture, as views into ``largest`` wherever a view exists.
-
-        Args:
-            largest: whose tensors.
-            arch: a point of the space.
-            views: of an earlier call for the same architecture; those that no gradient is asked of, and
-                whose memory is still the same, are taken again. Filled here.
+    def recipe(self, arch: Architecture) -> Recipe:
+        """What has to be done to which tensor for one architecture; worked out once.
 
         Raises:
             ArchitectureError: when it is of another space.
-            WidthError: when a tensor is smaller than the plan says.
         """
         genes = self.space.check(arch).genes
         recipe = self._recipes.get(genes)
@@ -171,7 +164,26 @@ class Plan:
             if len(self._recipes) >= MOST_RECIPES:
                 self._recipes.clear()
             recipe = self._recipes[genes] = self.slicing.recipe(self.sizes(arch))
-        return self.slicing.follow(recipe, largest, views)
+        return recipe
+
+    def slices(
+        self, largest: nn.Module, arch: Architecture, views: Views | None = None, *, leaves: bool = False
+    ) -> Slices:
+        """The slices of one architecture, as views into ``largest`` wherever a view exists.
+
+        Args:
+            largest: whose tensors.
+            arch: a point of the space.
+            views: of earlier calls; those that no gradient is asked of, and whose memory is still the same, are
+                taken again. Filled here.
+            leaves: whether views of parameters are leaves of their own, as `supernet.elastic.gradients` wants them:
+                they are then taken again too.
+
+        Raises:
+            ArchitectureError: when it is of another space.
+            WidthError: when a tensor is smaller than the plan says.
+        """
+        return self.slicing.follow(self.recipe(arch), largest, views, leaves=leaves)
 
     def slices_at(self, largest: nn.Module, sizes: Sizes) -> Slices:
         """`slices` for the sizes of all dims, which may be symbolic: this runs inside compiled graphs too."""

@@ -268,9 +268,9 @@ class Binding:
         own = module.__dict__ | {
             "_parameters": self._replaced(module._parameters, prefix),
             "_buffers": buffers,
-            # What a module that is left out holds will not be asked for.
+            # What a module that is left out holds will not be asked for; whoever keeps the copy may set its mode.
             "_modules": module._modules
-            if gone
+            if gone and not self.own
             else {
                 name: child and self.copied(child, f"{prefix}{name}.")
                 for name, child in module._modules.items()

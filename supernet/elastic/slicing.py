@@ -39,12 +39,8 @@ class Slices:
     copies: tuple[str, ...] = ()
 
 
-Views = dict[str, tuple[Tensor, int, Tensor]]
-"""Name of a tensor to the whole one, where its memory lies, and a view of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
     """How one tensor is cut: simple axes keep their start, joined ones are laid together from several runs."""
 
     name: str
@@ -59,13 +55,17 @@ class _Step:
         return not self.joined and (self.kernel is None or not self.kernel.transforms)
 
 
+Views = dict[Step, tuple[Tensor, int, Tensor]]
+"""How a tensor is cut, to the whole one, where its memory lies, and the view that this gave."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """The steps for one architecture, module by module; they hold sizes and no tensors."""
 
     sizes: Sizes
     absent: frozenset[str]
-    steps: tuple[tuple[tuple[str, ...], tuple[_Step, ...]], ...]
+    steps: tuple[tuple[tuple[str, ...], tuple[Step, ...]], ...]
 
 
 class Slicing:
@@ -96,6 +96,12 @@ class Slicing:
             ]
             for name in self.touched
         }
+        self._dims = {
+            name: tuple({dim: None for _, layout, _ in axes for dim in layout.dims})
+            + ((kernels[name].dim,) if name in kernels else ())
+            for name, axes in self._axes.items()
+        }
+        self._steps: dict[tuple[str, *tuple[int, ...]], Any] = {}
         # Tensors whose slice is no view, as far as their layouts tell.
         self._joined = {
             name for name, axes in self._axes.items() if any(simple is None for _, _, simple in axes)
@@ -104,40 +110,57 @@ class Slicing:
     def recipe(self, sizes: Sizes) -> Recipe:
         """What has to be done to the tensors for these sizes; nothing at all for the largest network."""
         absent = self.absent(sizes)
-        steps: dict[tuple[str, ...], list[_Step]] = {}
+        steps: dict[tuple[str, ...], list[Step]] = {}
 
-        def note(step: _Step) -> None:
+        def note(step: Step) -> None:
             """File a step under the module it is done to."""
             steps.setdefault(tuple(step.name.split(".")[:-1]), []).append(step)
 
         for name in _marks(absent):
-            note(_Step(name, PRESENT, simple=((0, 0),)))
+            note(self._steps.setdefault((name,), Step(name, PRESENT, simple=((0, 0),))))
         gone = tuple(f"{path}." for path in absent)
         for name in self.touched:
             if gone and name.startswith(gone):
                 continue
-            simple, joined = [], []
-            for axis, layout, known in self._axes[name]:
-                if known is None:
-                    joined.append((axis, layout))
-                    continue
-                dim, times = known
-                if sizes[dim] != self.full[dim]:
-                    simple.append((axis, times * sizes[dim]))
-            kernel = self.kernels.get(name)
-            if kernel is not None and sizes[kernel.dim] == self.full[kernel.dim]:
-                kernel = None
-            if simple or joined or kernel:
-                note(_Step(name, name.rpartition(".")[2], tuple(simple), tuple(joined), kernel))
+            key = (name, *(sizes[dim] for dim in self._dims[name]))
+            if key not in self._steps:
+                self._steps[key] = self._step(name, sizes)
+            if step := self._steps[key]:
+                note(step)
         return Recipe(sizes, absent | self.matrices, tuple((path, tuple(of)) for path, of in steps.items()))
 
-    def follow(self, recipe: Recipe, largest: nn.Module, views: Views | None = None) -> Slices:
+    def _step(self, name: str, sizes: Sizes) -> Step | None:
+        """What has to be done to one tensor; None where it is used whole."""
+        simple, joined = [], []
+        for axis, layout, known in self._axes[name]:
+            if known is None:
+                joined.append((axis, layout))
+                continue
+            dim, times = known
+            if sizes[dim] != self.full[dim]:
+                simple.append((axis, times * sizes[dim]))
+        kernel = self.kernels.get(name)
+        if kernel is not None and sizes[kernel.dim] == self.full[kernel.dim]:
+            kernel = None
+        if not (simple or joined or kernel):
+            return None
+        return Step(name, name.rpartition(".")[2], tuple(simple), tuple(joined), kernel)
+
+    def follow(
+        self, recipe: Recipe, largest: nn.Module, views: Views | None = None, *, leaves: bool = False
+    ) -> Slices:
         """The slices that a recipe makes of the tensors of a network.
+
+        Args:
+            recipe: of one architecture.
+            largest: the network.
+            views: see `supernet.elastic.plan.Plan.slices`.
+            leaves: likewise.
 
         Raises:
             WidthError: when a tensor is smaller than the plan says.
         """
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() and not leaves:
             views = None
         tensors: dict[str, Tensor] = {}
         copies: list[str] = []
@@ -150,22 +173,23 @@ class Slicing:
                 whole = parameters.get(step.key)
                 if is_buffer := whole is None:
                     whole = buffers[step.key]
-                known = None if views is None else views.get(step.name)
-                if known is not None and known[0] is whole and known[1] == whole.data_ptr():
+                is_leaf = leaves and whole.requires_grad and step.is_view
+                known = None if views is None else views.get(step)
+                if known is not None and _holds(*known, whole, is_leaf):
                     tensors[step.name] = known[2]
                     continue
-                part = self._cut(whole, step, recipe.sizes, largest, parameters)
+                part = self.cut(whole.detach() if is_leaf else whole, step, recipe.sizes, largest, parameters)
                 if part is whole:
                     continue
-                tensors[step.name] = part
+                tensors[step.name] = part.requires_grad_() if is_leaf else part
                 if is_buffer and part._base is not whole:
                     copies.append(step.name)
                 elif views is not None and step.is_view:
-                    views[step.name] = whole, whole.data_ptr(), part
+                    views[step] = whole, whole.data_ptr(), part
         return Slices(tensors, recipe.absent, tuple(copies))
 
-    def _cut(
-        self, whole: Tensor, step: _Step, sizes: Sizes, largest: nn.Module, beside: Mapping[str, Tensor]
+    def cut(
+        self, whole: Tensor, step: Step, sizes: Sizes, largest: nn.Module, beside: Mapping[str, Tensor]
     ) -> Tensor:
         """The slice of one tensor; a kernel matrix as a rule belongs to the module that is being cut."""
         part = whole
@@ -208,6 +232,11 @@ class Slicing:
     def absent(self, sizes: Sizes) -> frozenset[str]:
         """The modules that are left out at these sizes."""
         return frozenset(path for path, dim in self.switches.items() if not sizes[dim])
+
+
+def _holds(before: Tensor, place: int, view: Tensor, whole: Tensor, is_leaf: bool) -> bool:
+    """Whether a view of before is one of this tensor, where it lies now, and asks for gradients as it should."""
+    return before is whole and place == whole.data_ptr() and view.requires_grad == is_leaf
 
 
 def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -127,10 +127,20 @@ class Supernet(nn.Module):
             if self.training and slices.copies:
                 self._carry_copies(arch, slices)
         else:
-            slices = self.slices(arch, statistics)
-            network = bind(self.largest, slices)
-            out = network(*args, **kwargs)
-            self.carry_back(network, arch, slices)
+            return self.run(self.slices(arch, statistics), arch, args, kwargs)
+        return reaching_all(out, self.largest)
+
+    def run(
+        self,
+        slices: Slices,
+        arch: Architecture | Relaxation,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> Any:
+        """What the network answers with some slices, those of an architecture."""
+        network = bind(self.largest, slices)
+        out = network(*args, **kwargs)
+        self.carry_back(network, arch, slices)
         return reaching_all(out, self.largest)
 
     @property

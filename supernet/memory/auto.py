@@ -2,7 +2,9 @@
 
 Every piece of the network (its blocks, and what is beside them) is measured once in every mode, on the real inputs.
 Which mode each piece gets is then a small exact search, and the choice is verified: its real step is measured, and the
-search told how far it was off, until the step fits. The chosen plan is a mapping like any other.
+search told how far it was off, until the step fits. That is done twice, the second time in a network that is ``fused``
+as a whole, where what lies between its pieces is made again too; of the two plans the one is taken whose step is
+faster. It is a mapping like any other.
 """
 
 from __future__ import annotations
@@ -11,13 +13,14 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
 
 from supernet.errors import ConfigError
-from supernet.memory.measuring import Cost, costs, peak_bytes
+from supernet.memory.measuring import Cost, costs, peak_bytes, step_seconds
 from supernet.memory.modes import Execution
 from supernet.memory.pieces import planned_paths, running
 from supernet.memory.sizes import words_of
@@ -32,6 +35,8 @@ TRIES = 12
 """How often a plan is measured and the search told by how much it was off."""
 CLOSE = 0.95
 """Share of a budget that a plan should use: one that uses less might be faster."""
+CLEAR = 0.98
+"""A step that takes at most so many times as long as another is faster; within that it may be luck."""
 STATES = 4000
 """Partial plans that the search keeps; more than that are thinned out."""
 
@@ -48,7 +53,7 @@ class Plan:
         execution: mode by module path; what is not named is plain.
         budget: bytes that were asked for.
         peak: bytes that its step holds at most, as measured.
-        seconds: that its pieces take, as measured, over those of the plain network.
+        seconds: that its pieces take, as measured one by one, over those of the plain network.
     """
 
     execution: dict[str, str]
@@ -61,8 +66,11 @@ class Plan:
         return asdict(self)
 
     def __str__(self) -> str:
-        counts = Counter(self.execution.values())
+        around = self.execution.get("")
+        counts = Counter(mode for path, mode in self.execution.items() if path)
         said = ", ".join(f"{count} in {mode}" for mode, count in sorted(counts.items()))
+        if around:
+            said = f"{said}, the others in {around}" if said else f"all of it in {around}"
         return (
             f"{words_of(self.peak)} of {words_of(self.budget)} needed at {self.seconds:.2f} times the time of plain: "
             f"{said or 'every piece in plain'}"
@@ -93,6 +101,13 @@ class Subject(Generic[N]):
         self.step(network)
         return peak_bytes(lambda: self.step(network), self.device)
 
+    def seconds(self, executions: Sequence[Execution]) -> list[float]:
+        """What a step takes in each, after one that is not counted."""
+        networks = [self.make(execution) for execution in executions]
+        for network in networks:
+            self.step(network)
+        return step_seconds([partial(self.step, network) for network in networks], self.device)
+
 
 def plan(subject: Subject[N], budget: int, table: Table | None = None) -> Plan:
     """The fastest plan that is within a budget, measured to be so.
@@ -108,65 +123,103 @@ def plan(subject: Subject[N], budget: int, table: Table | None = None) -> Plan:
     if (peak := subject.peak("plain")) <= budget:
         return Plan({}, budget, peak, 1.0)
     table = table or measured(subject)
-    slowest = _search(table, _floor(table))
-    assert slowest is not None, "the floor is what some plan needs"
-    best, off = None, _off(subject, slowest, table)
-    floor = off + _modelled(table, slowest)
-    if floor > budget:
+    whole = _seconds(table, {})
+    tried = [_Trying(subject, view, base, budget) for base, view in _bases(table)]
+    for one in tried:
+        one.close_in()
+        one.spend()
+    found = [one.plan(whole) for one in tried if one.used <= budget]
+    if not found:
+        floor = min(one.used for one in tried)
         raise ConfigError(
             f"memory is {words_of(budget)}; a step of this network needs at least {words_of(floor)}, with every block "
             f"recomputed; allow that, or lower batch_size, raise accumulate or lower the resolution"
         )
-    best = Plan(slowest, budget, floor, _ratio(table, slowest))
-    trying = _Trying(subject, table, best)
-    trying.close_in(budget - off)
-    trying.spend()
-    log.info("%s", trying.best)
-    return trying.best
+    best = found[0] if len(found) == 1 else _faster(subject, *found)
+    log.info("%s", best)
+    return best
+
+
+Base = Mapping[str, str]
+"""The mode around all pieces, if there is one."""
+
+
+def _bases(table: Table) -> Iterator[tuple[Base, Table]]:
+    """Each with what the pieces cost in there, where ``plain`` leaves a piece to it."""
+    yield {}, table
+    if "" not in table:
+        yield (
+            {"": "fused"},
+            {
+                path: {"plain": modes.get("fused", modes["plain"])}
+                | {mode: cost for mode, cost in modes.items() if mode not in ("plain", "fused")}
+                for path, modes in table.items()
+            },
+        )
+
+
+def _faster(subject: Subject[N], one: Plan, other: Plan) -> Plan:
+    """Of two plans that fit, the one whose step is faster; the first where the clock can hardly tell."""
+    first, second = subject.seconds([one.execution, other.execution])
+    return other if second < CLEAR * first else one
 
 
 class _Trying:
-    """Plans that are measured, and the best of them within the budget.
+    """Plans on a base that are measured, and the best of them within the budget.
 
     Args:
         subject: the network and what a step with it is.
         table: what each piece costs in each mode.
-        best: a plan within the budget to begin with.
+        base: what all of them have.
+        budget: bytes that a step may hold.
     """
 
-    def __init__(self, subject: Subject[N], table: Table, best: Plan) -> None:
-        self.subject, self.table, self.best, self.budget = subject, table, best, best.budget
+    def __init__(self, subject: Subject[Any], table: Table, base: Base, budget: int) -> None:
+        self.subject, self.table, self.base, self.budget = subject, table, base, budget
         self.peaks: dict[frozenset[tuple[str, str]], int] = {}
         """As measured, by the pairs of a choice."""
+        slowest = _search(table, _floor(table))
+        assert slowest is not None, "the floor is what some plan needs"
+        self.best = slowest
+        self.used = subject.peak({**base, **slowest})
+        """Bytes that the best one needs: more than the budget when even the slowest does."""
+        self.off = self.used - _modelled(table, slowest)
+        """What a step needs beside what its pieces do: gradients, the loss, what lies between the pieces."""
+
+    def plan(self, whole: float) -> Plan:
+        """The best one.
+
+        Args:
+            whole: seconds of the pieces of the plain network.
+        """
+        seconds = _seconds(self.table, self.best) / max(whole, 1e-12)
+        return Plan({**self.base, **self.best}, self.budget, self.used, seconds)
 
     @property
     def goes_on(self) -> bool:
         """Whether the best plan leaves too much, and plans may be measured still."""
-        return self.best.peak < CLOSE * self.budget and len(self.peaks) < TRIES
+        return self.used < CLOSE * self.budget and len(self.peaks) < TRIES
 
     def peak(self, choice: dict[str, str]) -> int:
         """Bytes that a plan needs; it is measured once, and is the best one from then on if it is."""
         key = frozenset(choice.items())
         if key not in self.peaks:
-            self.peaks[key] = self.subject.peak(choice)
-            found = Plan(choice, self.budget, self.peaks[key], _ratio(self.table, choice))
-            if found.peak <= self.budget and (found.seconds, -found.peak) < (
-                self.best.seconds, -self.best.peak
-            ):  # fmt: skip
-                self.best = found
+            self.peaks[key] = peak = self.subject.peak({**self.base, **choice})
+            now = (_seconds(self.table, self.best), -self.used)
+            if peak <= self.budget and (_seconds(self.table, choice), -peak) < now:
+                self.best, self.used = choice, peak
         return self.peaks[key]
 
-    def close_in(self, allowed: int) -> None:
-        """Allow the pieces more bytes while a step needs less than the budget, and fewer while it needs more.
-
-        Args:
-            allowed: bytes to begin with.
-        """
-        low, high = _floor(self.table), 0
+    def close_in(self) -> None:
+        """Allow the pieces more bytes while a step needs less than the budget, and fewer while it needs more."""
+        low, high, allowed = _floor(self.table), 0, self.budget - self.off
+        most = _modelled(self.table, {})
         while self.goes_on and (not high or high - low > self.budget >> 8):
             choice = _search(self.table, allowed)
             assert choice is not None, "the floor is allowed"
             count, left = len(self.peaks), self.budget - self.peak(choice)
+            if left >= 0 and allowed >= most:
+                return
             low, high = (allowed, high) if left >= 0 else (low, allowed)
             if len(self.peaks) > count or not high:
                 allowed += left
@@ -176,10 +229,10 @@ class _Trying:
     def spend(self) -> None:
         """Give what is left to one piece or two, in the way that the most of it is used."""
         while self.goes_on:
-            now, left = _modelled(self.table, self.best.execution), self.budget - self.best.peak
+            now, left = _modelled(self.table, self.best), self.budget - self.used
             further = [
                 (more, changed)
-                for changed in _no_slower(self.table, self.best.execution)
+                for changed in _no_slower(self.table, self.best)
                 if 0 < (more := _modelled(self.table, changed) - now) <= left
                 and frozenset(changed.items()) not in self.peaks
             ]
@@ -255,14 +308,8 @@ def _floor(table: Table) -> int:
     return high
 
 
-def _off(subject: Subject[N], choice: Mapping[str, str], table: Table) -> int:
-    """What a step needs beside what its pieces do: gradients, the loss, what lies between the pieces."""
-    return subject.peak(choice) - _modelled(table, choice)
-
-
-def _ratio(table: Table, choice: Mapping[str, str]) -> float:
-    seconds = sum(modes[choice.get(path, "plain")].seconds for path, modes in table.items())
-    return seconds / max(sum(modes["plain"].seconds for modes in table.values()), 1e-12)
+def _seconds(table: Table, choice: Mapping[str, str]) -> float:
+    return sum(modes[choice.get(path, "plain")].seconds for path, modes in table.items())
 
 
 State = tuple[int, float, tuple[str, ...]]

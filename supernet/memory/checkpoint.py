@@ -18,7 +18,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from supernet.errors import SupernetError
-from supernet.memory.fused import Fusing
+from supernet.memory.fused import Fusing, apart
 from supernet.memory.modes import modes
 from supernet.memory.pieces import pieces, running
 from supernet.memory.recipes import casting
@@ -158,7 +158,7 @@ class Replay:
 
     def first(self, args: Any, kwargs: Any) -> Any:
         """What the block answers, the first time: with the very lists that it is given, which it may change."""
-        with saved_tensors_hooks(self._number, self._tensor):
+        with apart(), saved_tensors_hooks(self._number, self._tensor):
             return self._plain(*args, **kwargs)
 
     def _number(self, tensor: Tensor) -> int:

@@ -7,8 +7,9 @@ MobileNetV3 needs about half of its memory then, and a few percent more time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from functools import wraps
 from typing import Any
 from weakref import ref
@@ -50,8 +51,21 @@ class Slot:
         return self.node.use()
 
 
+_innermost: ContextVar[object] = ContextVar("the pass that keeps recipes now", default=None)
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Meanwhile the pass around keeps no recipes: what is saved is for somebody else to look after."""
+    token = _innermost.set(None)
+    try:
+        yield
+    finally:
+        _innermost.reset(token)
+
+
 class Fusing(TorchFunctionMode):
-    """One pass forward that keeps recipes instead of tensors where it can.
+    """One pass forward that keeps recipes instead of tensors where it can; one inside another has its own.
 
     Args:
         pack: what autograd gets for a slot; None for the slot itself.
@@ -72,9 +86,11 @@ class Fusing(TorchFunctionMode):
     def __enter__(self) -> Fusing:
         self._hooks.enter_context(torch.autograd.graph.saved_tensors_hooks(self._packed, self._unpack))
         super().__enter__()  # type: ignore[no-untyped-call]
+        self._token = _innermost.set(self)
         return self
 
     def __exit__(self, *error: Any) -> None:
+        _innermost.reset(self._token)
         super().__exit__(*error)  # type: ignore[no-untyped-call]
         # what the hooks lead to goes with them: this is entered once, and holds no tensor afterwards
         self._hooks.close()
@@ -86,6 +102,8 @@ class Fusing(TorchFunctionMode):
     ) -> Any:
         """Make a call; leave a recipe for what a cheap one answers."""
         kwargs = kwargs or {}
+        if _innermost.get() is not self:
+            return func(*args, **kwargs)
         if func is F.batch_norm:
             return self._batch_norm(args, kwargs)
         if func is F.max_pool2d:

@@ -46,6 +46,17 @@ def peak_bytes(step: Callable[[], object], device: torch.device) -> int:
     return _most([change for _, change in _changes(seen)])[1]
 
 
+def step_seconds(steps: Sequence[Callable[[], object]], device: torch.device) -> list[float]:
+    """How long each of some steps takes, the least of three; they take turns, so that all have the same weather."""
+    turns: list[list[float]] = [[] for _ in steps]
+    for _ in range(3):
+        for step, times in zip(steps, turns):
+            start = _clock(device)
+            step()
+            times.append(_clock(device) - start)
+    return [min(times) for times in turns]
+
+
 def costs(
     networks: Networks,
     run: Callable[[], object],

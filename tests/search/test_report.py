@@ -10,7 +10,7 @@ from PIL import Image
 
 from search.archive import Evaluation
 from search.report import (
-    BASELINE,
+    BASELINES,
     CHOSEN,
     FRONT,
     LARGEST,
@@ -45,7 +45,7 @@ def test_a_figure_is_a_png_of_ten_by_five_point_six_inches(tmp_path: Path) -> No
     figure = FrontFigure(
         "A front", "supernet search --seed 0", "latency (ms)", "accuracy (%)", [Point(1, 70), Point(2, 80)],
         measured=[spread], chosen=[("knee", spread)], largest=Point(3, 81),
-        baseline=[Point(1.5, 60)], seen=[Point(2, 50)],
+        baselines={"random": [Point(1.5, 60)]}, seen=[Point(2, 50)],
     )  # fmt: skip
     with Image.open(draw(figure, tmp_path / "new" / "front.png")) as image:
         assert image.format == "PNG"
@@ -70,7 +70,7 @@ PARTS = {
     "measured points": (MEASURED, lambda point: {"measured": [point]}),
     "chosen points": (CHOSEN[0], lambda point: {"chosen": [("knee", point)]}),
     "the largest": (LARGEST, lambda point: {"largest": point}),
-    "the baseline": (BASELINE, lambda point: {"baseline": [point]}),
+    "the baseline": (BASELINES[0], lambda point: {"baselines": {"random": [point]}}),
 }
 
 
@@ -89,7 +89,7 @@ def test_a_point_is_drawn_where_its_cost_and_gain_are(part: str, tmp_path: Path)
 
 
 def test_a_figure_without_points_shows_none(tmp_path: Path) -> None:
-    for colour in (FRONT, MEASURED, *CHOSEN, LARGEST, BASELINE):
+    for colour in (FRONT, MEASURED, *CHOSEN, LARGEST, *BASELINES):
         assert marks(EMPTY, colour, tmp_path).shape[1] == 0
 
 

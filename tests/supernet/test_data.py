@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -184,6 +185,22 @@ def test_an_image_that_moves_repeats_its_edge() -> None:
     for row in augment(ramp, 2, False, generator(0))[:, 0, 0].tolist():
         shift = row[2] - 2
         assert row == [min(max(column + shift, 0), 4) for column in range(5)]
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_the_channels_of_an_image_move_together(flip: bool) -> None:
+    images = torch.randint(0, 256, (8, 3, 5, 7), dtype=torch.uint8, generator=generator(3))
+    moved = augment(images, 2, flip, generator(0))
+    for channel in range(3):
+        alone = augment(images[:, [channel]], 2, flip, generator(0))
+        assert torch.equal(moved[:, [channel]], alone)
+
+
+def test_images_are_normalised_apart_from_those_that_were_given() -> None:
+    shown = replace(ImagePreprocessing.plain(4, 1), value_range=(-1.0, 1.0), mean=(0.25,), std=(0.5,))
+    images = torch.full((1, 1, 4, 4), 255.0)
+    assert torch.equal(shown.normalise(images), torch.full((1, 1, 4, 4), 1.5))
+    assert torch.equal(images, torch.full((1, 1, 4, 4), 255.0))
 
 
 def test_images_move_apart_from_each_other_and_anew_at_every_step() -> None:

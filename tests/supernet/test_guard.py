@@ -13,11 +13,11 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from supernet.checkpoint import CHECKPOINT, GOOD, read_document
+from supernet.curves import LOG
 from supernet.data import ImageDataset
 from supernet.errors import SupernetError
 from supernet.guard import IN_A_ROW, BlownUp, Guard, Rollback
 from supernet.options import DataOptions, TrainOptions
-from supernet.record import LOG
 from supernet.sources import load_data
 from supernet.strategies import Context, Lesson
 from supernet.trainer import Trainer

@@ -12,12 +12,12 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
+from supernet.curves import LOG
 from supernet.data import ImageDataset
 from supernet.elastic.costs import Costs
 from supernet.errors import ConversionError
 from supernet.evaluate import Evaluator
 from supernet.options import DataOptions, TrainOptions
-from supernet.record import LOG
 from supernet.sight import FIGURE, Look, draw_watched, gradient_norm, is_due, memory_mib, watched
 from supernet.sources import load_data
 from supernet.trainer import Trainer

@@ -22,13 +22,14 @@ from torch.nn import functional as F
 
 import supernet.evaluate as evaluating
 from supernet.checkpoint import read_checkpoint, write_checkpoint
+from supernet.curves import LOG
 from supernet.data import ImageDataset
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ConfigError, StateError, SupernetError
 from supernet.evaluate import Evaluator
 from supernet.options import DataOptions, TrainOptions
 from supernet.presets.mobile import Mobile
-from supernet.record import LOG, Epoch, Record
+from supernet.record import Epoch, Record
 from supernet.seeds import rng
 from supernet.sources import load_data
 from supernet.strategies import Context, Lesson, Standalone
@@ -376,7 +377,7 @@ def test_curves_that_cannot_be_written_are_an_error_of_the_folder(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(record._writer, "add_scalar", full)
+    monkeypatch.setattr(record.curves._writer, "add_scalar", full)
     with pytest.raises(
         StateError, match=r"cannot write the curves .*No space left on device; free some space"
     ):

@@ -28,6 +28,11 @@ MISTAKES = [
         "search --run RUN --set search.max_latency_ms=-1",
         "search.max_latency_ms is -1; give a positive number",
     ),
+    (
+        "search --run RUN --until soon",
+        "--until soon is neither a number of networks nor a time; write 500, or ",
+    ),
+    ("search --run RUN --set search.plateau=2", "search.plateau is 2; it can be 0 to 1"),
     ("search --run RUN --set search.population=2", "search.population is 2; it can be at least 4"),
     (
         "train --run RUN --set search.metric=accurcy",

@@ -10,8 +10,9 @@ from hardware.measurement import Measurement, Profile, Reference, RepeatError
 from predictors import Estimate
 from supernet.elastic.supernet import Supernet
 from supernet.space import Architecture, Genes
+from supernet.stages import choices_by_stage
 from tests.tiny import tiny_supernet
-from zoo.pipeline.explaining import choices_by_stage, savings, smaller_and_slower
+from zoo.pipeline.explaining import savings, smaller_and_slower
 from zoo.pipeline.profiling import Profiled
 
 HERE = Device("d", "chip", "Linux", "onnxruntime", "1", "CPU", "all", 1, 1, "fp32", 1, "x")

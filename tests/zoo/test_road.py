@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.numpy import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from typer.testing import CliRunner
 
 from hardware.measurement import Profile
@@ -46,8 +47,10 @@ pytestmark = pytest.mark.xdist_group("road")  # one process: it is walked once
         ("profile", "10 subnets took"),
         ("profile", "on subnets it has not seen"),
         ("profile", "Predicted against measured: "),
-        ("search", "8 networks evaluated (8 of them now"),
+        ("search", "8 networks evaluated (now), "),
         ("search", "The front as a picture: "),
+        ("search", "Curves: tensorboard --logdir"),
+        ("search", "what the front has in common: the usual value, and its share"),
         ("limited", "16 networks evaluated (8 of them now, the others were in the archive)"),
         ("quickstart", "16 networks evaluated (0 of them now, the others were in the archive)"),
         ("export", "published in"),
@@ -89,12 +92,24 @@ def test_the_json_of_a_command_holds_what_it_says(road: Road) -> None:
     )
     assert [epoch["epoch"] for epoch in trained["epochs"]] == [1, 2]
     found = {e.arch.id: e.values for e in evaluated(road.workspace, [profiled(road.workspace)])}
-    assert searched["evaluated"] == 16 and searched["scored_now"] == 0
+    assert searched["evaluated"] == 16 and searched["scored_now"] == 0 and searched["ended"] == "budget"
+    genes = road.workspace.net.space.matrix(
+        [road.workspace.net.space.architecture(one["genes"]) for one in searched["front"]]
+    )
+    depth = genes[:, road.workspace.net.space.index("blocks.0.depth")]
+    (said,) = [one for one in searched["common"] if (one["stage"], one["kind"]) == ("blocks.0", "depth")]
+    assert said["share"] == np.bincount(depth).max() / len(depth) and said["usual"] in (1, 2)
     assert all(network["values"] == found[network["network"]] for network in searched["front"])
     assert {entry["id"] for entry in listed["entries"]} == {entry.id for entry in road.entries}
     assert shown["network"] == searched["chosen"]["knee"] == walked["search"]["chosen"]["knee"]
     assert sum(stage["params"] for stage in shown["stages"]) == shown["known"]["cost"]["params"]
     assert shown["known"]["values"] == found[shown["network"]]
+
+
+def test_the_curves_of_a_search_lie_beside_its_archive(road: Road) -> None:
+    seen = EventAccumulator(str(road.folder / "search" / "tensorboard" / "search")).Reload()
+    assert [event.step for event in seen.Scalars("evaluations_per_second")] == [4, 8]
+    assert seen.Images("front")
 
 
 def test_who_asks_for_quiet_is_told_nothing(road: Road) -> None:
@@ -200,7 +215,13 @@ def test_the_best_entry_was_put_where_it_was_asked_for(road: Road) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "place"), [("profile", "profile/predictions.png"), ("search", "front.png")]
+    ("command", "place"),
+    [
+        ("profile", "profile/predictions.png"),
+        ("search", "front.png"),
+        ("search", "common.png"),
+        ("search", "hypervolume.png"),
+    ],
 )
 def test_a_picture_lies_where_it_is_said(command: str, place: str, road: Road) -> None:
     assert str(road.folder / place) in road.said[command].replace("\n", "")

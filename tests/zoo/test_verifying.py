@@ -150,6 +150,36 @@ def test_a_front_that_does_not_hold_is_learned_from_and_searched_on(
 
 
 @pytest.mark.slow
+def test_a_network_on_the_fronts_of_two_devices_is_exported_once(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Architecture] = []
+
+    def files(workspace: Workspace, archs: Sequence[Architecture], tell: object) -> dict[Architecture, Path]:
+        """Nobody runs them."""
+        asked.extend(archs)
+        paths = {arch: workspace.run.folder / arch.id for arch in archs}
+        for path in paths.values():
+            path.touch()
+        return paths
+
+    monkeypatch.setattr(verifying, "_files", files)
+    monkeypatch.setattr(verifying, "_judged", lambda workspace, files, *rest: [0.0] * len(files))
+    monkeypatch.setattr(verifying, "time_files", times(1.0))
+    other = workspace.run.profile_on("other")
+    other.mkdir()
+    shutil.copy(workspace.run.profile / "profile.json", other)
+    known = [profiled(workspace), profiled(workspace, "other")]
+    searched = search_front(workspace, known)
+    found = verify(workspace, known, searched)
+    first = [{check.arch for check in found.rounds[one.name][0].checks} for one in known]
+    assert first[0] & first[1] and set(asked) == first[0] | first[1]
+    assert len(asked) == len(set(asked)) and not any((workspace.run.folder / a.id).exists() for a in asked)
+    assert found.searched.result.ended == searched.result.ended == "budget"
+    assert found.searched.result.scored == searched.result.scored
+
+
+@pytest.mark.slow
 def test_verify_can_be_typed_and_tells_predicted_beside_measured(road: Road, tmp_path: Path) -> None:
     shutil.copytree(road.folder, tmp_path / "run")
     words = [

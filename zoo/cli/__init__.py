@@ -15,6 +15,7 @@ In the order one would read them:
 - `images`: a published network shown images
 - `quickstart`: the whole road at once
 - `printing`: results as sentences and tables
+- `report_printing`: how a search ended, and what its front has in common
 - `verified`: a verified front as a table and as JSON
 - `documents`: results as JSON
 - `narrator`: the terminal: headings, bars, tables

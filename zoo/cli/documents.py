@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from search.archive import Evaluation
+from search.common import Trait
 from search.engine import SearchResult
 from search.front import standing
 from search.objective import Objective
@@ -81,11 +82,13 @@ def profiles(
     return {"run": run.folder, "devices": devices, "failed": {name: str(why) for name, why in failed.items()}}
 
 
-def fronts(run: Run, found: Searched, seen: Sequence[tuple[Profiled, Searched, Picked, Path]]) -> Document:
+def fronts(
+    run: Run, found: Searched, seen: Sequence[tuple[Profiled, Searched, Picked, Path, Sequence[Trait]]]
+) -> Document:
     """A search: as `searched` where it is for the run's own device, else so for each under its name, and together.
 
     Args:
-        seen: each device with what it sees of the search, three networks for it, and the picture.
+        seen: each device with what it sees of the search, three networks for it, the picture, and what is common.
     """
     if not seen[0][0].name:
         return searched(run, *seen[0])
@@ -99,9 +102,14 @@ def fronts(run: Run, found: Searched, seen: Sequence[tuple[Profiled, Searched, P
 
 
 def searched(
-    run: Run, known: Profiled, found: Searched, chosen: Picked, figure: Path | None = None
+    run: Run,
+    known: Profiled,
+    found: Searched,
+    chosen: Picked,
+    figure: Path | None = None,
+    common: Sequence[Trait] = (),
 ) -> Document:
-    """A search for a device: its front, with every value in its unit, and the random one where it was asked for."""
+    """A search for a device: its front, every value in its unit, and those of baselines that were asked for."""
     result, limits = found.result, run.options.search
     return {
         "run": run.folder,
@@ -110,15 +118,20 @@ def searched(
         "evaluated": result.paid,
         "scored_now": result.scored,
         "failed": result.failed,
+        "ended": result.ended,
         "objectives": [
             {"name": o.name, "unit": o.unit, "sense": o.sense, "optimised": o.optimise}
             for o in result.objectives
         ],
         "front": _evaluations(result, known),
-        "random_front": _evaluations(found.baseline, known) if found.baseline else None,
+        "baseline_fronts": {name: _evaluations(one, known) for name, one in found.baselines.items()},
         "chosen": {name: arch.id for name, arch in chosen.archs.items()},
         "remark": chosen.remark,
         "figure": figure,
+        "common": [
+            {"stage": trait.stage, "kind": trait.kind, "usual": trait.usual, "share": trait.share}
+            for trait in common
+        ],
     }
 
 

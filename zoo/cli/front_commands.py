@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from search.options import until_of
 from zoo.cli.session import Session, as_typed, in_session
 from zoo.cli.typed import Config, Devices, MaxLatencies, MaxParams, NoLimits, RunFolder, Set
 
 if TYPE_CHECKING:
+    from zoo.cli.documents import Document
     from zoo.pipeline.profiling import Profiled
     from zoo.pipeline.run import Run
     from zoo.pipeline.searching import Searched
@@ -35,6 +37,14 @@ def search(
             help="Networks evaluated at the same time, each by a process of its own. Short for search.workers.",
         ),
     ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NETWORKS | TIME",
+            help="Networks evaluated in all (short for search.evaluations), or the time that this call may search, "
+            "such as 10m or 1h30m: what is being evaluated then is finished, and the same call again goes on.",
+        ),
+    ] = None,
     verify: Annotated[
         bool,
         typer.Option(
@@ -46,14 +56,17 @@ def search(
 ) -> None:
     """Search the Pareto front of quality, latency and parameters, within limits; for several devices at once."""
     from zoo.cli.printing import print_kept, print_limits
+    from zoo.cli.report_printing import print_ended
     from zoo.pipeline.kept import SEARCH
     from zoo.pipeline.searching import search_front
 
     devices = list(dict.fromkeys(device or [""]))
+    networks, seconds = (None, None) if until is None else until_of(until)
+    short = {"search.workers": workers, "search.evaluations": networks}
     asked = session.open(
         run,
         config,
-        [*(set_ or ()), *([] if workers is None else [f"search.workers={workers}"])],
+        [*(set_ or ()), *(f"{key}={value}" for key, value in short.items() if value is not None)],
         max_latency_ms=max_latency_ms,
         max_params=max_params,
         no_limits=no_limits,
@@ -63,7 +76,8 @@ def search(
     print_limits(workspace.run.options.search, session.narrator, devices)
     print_kept(workspace.run, SEARCH, session.narrator)
     with session.narrator.progress() as progress:
-        searched = search_front(workspace, known, progress)
+        searched = search_front(workspace, known, progress, seconds=seconds)
+    print_ended(workspace.run, searched, session.narrator)
     verified = _verified(session, workspace, known, searched) if verify else None
     if verified is not None:
         known, searched = list(verified.known), verified.searched
@@ -132,8 +146,9 @@ def _tell_fronts(
     """What a search found, device by device: a table, three networks, a picture."""
     from zoo.cli import documents
     from zoo.cli.printing import looked_at, print_front, print_remark
+    from zoo.cli.report_printing import print_common
     from zoo.cli.verified import document
-    from zoo.pipeline.figure import draw_front
+    from zoo.pipeline.figure import common, draw_alike, draw_front, draw_hypervolume
     from zoo.pipeline.pick import picked
     from zoo.pipeline.run import devices_typed
 
@@ -144,9 +159,16 @@ def _tell_fronts(
         print_front(one, seen, narrator)
         chosen = picked(workspace, one, seen.result.front, seen.result.objectives)
         print_remark(chosen, narrator)
+        alike = common(workspace, seen.result.front)
+        print_common(one.name, alike, narrator)
         png = draw_front(workspace, one, seen, as_typed(), chosen=chosen.archs, evaluate=evaluate)
         narrator.say(f"The front as a picture: {png}")
+        shared = draw_alike(workspace, one, seen.result.front, alike, as_typed())
+        narrator.say(f"What its networks have in common: {shared}")
         narrator.say(f"Next: {workspace.run.command('export', *devices_typed([one.name]))}")
-        found.append((one, seen, chosen, png))
-    more = {"verified": document(verified)} if verified is not None else {}
+        found.append((one, seen, chosen, png, alike))
+    more: Document = {"verified": document(verified)} if verified is not None else {}
+    if searched.result.ended:
+        more["hypervolume"] = draw_hypervolume(workspace, known, searched, as_typed())
+        narrator.say(f"How the search went: {more['hypervolume']}")
     session.result(documents.fronts(workspace.run, searched, found) | more)

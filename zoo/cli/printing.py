@@ -212,10 +212,10 @@ def looked_at(searched: Searched) -> str:
     """How much the search had to look at, in a sentence."""
     found = searched.result
     failed = f" {counted(found.failed, 'network')} could not be evaluated." if found.failed else ""
-    return (
-        f"{counted(found.paid, 'network')} evaluated ({found.scored} of them now, the others were in the archive), "
-        f"{len(found.front)} on the front.{failed}"
+    now = (
+        "now" if found.scored == found.paid else f"{found.scored} of them now, the others were in the archive"
     )
+    return f"{counted(found.paid, 'network')} evaluated ({now}), {len(found.front)} on the front.{failed}"
 
 
 def print_remark(chosen: Picked, narrator: Narrator) -> None:

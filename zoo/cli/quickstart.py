@@ -24,6 +24,7 @@ from zoo.cli.printing import (
     print_proofs,
     print_remark,
 )
+from zoo.cli.report_printing import print_ended
 from zoo.pipeline.entries import publish_proofs
 from zoo.pipeline.figure import draw_front, draw_profile
 from zoo.pipeline.kept import PROFILE, SEARCH, TRAINING
@@ -132,6 +133,7 @@ def _search(workspace: Workspace, known: Profiled, narrator: Narrator) -> Search
     with narrator.progress() as progress:
         searched = search_front(workspace, [known], progress)
     narrator.say(looked_at(searched))
+    print_ended(workspace.run, searched, narrator)
     return searched
 
 

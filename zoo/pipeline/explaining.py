@@ -16,7 +16,7 @@ from hardware.measurement import Profile
 from supernet.drawing import INK, LEFT, MUTED, canvas, write_png
 from supernet.elastic.supernet import Supernet
 from supernet.space import Architecture, Value
-from supernet.stages import stage_paths
+from supernet.stages import choices_by_stage
 from zoo.pipeline.profiling import Profiled, profiled
 from zoo.pipeline.workspace import Workspace
 
@@ -145,17 +145,6 @@ def savings(net: Supernet, known: Profiled) -> list[Saving]:
                     "saves" if more > off else "costs" if more < -off else "nothing",
                 )
             )
-    return found
-
-
-def choices_by_stage(net: Supernet) -> dict[tuple[str, str], list[str]]:
-    """The names of the choices, by the stage they are in and the last word of their name."""
-    paths = sorted(stage_paths(net.largest), key=len, reverse=True)
-    found: dict[tuple[str, str], list[str]] = {}
-    for choice in net.space.choices:
-        if len(choice.values) > 1:
-            stage = next((p for p in paths if f"{choice.name}.".startswith(f"{p}.")), "the network")
-            found.setdefault((stage, choice.name.rpartition(".")[2]), []).append(choice.name)
     return found
 
 

@@ -9,9 +9,14 @@ import numpy as np
 
 from predictors.report import draw_predictions
 from search.archive import Evaluation
+from search.common import Trait, traits
+from search.figures import Line, draw_common, draw_growth
+from search.growth import growth_of
+from search.objective import labels
 from search.report import FrontFigure, Point, draw, points
 from supernet.options import title
 from supernet.space import Architecture
+from supernet.stages import choices_by_stage
 from supernet.wording import counted
 from zoo.pipeline.profiling import Profiled
 from zoo.pipeline.prove import Proof
@@ -19,8 +24,8 @@ from zoo.pipeline.searching import Searched
 from zoo.pipeline.workspace import Workspace
 
 PREDICTIONS = "predictions.png"
-ROOM = 70
-"""Letters of a command that fit below the title, beside seed and device."""
+ROOM, LEAST = 128, 20
+"""Letters that fit below the title, and how many of them the command has at least, beside seed and devices."""
 
 
 def draw_profile(workspace: Workspace, known: Profiled, command: str) -> Path:
@@ -37,7 +42,7 @@ def draw_profile(workspace: Workspace, known: Profiled, command: str) -> Path:
         known.held_out,
         workspace.run.profile_on(known.name) / PREDICTIONS,
         title=f"{counted(len(known.profile.measurements), 'subnet')}, each predicted without its own measurement",
-        provenance=_provenance(workspace, known, command),
+        provenance=_provenance(workspace, [known], command),
         of=_latency(known),
     )
 
@@ -73,27 +78,89 @@ def draw_front(
     timed = {m.arch: m.median_ms for m in known.profile.measurements}
     corner = Point(timed.get(largest.id, float(latency.mean[0])), gain(largest))
     unit = f" ({quality.unit})" if quality.unit else ""
-    drawn = searched.baseline.front if searched.baseline else ()
     figure = FrontFigure(
         title=f"{title(workspace.dataset.name)}: {quality.name} against latency on {known.name or 'this machine'}",
-        provenance=_provenance(workspace, known, command),
+        provenance=_provenance(workspace, [known], command),
         cost=_latency(known),
         gain=f"{quality.name} on the search split{unit}",
         estimated=points(searched.result.front, cost=known.latency, gain=quality.name),
         measured=_timed(workspace, known, gain),
         chosen=marks,
         largest=corner if np.isfinite(corner.gain) else None,
-        baseline=points(drawn, cost=known.latency, gain=quality.name),
+        baselines={
+            name: points(one.front, cost=known.latency, gain=quality.name)
+            for name, one in searched.baselines.items()
+        },
         sense=quality.sense,
+        front="front, measured where it was verified" if known.verified else "front, predicted",
         seen=points(_unchosen(searched, quality.name), cost=known.latency, gain=quality.name),
     )
     return draw(figure, workspace.run.folder / f"front{known.name and '-'}{known.name}.png")
 
 
-def _provenance(workspace: Workspace, known: Profiled, command: str) -> str:
-    device, seed = known.profile.device, workspace.run.options.train.seed
-    typed = command if len(command) <= ROOM else f"{command[: ROOM - 3]}..."
-    return f"{typed}  (seed {seed}; {device.name}, {device.runtime} {device.version})"
+def draw_hypervolume(
+    workspace: Workspace, known: Sequence[Profiled], searched: Searched, command: str
+) -> Path:
+    """Draw how the fronts of a search grew, and those of baselines where some were asked for, as ``hypervolume.png``.
+
+    Raises:
+        StateError: when the run's folder cannot be written to.
+    """
+    own, first = workspace.run.options.search.searcher, searched.result
+    growth = growth_of(first.evaluations, first.objectives)
+    others = {
+        name: growth_of(one.evaluations, one.objectives, growth.boxes)
+        for name, one in searched.baselines.items()
+    }
+    lines = [
+        Line(name if others else "", label, one.shares[:, place])
+        for name, one in {own: growth, **others}.items()
+        for place, label in enumerate(labels(first.objectives))
+    ]
+    return draw_growth(
+        lines,
+        workspace.run.folder / "hypervolume.png",
+        title=f"{title(workspace.dataset.name)}: hypervolume against evaluations",
+        provenance=_provenance(workspace, known, command),
+    )
+
+
+def draw_alike(
+    workspace: Workspace, known: Profiled, found: Sequence[Evaluation], alike: Sequence[Trait], command: str
+) -> Path:
+    """Draw what the networks of a device's front have in common, as ``common.png`` or ``common-NAME.png``.
+
+    Args:
+        found: the front.
+        alike: see `common`.
+
+    Raises:
+        StateError: when the run's folder cannot be written to.
+    """
+    return draw_common(
+        alike,
+        [evaluation.values[known.latency] for evaluation in found],
+        workspace.run.folder / f"common{known.name and '-'}{known.name}.png",
+        title=f"What {counted(len(found), 'network')} on the front{known.name and ' of '}{known.name} have in common",
+        provenance=_provenance(workspace, [known], command),
+        cost=_latency(known),
+    )
+
+
+def common(workspace: Workspace, found: Sequence[Evaluation]) -> list[Trait]:
+    """What the networks of a front have in common, kind by kind of every stage."""
+    net = workspace.net
+    return traits(net.space, [evaluation.arch for evaluation in found], choices_by_stage(net))
+
+
+def _provenance(workspace: Workspace, known: Sequence[Profiled], command: str) -> str:
+    told = [f"{one.profile.device.runtime} {one.profile.device.version}" for one in known]
+    names = [one.profile.device.name for one in known]
+    devices = [f"{names[0]}, {told[0]}"] if len(known) == 1 else map(": ".join, zip(names, told))
+    rest = f"(seed {workspace.run.options.train.seed}; {', '.join(devices)})"
+    room = max(ROOM - len(rest), LEAST)
+    typed = command if len(command) <= room else f"{command[: room - 3]}..."
+    return f"{typed}  {rest}"
 
 
 def _latency(known: Profiled) -> str:

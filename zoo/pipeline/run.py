@@ -4,7 +4,7 @@ config.toml     what was asked, every option written out
 training/       checkpoint and TensorBoard log
 supernet/       the trained supernet (`Supernet.load`)
 profile/        what was measured on the run's own device, and in profile/NAME/ on others
-search/         every network a search evaluated, and the random baseline
+search/         every network a search evaluated, TensorBoard log, and the baselines
 subnets/NAME/   the chosen ones: model.onnx, model.safetensors; those for another device in subnets/DEVICE/NAME/
 zoo/            where they are published, unless the options name another store
 """

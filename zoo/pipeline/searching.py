@@ -6,14 +6,14 @@ front of its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
 from search.archive import Archive, Evaluations
-from search.engine import SearchResult, met_front, random_search, search
+from search.engine import SearchResult, met_front, search
 from search.front import front
 from search.imports import import_lines
 from search.objective import InfeasibleError, Objective, one_by_one
@@ -29,7 +29,7 @@ from zoo.pipeline.run import PROFILE, Run, devices_typed
 from zoo.pipeline.workspace import Workspace, opened
 from zoo.store.manifest import hash_file
 
-ARCHIVE, RANDOM = "archive.sqlite", "random.sqlite"
+ARCHIVE = "archive.sqlite"
 EARLIER = "archive.jsonl"
 """What versions before the archive was a database called it."""
 PARAMS, MACS = "params", "macs"
@@ -37,19 +37,21 @@ PARAMS, MACS = "params", "macs"
 
 @dataclass(frozen=True)
 class Searched:
-    """A search and the random one beside it.
+    """A search and others beside it.
 
     Args:
         result: by the searcher that the options name.
-        baseline: networks drawn at random, where some were asked for.
+        baselines: by other searchers, where some were asked for.
     """
 
     result: SearchResult
-    baseline: SearchResult | None = None
+    baselines: Mapping[str, SearchResult] = field(default_factory=dict)
 
     def on(self, known: Profiled) -> Searched:
         """The same as one of its devices sees it: objectives and fronts without what concerns the others alone."""
-        return Searched(_seen(self.result, known), self.baseline and _seen(self.baseline, known))
+        return Searched(
+            _seen(self.result, known), {name: _seen(one, known) for name, one in self.baselines.items()}
+        )
 
 
 def _seen(result: SearchResult, known: Profiled) -> SearchResult:
@@ -115,11 +117,18 @@ def _latency(known: Profiled, limits: SearchOptions) -> Objective:
     )
 
 
-def search_front(workspace: Workspace, known: Sequence[Profiled], progress: Progress = silent) -> Searched:
-    """Search the Pareto front, and draw networks at random beside it where the options ask for some.
+def search_front(
+    workspace: Workspace,
+    known: Sequence[Profiled],
+    progress: Progress = silent,
+    *,
+    seconds: float | None = None,
+) -> Searched:
+    """Search the Pareto front, and let other searchers search beside it where the options ask for some.
 
     Args:
         known: the devices to search for, all at once; `Searched.on` is what one of them sees.
+        seconds: that this call may take, beside what the options say; the baselines not counted.
 
     Raises:
         InfeasibleError: when no network meets the limits; it names the nearest that does.
@@ -128,14 +137,24 @@ def search_front(workspace: Workspace, known: Sequence[Profiled], progress: Prog
     workspace.read(progress)
     goals, options = objectives(workspace, known), workspace.run.options.search
     _take_over(workspace, goals)
-    result = search_for(workspace, goals, options, partial(progress, "searching"))
-    baseline = None
-    if options.baseline:
-        drawn, tell = replace(options, evaluations=options.baseline), partial(progress, "random baseline")
-        path, make = workspace.run.search / RANDOM, _make(workspace)
-        baseline = random_search(workspace.net.space, goals, drawn, path, make=make, progress=tell)
+    timed = options if seconds is None else replace(options, seconds=seconds)
+    result = search_for(workspace, goals, timed, partial(progress, "searching"))
+    baselines = _baselines(workspace, goals, progress) if options.baseline else {}
     workspace.run.keep()  # only now: a limit that nothing meets is not to haunt the next step
-    return Searched(result, baseline)
+    return Searched(result, baselines)
+
+
+def _baselines(
+    workspace: Workspace, goals: Sequence[Objective], progress: Progress
+) -> dict[str, SearchResult]:
+    """What other searchers find with evaluations of their own, each in an archive of its own."""
+    options, found = workspace.run.options.search, dict[str, SearchResult]()
+    for name in options.baseline_searchers:
+        path = workspace.run.search / f"{name}.sqlite"
+        theirs = replace(options, searcher=name, evaluations=options.baseline, seconds=None, plateau=0.0)
+        tell, make = partial(progress, f"baseline {name}"), _make(workspace)
+        found[name] = search(workspace.net.space, goals, theirs, path, make=make, progress=tell)
+    return found
 
 
 def search_for(
@@ -147,7 +166,8 @@ def search_for(
         InfeasibleError: see `search.engine.search`; StateError likewise.
     """
     path = workspace.run.search / ARCHIVE
-    return search(workspace.net.space, goals, options, path, make=_make(workspace), progress=tell)
+    make, curves = _make(workspace), workspace.run.search
+    return search(workspace.net.space, goals, options, path, make=make, progress=tell, curves=curves)
 
 
 def _make(workspace: Workspace) -> Make | None:

@@ -30,7 +30,7 @@ from supernet.tasks.task import Metric
 from zoo.pipeline.profiling import Profiled, learn_more
 from zoo.pipeline.progress import Progress, silent
 from zoo.pipeline.prove import time_files
-from zoo.pipeline.searching import ARCHIVE, Searched, judged_by, known_front, objectives, search_for
+from zoo.pipeline.searching import ARCHIVE, Searched, judged_by, objectives, search_for
 from zoo.pipeline.workspace import Workspace
 
 ENOUGH = 0.95
@@ -120,17 +120,20 @@ def verify(
     rounds: dict[str, list[Round]] = {one.name: [] for one in known}
     spent = searched.result.spent
     for number in range(1, options.verify_rounds + 1):
-        tell = partial(_tell, progress, f"round {number}")
+        tell, files = partial(_tell, progress, f"round {number}"), dict[Architecture, Path]()
         for place, one in enumerate(now):
-            found, now[place] = _round(workspace, one, searched.on(one).result, tell)
+            found, now[place] = _round(workspace, one, searched.on(one).result, files, tell)
             rounds[one.name].append(found)
-        searched = replace(searched, result=known_front(workspace, now).result)
+        for path in files.values():
+            path.unlink()
+        searched = replace(searched, result=searched.result.anew(objectives(workspace, now)))
         if number == options.verify_rounds or all(rounds[one.name][-1].share >= ENOUGH for one in now):
             break
-        further = replace(options, evaluations=spent + number * options.verify_evaluations)
+        further = replace(options, evaluations=spent + number * options.verify_evaluations, plateau=0.0)
         goals = objectives(workspace, now)
         result = search_for(workspace, goals, further, partial(tell, "searching on"))
-        searched = replace(searched, result=result)
+        scored = searched.result.scored + result.scored
+        searched = replace(searched, result=replace(result, scored=scored, ended=searched.result.ended))
     return Verified(now, searched, rounds)
 
 
@@ -139,13 +142,23 @@ def _tell(progress: Progress, of: str, part: str, done: int, total: int) -> None
 
 
 def _round(
-    workspace: Workspace, known: Profiled, found: SearchResult, tell: Progress
+    workspace: Workspace,
+    known: Profiled,
+    found: SearchResult,
+    exported: dict[Architecture, Path],
+    tell: Progress,
 ) -> tuple[Round, Profiled]:
-    """Measure and judge what nobody has of the front of a device, and learn from it."""
+    """Measure and judge what nobody has of the front of a device, and learn from it.
+
+    Args:
+        exported: the files of this round, of all devices; those that are missing are made and added.
+    """
     fresh = [point for point in found.front if point.arch.id not in known.verified]
     if not fresh:
         return Round(len(found.front), ()), known
-    files = _files(workspace, [point.arch for point in fresh], tell)
+    archs = [point.arch for point in fresh]
+    exported |= _files(workspace, [arch for arch in archs if arch not in exported], tell)
+    files = {arch: exported[arch] for arch in archs}
     predicted = known.estimate(workspace.net.space.matrix(files))
     worth = _judged(workspace, files, workspace.quality, partial(tell, "judge"))
     timed = time_files(workspace, known, files, FOLDER, tell)
@@ -154,8 +167,6 @@ def _round(
         Check(point.arch, _row(predicted, i), measured[point.arch.id], _quality(workspace, point), worth[i])
         for i, point in enumerate(fresh)
     ]
-    for path in files.values():
-        path.unlink()
     return Round(len(found.front), checks), learn_more(workspace, known, timed)
 
 
@@ -170,6 +181,8 @@ def _row(found: Estimate, row: int) -> Estimate:
 
 def _files(workspace: Workspace, archs: Sequence[Architecture], tell: Progress) -> dict[Architecture, Path]:
     """Networks as ONNX files, with statistics of their own."""
+    if not archs:
+        return {}
     net, judge = workspace.net, workspace.evaluator
     made = export_subnets(
         net,

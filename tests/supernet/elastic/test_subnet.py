@@ -53,6 +53,13 @@ def test_gradients_land_in_the_shared_weights() -> None:
             torch.testing.assert_close(ours[name], parameter.grad)
 
 
+def test_its_mode_is_its_own() -> None:
+    supernet = tiny_supernet().train()
+    subnet = supernet.subnet(supernet.space.smallest()).eval()
+    assert not any(module.training for module in subnet.modules())
+    assert all(module.training for module in supernet.modules())
+
+
 def test_its_parameters_are_its_own_slices() -> None:
     supernet = tiny_supernet()
     subnet = supernet.subnet(supernet.space.smallest())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from functools import cache, partial
@@ -27,7 +27,7 @@ from supernet.options import DataOptions, TrainOptions
 from supernet.sources import load_data
 from supernet.trainer import CHECKPOINT, Trainer
 from tests.supernet.differentiable.test_methods import CHAIN
-from tests.supernet.memory.examples import convolutions, images, network_of, streams
+from tests.supernet.memory.examples import Calls, convolutions, images, network_of, streams
 from tests.supernet.strategies.course import few_images, interrupted, small_supernet
 from tests.tiny import tiny_supernet
 
@@ -120,13 +120,19 @@ class Paper:
             }
             for i, wide in enumerate((40, 40, 31, 31, 31, 17, 17, 17, 17, 12, 12, 12))
         }
-        self.beside, self.tried = beside, 0
+        self.beside, self.tried, self.slower = beside, 0, 0.1
 
     def peak(self, execution: Mapping[str, str] | str) -> int:
         """As if it were measured."""
         choice = {} if isinstance(execution, str) else execution
         self.tried += 1
-        return _modelled(self.table, choice) + self.beside(choice)
+        around = choice.get("", "plain")
+        modes = {path: choice.get(path, around) for path in self.table}
+        return _modelled(self.table, modes) + self.beside(choice)
+
+    def seconds(self, executions: Sequence[Mapping[str, str]]) -> list[float]:
+        """As if a network that is fused as a whole were slower, or faster."""
+        return [1.0 + self.slower * ("" in execution) for execution in executions]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +152,17 @@ def test_a_plan_uses_nearly_all_of_its_bytes_whatever_lies_beside_the_pieces(
     budget = int(share * paper.peak("plain"))
     found = plan(cast(Subject[object], paper), budget, paper.table)
     assert found.peak == paper.peak(found.execution) <= budget
-    assert found.peak >= CLOSE * budget and paper.tried < 2 * TRIES
+    assert found.peak >= CLOSE * budget and paper.tried < 4 * TRIES
+
+
+@pytest.mark.parametrize(("slower", "is_whole"), [(-0.1, True), (-0.01, False), (0.1, False)])
+def test_of_two_plans_that_fit_the_clearly_faster_one_is_taken(slower: float, is_whole: bool) -> None:
+    paper = Paper(lambda choice: 100 - 40 * ("" in choice))
+    paper.slower = slower
+    found = plan(cast(Subject[object], paper), int(0.45 * paper.peak("plain")), paper.table)
+    assert found.execution.get("") == ("fused" if is_whole else None)
+    assert found.peak == paper.peak(found.execution) <= found.budget
+    assert ("the others in fused" in str(found)) == is_whole
 
 
 def subject(network_maker: Callable[[], nn.Module] = convolutions) -> Subject[nn.Module]:
@@ -164,6 +180,18 @@ def subject(network_maker: Callable[[], nn.Module] = convolutions) -> Subject[nn
         torch.autograd.grad(made(x).square().mean(), list(made.parameters()))
 
     return Subject(make, lambda made: made(x), step, torch.device("cpu"), lambda made: made)
+
+
+def test_blocks_that_are_run_again_inside_a_fused_network_are_run_again_once() -> None:
+    found, calls = subject(), {}
+    both = {"": "fused", "blocks.0": "checkpoint", "blocks.1": "checkpoint_fused"}
+    for name, execution in (("plain", "plain"), ("both", both)):
+        with Calls() as counted:
+            found.step(found.make(execution))
+        calls[name] = counted.found["convolution"]
+    assert calls["plain"] == 1 + 3 * 3
+    assert calls["both"] == calls["plain"] + 2 * 3 + 1, "the blocks, and the stem"
+    assert found.peak(both) < found.peak("fused")
 
 
 def test_a_plan_is_within_its_budget_and_uses_it() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
@@ -11,26 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from supernet.memory.cheap import CHEAP
 from supernet.memory.fused import Fusing
 from supernet.memory.modes import modes
-from tests.supernet.memory.examples import images
+from tests.supernet.memory.examples import Calls, images
 
 Answer = Callable[[Tensor], Tensor]
-
-
-class Calls(TorchDispatchMode):
-    """Counts what is called, both passes included."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.found[func.overloadpacket.__name__] += 1
-        return func(*args, **(kwargs or {}))
 
 
 class Normed(nn.Module):

@@ -11,10 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supernet.memory.modes import is_exact, modes
+from supernet.memory.modes import install, is_exact, modes
+from supernet.memory.pieces import pieces
 from tests.supernet.memory.examples import NETWORKS, ORDINARY, images, network_of
 
-CASES = [(mode, make) for mode in modes for make in NETWORKS.get(mode, ORDINARY)]
+INSIDE = "checkpoint inside fused"
+"""Not a mode but two: every piece keeps its inputs only, in a network that is fused as a whole."""
+CASES = [(mode, make) for mode in [*modes, INSIDE] for make in NETWORKS.get(mode, ORDINARY)]
 Make = Callable[[], nn.Module]
 each = pytest.mark.parametrize(("mode", "make"), CASES, ids=[f"{m}-{make.__name__}" for m, make in CASES])
 
@@ -22,8 +25,14 @@ each = pytest.mark.parametrize(("mode", "make"), CASES, ids=[f"{m}-{make.__name_
 def both(mode: str, network: nn.Module) -> tuple[nn.Module, nn.Module]:
     """The network, and a copy in a mode."""
     other = deepcopy(network)
-    modes[mode](other)
+    install(other, {"": "fused"} | _alternating(other) if mode == INSIDE else {"": mode})
     return network, other
+
+
+def _alternating(network: nn.Module) -> dict[str, str]:
+    """One of the two kinds of checkpoint for each piece, in turns."""
+    paths = [path for path, _ in pieces(network) if path]
+    return {path: ("checkpoint", "checkpoint_fused")[i % 2] for i, path in enumerate(paths)}
 
 
 def learnt(network: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -36,7 +45,7 @@ def learnt(network: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
 
 def check_same(mode: str, ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
     """Equal to the bit where the mode is exact; else a gradient that goes the same way as a whole."""
-    if is_exact(mode):
+    if mode == INSIDE or is_exact(mode):
         assert ours.keys() == theirs.keys()
         for name, value in theirs.items():
             assert torch.equal(ours[name], value), name
