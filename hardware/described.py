@@ -84,8 +84,8 @@ def check_name(name: str) -> str:
     """
     if "://" in name:
         raise ConfigError(
-            f"{name!r} is an address; describe the device that is there and name it: supernet device add NAME --address "
-            f"{name}, or make it the run's own: --set device.address={name}"
+            f"{name!r} is an address; describe the device that is there and name it: supernet device add NAME "
+            f"--address {name}, or make it the run's own: --set device.address={name}"
         )
     if not NAME.fullmatch(name) or name.lower() in RESERVED:
         raise ConfigError(

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardware.device import Device
+from hardware.energy import Energy
 from supernet.errors import StateError
 from supernet.files import write_atomically
 from supernet.space import Genes
@@ -102,6 +103,7 @@ class Profile:
         seconds: time spent measuring.
         options: the `ProfileOptions` it was made with.
         failed: why some do not run on the device, by the id of the architecture.
+        energy: of a call of the reference; None where nothing counts it, and for a device elsewhere.
     """
 
     space: str
@@ -115,6 +117,7 @@ class Profile:
     seconds: float
     options: dict[str, Any]
     failed: dict[str, str] = field(default_factory=dict)
+    energy: Energy | None = None
 
     @property
     def genes(self) -> Genes:
@@ -161,6 +164,7 @@ class Profile:
                     "reference": Reference(**_with_genes(rest["reference"])),
                     "measurements": tuple(Measurement(**_with_genes(m)) for m in rest["measurements"]),
                     "repeat": RepeatError(**rest["repeat"]),
+                    "energy": Energy(**rest["energy"]) if rest.get("energy") else None,
                 }
             )
         except (KeyError, TypeError) as error:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from hardware.bursts import half_width, measure, no_garbage_collection
 from hardware.device import Device, local_device, pinned
+from hardware.energy import counters, energy_of
 from hardware.errors import DeviceError, ExportError
 from hardware.export import NONE_FREE
 from hardware.journal import Journal
@@ -115,8 +116,10 @@ def profile(
 
         with pinned(used), no_garbage_collection():
             failed = _measure(journal, archs, reference, load, options, progress)
+            counted = [] if used.address else counters()
+            energy = energy_of(load(reference).burst, counted) if counted else None
         found = _summarise(journal, here, archs, reference, shown(reference), options, against)
-        found = replace(found, failed=failed)
+        found = replace(found, failed=failed, energy=energy)
         found.save(result)
     if exports is None:
         shutil.rmtree(folder / "onnx", ignore_errors=True)
@@ -151,11 +154,16 @@ def _measure(
     for phase in _STEPS:
         left = [arch for arch in archs if arch.id not in failed]
         chosen = left if phase == "first" else _repeated(left, options)
-        beside, runners = load(reference), _loaded(chosen, load, failed)
+        loaded = _loaded(list(dict.fromkeys([reference, *chosen])), load, failed)
+        runners = {arch.id: loaded[arch.id] for arch in chosen if arch.id in loaded}
+        if reference.id in failed or not runners:
+            raise ExportError(
+                f"the reference network, or every other, does not run on the device: {next(iter(failed.values()))}"
+            )
         measure(
             phase,
             runners,
-            beside,
+            loaded[reference.id],
             journal,
             options,
             options.seconds * len(runners) / len(archs),
@@ -167,7 +175,7 @@ def _measure(
 def _loaded(
     archs: Sequence[Architecture], load: Callable[[Architecture], Runner], failed: dict[str, str]
 ) -> dict[str, Runner]:
-    """Networks that are ready to be timed, by id; why one is not goes into ``failed``, and costs only that network."""
+    """Networks that are ready to be timed, by id; why one is not goes into ``failed``."""
     found: dict[str, Runner] = {}
     for arch in archs:
         try:
@@ -175,8 +183,6 @@ def _loaded(
         except ExportError as error:
             log.warning("%s is left out: %s", arch.id, error)
             failed[arch.id] = str(error)
-    if not found:
-        raise ExportError(f"none of {len(archs)} subnets runs on the device: {failed[archs[-1].id]}")
     return found
 
 

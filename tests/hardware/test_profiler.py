@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from torch import nn
 
+from hardware import profiler
 from hardware.bursts import _window, half_width, measure, next_window
 from hardware.device import local_device
+from hardware.energy import Counter, Energy
 from hardware.errors import DeviceError, ExportError
 from hardware.journal import Burst, Journal, Window
 from hardware.measurement import Profile
@@ -243,5 +245,17 @@ def test_a_network_that_does_not_run_costs_only_itself(
     assert found.failed == {bad.id: "no room for it"}
     assert [m.arch for m in found.measurements] == [a.id for a in spread(net.space, 6) if a != bad]
     assert Profile.load(tmp_path / "a" / "profile.json") == found
-    with pytest.raises(ExportError, match="none of 1 subnets runs on the device: no room for it"):
+    with pytest.raises(ExportError, match="every other, does not run on the device: no room for it"):
         profile(net, [bad], tiny_images(), tmp_path / "b", options=QUICK, device=FAKE)
+
+
+def test_energy_is_kept_where_it_is_counted(
+    net: Supernet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spent = Energy({"package-0": 1.5}, 20)
+    monkeypatch.setattr(profiler, "energy_of", lambda burst, found: spent if len(burst(3)) == 3 else None)
+    for counts in ([], [Counter("package-0", lambda: 0.0)]):
+        monkeypatch.setattr(profiler, "counters", lambda counts=counts: counts)
+        place = tmp_path / f"{len(counts)}"
+        assert run(net, place).energy == (spent if counts else None)
+        assert Profile.load(place / "profile.json").energy == (spent if counts else None)

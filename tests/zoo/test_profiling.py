@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ from predictors.validate import by_region, compare
 from supernet.errors import StateError
 from supernet.presets import Mobile
 from zoo.cli.narrator import Narrator
-from zoo.cli.printing import print_profile
+from zoo.cli.profile_printing import print_profile
 from zoo.pipeline import profiling
 from zoo.pipeline.profiling import profile_device
 from zoo.pipeline.run import open_run
@@ -82,4 +83,11 @@ def test_the_report_says_how_far_off_where_and_how_often() -> None:
     said = said_of(profile_of(0.01))
     assert "mean error 7.0%, 0% within 5 % and 100% within 10 %, Spearman 1.000, Kendall 1.000" in said
     assert "100% inside their 90% intervals" in said
+    assert "Energy of the network beside which they were timed: not available." in said
     assert "the fastest third, the middle and the slowest, predictions are off by 7.0%, 7.0%, 7.0%" in said
+    assert "8 windows were measured, and again 6 times because the machine drifted" in said
+
+
+def test_what_does_not_run_there_is_said_with_its_reason() -> None:
+    said = said_of(replace(profile_of(0.01), failed={"ab12": "no room for it"}))
+    assert "Note: ab12 is left out, as it does not run there: no room for it." in said
