@@ -101,7 +101,8 @@ class Slicing:
             + ((kernels[name].dim,) if name in kernels else ())
             for name, axes in self._axes.items()
         }
-        self._steps: dict[tuple[str, *tuple[int, ...]], Any] = {}
+        self._steps: dict[tuple[object, ...], Step | None] = {}
+        self._marked: dict[str, Step] = {}
         # Tensors whose slice is no view, as far as their layouts tell.
         self._joined = {
             name for name, axes in self._axes.items() if any(simple is None for _, _, simple in axes)
@@ -117,7 +118,7 @@ class Slicing:
             steps.setdefault(tuple(step.name.split(".")[:-1]), []).append(step)
 
         for name in _marks(absent):
-            note(self._steps.setdefault((name,), Step(name, PRESENT, simple=((0, 0),))))
+            note(self._marked.setdefault(name, Step(name, PRESENT, simple=((0, 0),))))
         gone = tuple(f"{path}." for path in absent)
         for name in self.touched:
             if gone and name.startswith(gone):

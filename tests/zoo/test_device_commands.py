@@ -108,6 +108,7 @@ def test_a_damaged_description_hides_no_other() -> None:
         ("remove kitchn", "did you mean 'kitchen'"),
         ("add ../up", "no device can be called '../up'; a name has up to 40 letters, digits and hyphens"),
         ("add onnx", "no device can be called 'onnx'"),
+        ("check http://board:1", "name it: supernet device add NAME --address http://board:1, or"),
         ("show -- -x", "no device can be called '-x'"),
         ("add a --set name=b", "is to be called 'a' and 'b'"),
         ("add a --set thread=2", "unknown key 'thread'; did you mean 'threads'?"),
@@ -131,6 +132,7 @@ def test_an_agent_that_is_not_there_is_said_to_be_unreachable() -> None:
     assert "no agent answers at http://localhost:1" in refused("check", "board")
     (row,) = document("list")["devices"]  # type: ignore[misc]
     assert row["why"].startswith("no agent answers") and (row["reachable"], row["id"]) == ("no", "")
+    assert "measured" not in row["why"], "nothing was, and nothing is kept"
 
 
 def test_an_agent_is_checked_with_its_token_and_without(

@@ -15,6 +15,7 @@ In the order one would read them:
 - `images`: a published network shown images
 - `quickstart`: the whole road at once
 - `printing`: results as sentences and tables
+- `profile_printing`: likewise, what was measured of a device
 - `report_printing`: how a search ended, and what its front has in common
 - `verified`: a verified front as a table and as JSON
 - `documents`: results as JSON

@@ -163,7 +163,8 @@ def profile(
 ) -> None:
     """Time some subnets on this machine, or on described devices, and fit a latency predictor for each."""
     from zoo.cli import documents
-    from zoo.cli.printing import print_failed, print_kept, print_profile
+    from zoo.cli.printing import print_kept
+    from zoo.cli.profile_printing import print_failed, print_profile
     from zoo.pipeline.devices import profile_devices
     from zoo.pipeline.figure import draw_profile
     from zoo.pipeline.kept import PROFILE

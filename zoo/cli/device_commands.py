@@ -130,7 +130,9 @@ def show(
         )
     device = reach(read_device(name) if name else _options(address=address, threads=threads)).to_json()
     session.narrator.table(
-        f"device {device['id']}", [{"what": key, "is": str(value)} for key, value in device.items()]
+        f"device {device['id']}",
+        [{"what": key, "is": str(value)} for key, value in device.items()],
+        text=("is",),
     )
     session.result(device)
 

@@ -20,10 +20,10 @@ from zoo.cli.printing import (
     print_kept,
     print_limits,
     print_offer,
-    print_profile,
     print_proofs,
     print_remark,
 )
+from zoo.cli.profile_printing import print_profile
 from zoo.cli.report_printing import print_ended
 from zoo.pipeline.entries import publish_proofs
 from zoo.pipeline.figure import draw_front, draw_profile

@@ -110,6 +110,7 @@ def profile_device(
             f"the space holds {counted(workspace.net.space.size, 'network')}, and a predictor needs {FEWEST} "
             f"to learn from; make more of the supernet elastic, see supernet.options"
         )
+    run.keep()  # before anything is measured: one that is cut short goes on with the same words
     measured = profile(
         workspace.net,
         archs,
@@ -121,7 +122,6 @@ def profile_device(
         exports=exports,
         progress=progress,
     )
-    run.keep()
     return learn(workspace, measured, device, _verified(workspace, measured, device))
 
 

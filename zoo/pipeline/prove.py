@@ -15,6 +15,7 @@ from pathlib import Path
 from safetensors.torch import save as to_safetensors
 from torch import nn
 
+from hardware.errors import ExportError
 from hardware.export import OnnxFile, Parity, check_onnx, weight_hash
 from hardware.measurement import Measurement, Profile
 from hardware.pool import ExportJob
@@ -149,13 +150,14 @@ def time_files(
 
     Raises:
         DeviceError: when the device does not answer, or is another than the profile's.
+        ExportError: when one of the files does not run there.
         StateError: when the run's folder cannot be written to.
     """
     run = workspace.run
     # a journal is of certain bytes: other choices, or other weights, get a folder of their own
     hashes = sorted({hash_file(path) for path in files.values()})
     label = sha256("".join(hashes).encode()).hexdigest()[:16]
-    return profile(
+    timed = profile(
         workspace.net,
         list(files),
         workspace.example,
@@ -167,6 +169,9 @@ def time_files(
         against=known.profile,
         progress=progress,
     )
+    for arch, why in timed.failed.items():
+        raise ExportError(f"{arch} was exported and does not run on the device: {why}")
+    return timed
 
 
 def _proof(workspace: Workspace, known: Profiled, cut: _Cut, measured: Measurement, test: Evaluator) -> Proof:
