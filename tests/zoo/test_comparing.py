@@ -101,7 +101,7 @@ def compared_on(ms: Ms, workspace: Any, monkeypatch: pytest.MonkeyPatch) -> Foun
     """What becomes of that search on a device that takes so long."""
     files: list[Path] = []
 
-    def as_files(workspace: Any, archs: Iterable[Architecture], tell: object) -> dict[Architecture, Path]:
+    def exported(workspace: Any, archs: Iterable[Architecture], tell: object) -> dict[Architecture, Path]:
         made = {arch: workspace.run.search / f"{arch.id}.onnx" for arch in archs}
         for path in made.values():
             path.touch()
@@ -115,7 +115,7 @@ def compared_on(ms: Ms, workspace: Any, monkeypatch: pytest.MonkeyPatch) -> Foun
     def learn_more(workspace: Any, known: Profiled, found: Any) -> Profiled:
         return replace(known, verified={**known.verified, **{m.arch: m for m in found.measurements}})
 
-    for name, fake in (("as_files", as_files), ("time_files", time_files), ("learn_more", learn_more)):
+    for name, fake in (("exported", exported), ("time_files", time_files), ("learn_more", learn_more)):
         monkeypatch.setattr(comparing, name, fake)
     before = known_front(workspace, [device()], candidates=True)
     assert any(PRECISION.stages_in_eight(point.arch) for point in before.result.front)

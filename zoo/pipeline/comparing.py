@@ -19,7 +19,7 @@ from zoo.pipeline.profiling import Profiled, learn_more
 from zoo.pipeline.progress import Progress, silent
 from zoo.pipeline.prove import time_files
 from zoo.pipeline.searching import Searched, archive_of, known_front, objectives, search_front
-from zoo.pipeline.verifying import as_files
+from zoo.pipeline.verifying import exported
 from zoo.pipeline.workspace import Workspace
 
 FOLDER = "compared"
@@ -133,7 +133,7 @@ def _measured(
     if not archs:
         return known
     pairs = dict.fromkeys(one for arch in archs for one in (arch, workspace.precision.twin(arch)))
-    files = as_files(workspace, list(pairs), partial(_tell, progress))
+    files = exported(workspace, list(pairs), partial(_tell, progress))
     timed = time_files(workspace, known, files, FOLDER, partial(_tell, progress))
     for path in files.values():
         path.unlink()

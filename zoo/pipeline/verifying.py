@@ -144,20 +144,20 @@ def _round(
     workspace: Workspace,
     known: Profiled,
     found: SearchResult,
-    exported: dict[Architecture, Path],
+    made: dict[Architecture, Path],
     tell: Progress,
 ) -> tuple[Round, Profiled]:
     """Measure and judge what nobody has of the front of a device, and learn from it.
 
     Args:
-        exported: the files of this round, of all devices; those that are missing are made and added.
+        made: the files of this round, of all devices; those that are missing are made and added.
     """
     fresh = [point for point in found.front if point.arch.id not in known.verified]
     if not fresh:
         return Round(len(found.front), ()), known
     archs = [point.arch for point in fresh]
-    exported |= as_files(workspace, [arch for arch in archs if arch not in exported], tell)
-    files = {arch: exported[arch] for arch in archs}
+    made |= exported(workspace, [arch for arch in archs if arch not in made], tell)
+    files = {arch: made[arch] for arch in archs}
     predicted = known.estimate(workspace.net.space.matrix(files))
     worth = _judged(workspace, files, workspace.quality, partial(tell, "judge"))
     timed = time_files(workspace, known, files, FOLDER, tell)
@@ -178,7 +178,7 @@ def _row(found: Estimate, row: int) -> Estimate:
     return replace(found, mean=found.mean[one], low=found.low[one], high=found.high[one], sd=found.sd[one])
 
 
-def as_files(workspace: Workspace, archs: Sequence[Architecture], tell: Progress) -> dict[Architecture, Path]:
+def exported(workspace: Workspace, archs: Sequence[Architecture], tell: Progress) -> dict[Architecture, Path]:
     """Networks as ONNX files, with statistics of their own, for as long as they are needed.
 
     Raises:
