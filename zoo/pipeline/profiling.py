@@ -22,7 +22,7 @@ from search.archive import stored
 from supernet.errors import SpaceError, StateError, did_you_mean
 from supernet.space import Genes
 from supernet.wording import counted
-from zoo.pipeline.mixed import MixedWorkspace
+from zoo.pipeline.mixed import MixedWorkspace, on
 from zoo.pipeline.progress import Progress, silent
 from zoo.pipeline.run import PROFILE, Run, devices_typed
 from zoo.pipeline.workspace import Workspace
@@ -102,7 +102,7 @@ def profile_device(
         StateError: when the folder holds another profile.
     """
     run, task = workspace.run, workspace.read(progress).task
-    workspace, used = workspace.on([device]), run.device(device)
+    workspace, used = on(workspace, [device]), run.device(device)
     if isinstance(workspace, MixedWorkspace) and _is_measured(run.profile_on(device), used):
         return profiled(workspace, device)  # files in eight bits are not made again to find that out
     archs = most_telling(
