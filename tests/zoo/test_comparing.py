@@ -120,6 +120,8 @@ def compared_on(ms: Ms, workspace: Any, monkeypatch: pytest.MonkeyPatch) -> Foun
     before = known_front(workspace, [device()], candidates=True)
     assert any(PRECISION.stages_in_eight(point.arch) for point in before.result.front)
     found = compare(workspace, [device()], before)
+    seen = [list(each.result.evaluations.genes) for each in (before, found.searched)]
+    assert np.array_equal(seen[0], seen[1][: len(seen[0])])  # what came later stands behind
     assert files and not any(path.exists() for path in files)
     return found
 

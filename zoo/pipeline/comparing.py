@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from search.archive import Archive
+from search.archive import Archive, Evaluations, stored
 from supernet.space import Architecture, Genes
 from zoo.pipeline.faster import Compared, compared
 from zoo.pipeline.mixed import MixedWorkspace
@@ -91,12 +91,18 @@ def compare(
     refused += [arch.genes for some in left.values() for arch in some]
     _evaluate_twins(workspace, now, np.array(refused, dtype=np.int64).reshape(-1, len(workspace.net.space)))
     front = known_front(workspace, now).result
-    result = replace(
-        searched.result, evaluations=front.evaluations, front=front.front, objectives=front.objectives
-    )
+    seen = _in_order(searched.result.evaluations, front.evaluations)
+    result = replace(searched.result, evaluations=seen, front=front.front, objectives=front.objectives)
     found = replace(searched, result=result)
     counts = {name: len(archs) for name, archs in left.items()}
     return Found(found, now, replaced, counts, shares(workspace, now, found))
+
+
+def _in_order(before: Evaluations, now: Evaluations) -> Evaluations:
+    """What is known now, first as it came to be known before."""
+    places = {key: place for place, key in enumerate(stored(before.genes))}
+    order = np.argsort([places.get(key, len(places)) for key in stored(now.genes)], kind="stable")
+    return Evaluations(now.space, now.objectives, now.genes[order], now.values[order])
 
 
 def shares(
