@@ -223,7 +223,7 @@ def test_the_last_word_on_a_measurement_is_that_it_is_done(tmp_path: Path, secon
             journal,
             options,
             seconds,
-            lambda *at: told.append(at),
+            lambda done, total: told.append((done, total)),
         )
         assert told[-1] == (len(journal.windows), len(journal.windows))
         assert len(journal.windows) == (4 if seconds < 0 else 6)
