@@ -93,10 +93,12 @@ def profile_device(
 
     Raises:
         DeviceError: when there is no such device, or it does not answer.
+        SupernetError: when no predictor is registered under the name in the options.
         SpaceError: when the space holds too few subnets to learn from.
         StateError: when the folder holds another profile.
     """
     run, task = workspace.run, workspace.read(progress).task
+    predictors[run.options.predict.predictor]  # an unknown one is refused before the run keeps its name
     used = run.device(device)
     archs = most_telling(
         workspace.net.space,
