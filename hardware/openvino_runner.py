@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +21,7 @@ from supernet.errors import did_you_mean
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 """As the house calls them, and as OpenVINO does."""
+TELEMETRY = "openvino_telemetry"
 
 
 @runtimes.register("openvino")
@@ -81,8 +85,22 @@ class _Request:
 
 def _openvino() -> ModuleType:
     try:
-        return import_module("openvino")
+        with _untold():
+            return import_module("openvino")
     except ImportError as error:
         raise DeviceError(
             "the runtime 'openvino' is not installed; it comes with the extra: pip install 'supernet[openvino]'"
         ) from error
+
+
+@contextmanager
+def _untold() -> Iterator[None]:
+    """As long as it lasts, there is no telemetry: to be imported is otherwise told the makers of OpenVINO, unasked."""
+    modules: dict[str, Any] = sys.modules
+    before = {name: modules[name] for name in (TELEMETRY,) if name in modules}
+    modules[TELEMETRY] = None  # what is None here cannot be imported
+    try:
+        yield
+    finally:
+        del modules[TELEMETRY]
+        modules |= before

@@ -82,8 +82,8 @@ def draw_common(
     figure.subplots_adjust(left=min(0.03 + 0.00075 * size * max(map(len, names)), 0.5), right=0.79)
     shades = LinearSegmentedColormap.from_list("", ["#dbeafe", COLOURS[0], "#172554"])
     image = axes.imshow(
-        np.array([trait.place for trait in found]), aspect="auto", cmap=shades.with_extremes(bad="white"),
-        vmin=0, vmax=1, interpolation="nearest",
+        np.array([trait.place for trait in found]), vmin=0, vmax=1, aspect="auto", interpolation="nearest",
+        cmap=shades.with_extremes(bad="white"),
     )  # fmt: skip
     axes.grid(visible=False)
     axes.set_yticks(range(len(found)), names, fontsize=size)

@@ -69,7 +69,10 @@ class Frozen:
         self._modules = [module for _, module in running(block)]
         self._states = [_copied(module.__dict__, module.training) for module in self._modules]
         weights = (tensor for state in self._states for tensor in state["_parameters"].values())
-        self._versions = [(tensor, tensor._version) for tensor in (*given, *weights) if tensor is not None]
+        buffers = (tensor for state in self._states for tensor in state["_buffers"].values())
+        mixtures = (tensor for tensor in buffers if tensor is not None and tensor.requires_grad)
+        read = (tensor for tensor in (*given, *weights, *mixtures) if tensor is not None)
+        self._versions = [(tensor, tensor._version) for tensor in read]
         kinds = {"cpu", *(tensor.device.type for tensor, _ in self._versions)}
         self._casts = [
             (kind, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in kinds
@@ -124,7 +127,8 @@ def _copied(state: State, moving: bool) -> State:
 
 
 def _cloned(buffer: Tensor | None) -> Tensor | None:
-    return None if buffer is None else buffer.detach().clone()
+    # One that learns holds the weights of a mixture, see supernet.elastic.relaxation.
+    return buffer if buffer is None or buffer.requires_grad else buffer.detach().clone()
 
 
 class _Enough(Exception):

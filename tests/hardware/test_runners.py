@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import onnx
 import pytest
 import torch
 
-from hardware import onnx_session
+from hardware import onnx_session, openvino_runner
 from hardware.device import local_device
 from hardware.errors import DeviceError, ExportError
 from hardware.export import export_onnx
@@ -128,3 +129,23 @@ def test_a_device_in_eight_bits_runs_the_quantised_file_and_is_another_one(types
 def test_a_misspelt_precision_is_answered_with_the_nearest() -> None:
     with pytest.raises(DeviceError, match="did you mean 'u8s8'"):
         runtimes["onnxruntime"](DeviceOptions(precision="u8u8"))
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_openvino_is_imported_without_telling_its_makers(
+    there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in (
+        (
+            "openvino",
+            "try:\n    import openvino_telemetry\n    told = True\nexcept ImportError:\n    told = False\n",
+        ),
+        ("openvino_telemetry", ""),
+    ):
+        (tmp_path / f"{name}.py").write_text(text)
+        monkeypatch.setitem(sys.modules, name, None)  # and as it was, afterwards
+        del sys.modules[name]
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = import_module("openvino_telemetry") if there else None
+    assert openvino_runner._openvino().told is False
+    assert sys.modules.get("openvino_telemetry") is before

@@ -290,3 +290,21 @@ def test_an_archive_may_be_read_after_the_search(tmp_path: Path) -> None:
     result = search(SPACE, TWO, QUICK, tmp_path / "a")
     with Archive(tmp_path / "a", SPACE) as archive:
         assert {e.arch for e in archive.evaluations(TWO)} == {e.arch for e in result.evaluations}
+
+
+def test_evaluations_are_seen_anew_when_what_costs_nothing_has_changed(tmp_path: Path) -> None:
+    found = search(SPACE, TWO, replace(QUICK, evaluations=40), tmp_path / "a")
+    turned = replace(TWO[1], score=lambda genes: 20 - synthetic.latency_ms(genes))
+    anew = found.anew([TWO[0], turned])
+    assert [e.arch for e in anew.evaluations] == [e.arch for e in found.evaluations]
+    assert [e.values["accuracy"] for e in anew.evaluations] == [
+        e.values["accuracy"] for e in found.evaluations
+    ]
+    assert [e.values["latency"] for e in anew.evaluations] == [
+        20 - e.values["latency"] for e in found.evaluations
+    ]
+    assert {e.arch for e in anew.front} != {e.arch for e in found.front}
+    # a search that reads what is known of this archive, and pays for nothing
+    told = search(SPACE, [TWO[0], turned], replace(QUICK, evaluations=40), tmp_path / "a")
+    assert told.scored == 0 and {e.arch for e in told.front} == {e.arch for e in anew.front}
+    assert (anew.scored, anew.spent, anew.ended) == (40, 40, "budget")

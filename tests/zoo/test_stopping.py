@@ -17,7 +17,7 @@ from supernet.files import write_atomically
 from supernet.trainer import CHECKPOINT
 from zoo.cli import app, commands
 from zoo.cli.narrator import Narrator
-from zoo.cli.session import STOPPING, Session, Stopped
+from zoo.cli.session import STOPPING, Session, Stopped, heed_signals
 from zoo.pipeline.kept import kept
 from zoo.pipeline.progress import Progress
 from zoo.pipeline.run import open_run
@@ -86,6 +86,23 @@ def test_a_signal_ends_with_what_is_kept_and_the_same_command_goes_on(
     assert "Kept from before: training up to step 3 (0 of 2 epochs)." in on.output
     assert read_document(run / "training" / CHECKPOINT)["step"] == 8
     assert kept(open_run(run)) == {"training": "training up to step 8 (2 of 2 epochs)"}
+
+
+def test_a_process_that_was_forked_ends_without_a_word(capfd: pytest.CaptureFixture[str]) -> None:
+    heed_signals()
+    here, there = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.write(there, b".")
+            signal.pause()
+        except BaseException as error:
+            os.write(2, repr(error).encode())
+        os._exit(0)
+    os.read(here, 1)
+    os.kill(child, signal.SIGTERM)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
+    assert capfd.readouterr().err == ""
 
 
 def test_a_file_whose_writing_is_stopped_is_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -226,6 +226,7 @@ def export(
     """Cut subnets out as ONNX, check, time and judge them, and publish them."""
     from zoo.cli import documents
     from zoo.cli.eight_bits_printing import print_eight_bits
+    from zoo.cli.precision_printing import print_not_faster
     from zoo.cli.printing import print_limits, print_proofs, print_remark
     from zoo.pipeline.eight_bits import eight_bits
     from zoo.pipeline.entries import publish_proofs
@@ -244,7 +245,7 @@ def export(
         no_limits=no_limits,
         devices=[device],
     )
-    workspace = opened(asked)
+    workspace = opened(asked).on([device])
     known, narrator = profiled(workspace, device), session.narrator
     if not arch:
         print_limits(workspace.run.options.search, narrator, [device])
@@ -255,6 +256,7 @@ def export(
         small = eight_bits(workspace, known, proofs, progress) if int8 else []
     print_proofs(proofs, narrator)
     print_eight_bits(proofs, small, narrator)
+    print_not_faster(workspace, known, chosen.archs.values(), narrator)
     for proof in proofs:
         narrator.say(f"{proof.name}: {proof.onnx.path}")
     entries = publish_proofs(workspace, proofs, known.profile) if publish else []
@@ -286,7 +288,7 @@ def show(
     from zoo.pipeline.find import find, known_of
     from zoo.pipeline.workspace import opened
 
-    workspace = opened(session.open(run, config, None))
+    workspace = opened(session.open(run, config, None)).on([device])
     found = find(workspace, arch, device)
     known = known_of(workspace, found, device)
     print_architecture(workspace, found, known, session.narrator)

@@ -28,7 +28,7 @@ def explain(
     from zoo.pipeline.find import find
     from zoo.pipeline.workspace import opened
 
-    workspace, narrator = opened(session.open(run, config, None)), session.narrator
+    workspace, narrator = opened(session.open(run, config, None)).on([device]), session.narrator
     found = explain_network(workspace, find(workspace, arch, device), device)
     _print(found, narrator)
     png = draw_explanation(

@@ -21,6 +21,7 @@ from supernet.trainer import Trainer
 from supernet.weights import Fitted
 from supernet.wording import alike, counted
 from zoo.cli.narrator import Narrator
+from zoo.pipeline.faster import NOT_FASTER
 from zoo.pipeline.find import Known
 from zoo.pipeline.kept import kept, weights_of
 from zoo.pipeline.offered import offer_of
@@ -179,7 +180,8 @@ def limits(max_latency_ms: Mapping[str, float | None], max_params: float | None)
 def print_front(known: Profiled, searched: Searched, narrator: Narrator) -> None:
     """The front of a device as a table."""
     of = f" on {known.name}" if known.name else ""
-    narrator.table(f"the front{of} (search split)", rows(searched.result.front, searched.result.objectives))
+    shown = [goal for goal in searched.result.objectives if not goal.name.startswith(NOT_FASTER)]
+    narrator.table(f"the front{of} (search split)", rows(searched.result.front, shown))
 
 
 def looked_at(searched: Searched) -> str:

@@ -47,12 +47,18 @@ class Stopped(BaseException):
 
 
 def heed_signals() -> None:
-    """Raise `Stopped` at the first Ctrl-C or SIGTERM; a second one ends the process at once."""
+    """Raise `Stopped` at the first Ctrl-C or SIGTERM; a second one ends the process at once.
+
+    A process that is forked from this one ends at once, and without a word: whoever made it knows why.
+    """
+    own = os.getpid()
 
     def stop(number: int, frame: FrameType | None) -> None:
         """Raise, and let go of the signals."""
         for each in STOPPING:
             signal.signal(each, signal.SIG_DFL)
+        if os.getpid() != own:
+            os.kill(os.getpid(), number)
         raise Stopped(number)
 
     for each in STOPPING:

@@ -6,7 +6,6 @@ PyTorch in ONNX Runtime, that very file timed on the device it was chosen for, a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -121,23 +120,12 @@ def _cut(workspace: Workspace, folder: Path, name: str, arch: Architecture) -> _
     write_atomically(
         folder / WEIGHTS, to_safetensors({k: v.contiguous() for k, v in subnet.state_dict().items()})
     )
-    free, properties = workspace.dataset.task.free_axes, _properties(workspace, arch)
+    free, properties = workspace.dataset.task.free_axes, workspace.properties(arch)
     job = ExportJob(subnet, workspace.example(arch), folder / ONNX, free, properties)
-    return _Cut(name, arch, folder, subnet, export_subnet(workspace.net, arch, job, workspace.example))
-
-
-def _properties(workspace: Workspace, arch: Architecture) -> dict[str, str]:
-    """What an ONNX file says of itself, so that it can be used where its manifest is lost."""
-    data = workspace.dataset
-    return {
-        "architecture": json.dumps(arch.genes),
-        "architecture_values": json.dumps(workspace.net.space.decode(arch)),
-        "architecture_id": arch.id,
-        "space": arch.space,
-        "task": data.task.name,
-        "preprocess": json.dumps(workspace.preprocess(arch), sort_keys=True),
-        "classes": json.dumps(getattr(data.task, "classes", ())),
-    }
+    made = export_subnet(workspace.net, arch, job, workspace.example)
+    workspace.finish(arch, made.path)
+    file = replace(made, sha256=hash_file(made.path), size_bytes=made.path.stat().st_size)
+    return _Cut(name, arch, folder, subnet, file)
 
 
 def time_files(
@@ -179,7 +167,7 @@ def _proof(workspace: Workspace, known: Profiled, cut: _Cut, measured: Measureme
     task, values = workspace.dataset.task, workspace.net.input_values(cut.arch)
     inputs = task.inputs(workspace.dataset.calibration_batches(64, 64)[0], values)
     inside = inputs.call(workspace.net.subnet(cut.arch, workspace.evaluator.statistics(cut.arch)))
-    alone = inputs.call(cut.subnet)
+    alone, network = inputs.call(cut.subnet), workspace.as_run(cut.arch, cut.subnet, cut.onnx.path)
     pairs = zip(output_tensors(inside), output_tensors(alone), strict=True)
     return Proof(
         name=cut.name,
@@ -191,8 +179,8 @@ def _proof(workspace: Workspace, known: Profiled, cut: _Cut, measured: Measureme
         exact=max((a - b).abs().max().item() for (_, a), (_, b) in pairs),
         predicted=known.estimate(genes),
         measured=measured,
-        search=workspace.evaluator.of(cut.subnet, values),
-        test=test.of(cut.subnet, values),
+        search=workspace.evaluator.of(network, values),
+        test=test.of(network, values),
         params=int(workspace.costs.params(genes)[0]),
         macs=int(workspace.costs.macs(genes)[0]),
     )

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache, cached_property
-from typing import Any
+from functools import cache, cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
+from hardware.measurement import Profile
+from hardware.options import MIXED
+from hardware.subnet_files import export_subnets
 from search.options import SearchOptions
 from supernet.build import data_for
 from supernet.elastic.costs import Costs
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.storage import WEIGHTS
 from supernet.elastic.supernet import Supernet
-from supernet.errors import ConfigError, StateError, did_you_mean
+from supernet.errors import ConfigError, StateError, SupernetError, did_you_mean
 from supernet.evaluate import Evaluator, Result
 from supernet.recipe import device_of
 from supernet.sources import load_data
 from supernet.space import Architecture
 from supernet.tasks.task import Dataset, Metric, Task
 from zoo.pipeline.progress import Progress, silent
-from zoo.pipeline.run import Run
+from zoo.pipeline.run import PROFILE, Run
+
+if TYPE_CHECKING:
+    from zoo.pipeline.mixed import MixedWorkspace
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,47 @@ class Workspace:
     run: Run
     net: Supernet
     _known: list[Dataset] = field(default_factory=list, repr=False, compare=False)
+    prefix = ""
+    """What the names of its archives begin with."""
+
+    def on(self, devices: Sequence[str]) -> Workspace:
+        """The workspace as some devices need it: with a precision for each stage where theirs is mixed.
+
+        Args:
+            devices: by their names in the run; empty for its own.
+
+        Raises:
+            ConfigError: when some are of mixed precision and others are not: their networks differ.
+            StateError: when the profile of one is damaged.
+        """
+        mixed = [name for name in devices if self._is_mixed(name)]
+        if mixed and len(mixed) < len(devices):
+            other = next(name for name in devices if name not in mixed)
+            raise ConfigError(
+                f"the precision of {mixed[0] or 'this device'!r} is mixed and that of {other or 'this device'!r} is "
+                f"not, so they have no networks in common; name them in commands of their own"
+            )
+        return self.mixed if mixed else self
+
+    def _is_mixed(self, device: str) -> bool:
+        """As it was measured, also where nobody describes it any more; a step that needs a description misses it."""
+        path = self.run.profile_on(device) / PROFILE
+        if path.exists():
+            return Profile.load(path).device.precision == MIXED
+        with suppress(SupernetError):
+            return self.run.device(device).precision == MIXED
+        return False
+
+    @cached_property
+    def mixed(self) -> MixedWorkspace:
+        """The same, with a precision for each stage.
+
+        Raises:
+            ConfigError: when files of its networks cannot stand in for them.
+        """
+        from zoo.pipeline.mixed import mixed
+
+        return mixed(self)
 
     @property
     def dataset(self) -> Dataset:
@@ -71,6 +122,19 @@ class Workspace:
         """How raw data become the inputs of an architecture, as its manifest and its file say it."""
         return self.dataset.preprocessing(self.net.input_values(arch))
 
+    def properties(self, arch: Architecture) -> dict[str, str]:
+        """What an ONNX file says of itself, so that it can be used where its manifest is lost."""
+        task = self.dataset.task
+        return {
+            "architecture": json.dumps(arch.genes),
+            "architecture_values": json.dumps(self.net.space.decode(arch)),
+            "architecture_id": arch.id,
+            "space": arch.space,
+            "task": task.name,
+            "preprocess": json.dumps(self.preprocess(arch), sort_keys=True),
+            "classes": json.dumps(getattr(task, "classes", ())),
+        }
+
     @cached_property
     def costs(self) -> Costs:
         """Exact costs of any architecture, each for its own inputs."""
@@ -91,6 +155,42 @@ class Workspace:
     def judged(self) -> Callable[[Architecture], Result]:
         """What it says of an architecture, by metric; each is evaluated once."""
         return cache(self.evaluator)
+
+    @property
+    def judged_with(self) -> dict[str, str]:
+        """What that depends on, beside weights and examples."""
+        return {}
+
+    def files(
+        self, subnets: Mapping[Architecture, nn.Module], folder: Path, progress: Progress = silent
+    ) -> dict[Architecture, Path]:
+        """Networks as the ONNX files that they run as.
+
+        Args:
+            subnets: as they were cut out, in evaluation mode.
+            folder: where to; what an earlier call made there is kept.
+
+        Raises:
+            ExportError: when one cannot be exported.
+            StateError: when the folder cannot be written to.
+        """
+        made = export_subnets(
+            self.net,
+            subnets,
+            self.example,
+            folder,
+            free_axes=self.dataset.task.free_axes,
+            workers=self.run.options.profile.workers,
+            progress=partial(progress, "export"),
+        )
+        return {arch: made[arch.id] for arch in subnets}
+
+    def finish(self, arch: Architecture, file: Path) -> None:
+        """Make of an exported network the file that it runs as, in its place; as it is here, it is that already."""
+
+    def as_run(self, arch: Architecture, subnet: nn.Module, file: Path) -> nn.Module:
+        """What of a network is to be judged: itself, or the file it was made into."""
+        return subnet
 
 
 def ranking(task: Task, options: SearchOptions) -> Metric:

@@ -53,6 +53,18 @@ def test_gradients_land_in_the_shared_weights() -> None:
             torch.testing.assert_close(ours[name], parameter.grad)
 
 
+@pytest.mark.parametrize("without_gradients", [torch.no_grad, torch.inference_mode])
+def test_its_views_are_taken_again_where_no_gradient_is_asked(without_gradients: type) -> None:
+    supernet, x = tiny_supernet(), tiny_images()
+    subnet = supernet.subnet(supernet.space.smallest())
+    with without_gradients():
+        subnet(x)
+        before = dict(subnet.views)
+        subnet(x)
+    assert before
+    assert all(subnet.views[step] is known for step, known in before.items())
+
+
 def test_its_mode_is_its_own() -> None:
     supernet = tiny_supernet().train()
     subnet = supernet.subnet(supernet.space.smallest()).eval()
