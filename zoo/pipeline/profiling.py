@@ -98,11 +98,17 @@ def profile_device(
 
     Raises:
         DeviceError: when there is no such device, or it does not answer.
+        SupernetError: when no predictor is registered under the name in the options.
         SpaceError: when the space holds too few subnets to learn from.
         StateError: when the folder holds another profile.
     """
     run, task = workspace.run, workspace.read(progress).task
+<<<<<<< HEAD
     workspace, used = on(workspace, [device]), run.device(device)
+=======
+    predictors[run.options.predict.predictor]  # an unknown one is refused before the run keeps its name
+    workspace, used = workspace.on([device]), run.device(device)
+>>>>>>> wt/walk10
     if isinstance(workspace, MixedWorkspace) and _is_measured(run.profile_on(device), used):
         return profiled(workspace, device)  # files in eight bits are not made again to find that out
     archs = most_telling(
