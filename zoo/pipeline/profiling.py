@@ -103,12 +103,8 @@ def profile_device(
         StateError: when the folder holds another profile.
     """
     run, task = workspace.run, workspace.read(progress).task
-<<<<<<< HEAD
-    workspace, used = on(workspace, [device]), run.device(device)
-=======
     predictors[run.options.predict.predictor]  # an unknown one is refused before the run keeps its name
-    workspace, used = workspace.on([device]), run.device(device)
->>>>>>> wt/walk10
+    workspace, used = on(workspace, [device]), run.device(device)
     if isinstance(workspace, MixedWorkspace) and _is_measured(run.profile_on(device), used):
         return profiled(workspace, device)  # files in eight bits are not made again to find that out
     archs = most_telling(
