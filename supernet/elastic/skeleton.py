@@ -76,6 +76,13 @@ class Skippable:
             return x if self.passes is None else tuple(given[name] for name in self.passes)
         return super().forward(x, *args, **kwargs)  # type: ignore[misc]
 
+    def train(self: Any, mode: bool = True) -> Any:
+        """Set the mode; where the module is left out, what it holds is the shared network's and stays as it is."""
+        if self.present.shape[0] == 0:
+            self.training = mode
+            return self
+        return super().train(mode)  # type: ignore[misc]
+
 
 class Variant:
     """Mixed into every swapped class; remembers nothing but which class was swapped."""
@@ -285,9 +292,9 @@ class Binding:
         own = module.__dict__ | {
             "_parameters": self._replaced(module._parameters, prefix),
             "_buffers": buffers,
-            # What a module that is left out holds will not be asked for; whoever keeps the copy may set its mode.
+            # What a module that is left out holds will not be asked for.
             "_modules": module._modules
-            if gone and not self.own
+            if gone
             else {
                 name: child and self.copied(child, f"{prefix}{name}.")
                 for name, child in module._modules.items()

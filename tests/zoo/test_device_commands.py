@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hardware import checkup, remote
+from hardware.agent import Agent
 from hardware.checkup import Checkup, check_up, noise
 from hardware.described import folder, read_device
 from hardware.device import local_device
@@ -177,6 +178,15 @@ def test_a_machine_that_is_too_noisy_is_flagged(
     result = CliRunner().invoke(app, ["device", "check", "desk", "--json"], catch_exceptions=False)
     assert words in " ".join(result.stderr.split())
     assert json.loads(result.stdout)["is_quiet"] is (noise < 0.03)
+
+
+@pytest.mark.parametrize("words", ["--port 99999", "--port 0 --max-megabytes 0"])
+def test_an_agent_that_could_listen_to_nobody_or_take_nothing_is_refused(
+    words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Agent, "serve_forever", lambda self: pytest.fail("it listens"))
+    result = CliRunner().invoke(app, ["device", "serve", *words.split()])
+    assert result.exit_code == 2 and "than or equal" in " ".join(result.output.split())
 
 
 def test_what_answers_and_is_no_agent_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from supernet.errors import ConfigError, StateError
 from tests.zoo.road import Road, alone, typed
 from zoo.cli import app
 from zoo.pipeline.comparing import compared
+from zoo.pipeline.mixed import mixed, on
 from zoo.pipeline.profiling import every_profiled, profiled
 from zoo.pipeline.run import open_run
 from zoo.pipeline.searching import archive_of, evaluations, objectives
@@ -35,7 +36,7 @@ def folder(road: Road, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("SUPERNET_HOME", str(made.parent / "home"))
         typed("device", "add", "fast", "--set", "precision=mixed")
         with pytest.raises(StateError, match="holds no profile of a device of mixed precision"):
-            _ = opened(open_run(made)).mixed.types
+            _ = mixed(opened(open_run(made))).types
         typed("profile", "--run", str(made), "--device", "fast")
     return made
 
@@ -54,8 +55,8 @@ def eight_in(file: Path) -> set[str]:
 
 def test_a_search_hands_out_eight_bits_only_where_they_were_measured_to_be_faster(folder: Path) -> None:
     told = json.loads(alone("search", "--run", str(folder), "--device", "fast"))
-    workspace = opened(open_run(folder)).on(["fast"])
-    precision, known = workspace.mixed.precision, profiled(workspace, "fast")
+    workspace = on(opened(open_run(folder)), ["fast"])
+    precision, known = workspace.precision, profiled(workspace, "fast")
     shares = told["precision"]["fast"]["in_eight_bits"]
     assert list(shares) == list(precision.stages)
     faster = {pair.mixed.arch for pair in compared(precision, known) if pair.faster}
@@ -77,27 +78,27 @@ def test_a_network_in_float_is_judged_to_the_bit_as_without_a_choice_and_another
     folder: Path,
 ) -> None:
     plain = opened(open_run(folder))
-    mixed, arch = plain.mixed, plain.net.space.smallest()
-    space = mixed.net.space
-    (lifted,) = space.architectures(mixed.precision.from_plain(plain.net.space.matrix([arch])))
-    assert mixed.judged(lifted) == plain.judged(arch)
+    chosen, arch = mixed(plain), plain.net.space.smallest()
+    space = chosen.net.space
+    (lifted,) = space.architectures(chosen.precision.from_plain(plain.net.space.matrix([arch])))
+    assert chosen.judged(lifted) == plain.judged(arch)
     eight = space.smallest()
-    assert mixed.precision.twin(eight) == lifted
+    assert chosen.precision.twin(eight) == lifted
     words = ["--no-publish", "--arch", json.dumps(eight.genes)]
     said = " ".join(typed("export", "--run", str(folder), "--device", "fast", *words).split())
     assert f"{eight.id} has stages in eight bits and was not measured to be faster" in said
     (file,) = (folder / "subnets" / "fast").rglob("model.onnx")
-    in_float = {name for name, tensor in mixed.net.extract(eight).named_parameters() if tensor.dim() > 1}
+    in_float = {name for name, tensor in chosen.net.extract(eight).named_parameters() if tensor.dim() > 1}
     assert eight_in(file) == in_float
-    found = mixed.evaluator.of(FileNetwork(file).eval(), mixed.net.input_values(eight))
-    assert found == mixed.judged(eight) != plain.judged(arch)
+    found = chosen.evaluator.of(FileNetwork(file).eval(), chosen.net.input_values(eight))
+    assert found == chosen.judged(eight) != plain.judged(arch)
     size = file.stat().st_size
-    assert mixed.sizes(space.matrix([eight]))[0] == pytest.approx(size, rel=0.01)
+    assert chosen.sizes(space.matrix([eight]))[0] == pytest.approx(size, rel=0.01)
 
 
 def test_what_contradicts_itself_is_refused(folder: Path) -> None:
     with pytest.raises(ConfigError, match="no networks in common"):
-        opened(open_run(folder)).on(["fast", ""])
+        on(opened(open_run(folder)), ["fast", ""])
     words = ["export", "--run", str(folder), "--device", "fast", "--int8", "--arch", "largest"]
     result = CliRunner().invoke(app, words)
     assert isinstance(result.exception, ConfigError) and "leave out --int8" in str(result.exception)

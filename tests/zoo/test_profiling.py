@@ -16,7 +16,7 @@ from hardware.errors import DeviceError
 from hardware.measurement import Measurement, Profile, Reference, RepeatError
 from predictors.estimate import Estimate
 from predictors.validate import by_region, compare
-from supernet.errors import StateError
+from supernet.errors import StateError, SupernetError
 from supernet.presets import Mobile
 from zoo.cli.narrator import Narrator
 from zoo.cli.profile_printing import print_profile
@@ -45,6 +45,15 @@ def test_a_profile_that_was_cut_short_goes_on_with_the_same_words(
     assert open_run(folder, changes=words) == open_run(folder)
     with pytest.raises(StateError, match=r"was made with profile\.subnets = 12, now 13"):
         open_run(folder, changes=["profile.subnets=13"])
+
+
+def test_a_predictor_that_there_is_not_does_not_stay_with_the_run(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    net = Mobile(resolution=8, widths=(8, 8, 12), depths=(1, 2), features=32).supernet()
+    open_run(folder).keep()
+    with pytest.raises(SupernetError, match="did you mean 'tabular'"):
+        profile_device(Workspace(open_run(folder, changes=["predict.predictor=tabula"]), net))
+    assert open_run(folder).options.predict.predictor == "tabular"
 
 
 def profile_of(repeat: float) -> Profile:

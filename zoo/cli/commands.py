@@ -231,6 +231,7 @@ def export(
     from zoo.pipeline.eight_bits import eight_bits
     from zoo.pipeline.entries import publish_proofs
     from zoo.pipeline.find import named
+    from zoo.pipeline.mixed import on
     from zoo.pipeline.pick import pick
     from zoo.pipeline.profiling import profiled
     from zoo.pipeline.prove import prove
@@ -245,7 +246,7 @@ def export(
         no_limits=no_limits,
         devices=[device],
     )
-    workspace = opened(asked).on([device])
+    workspace = on(opened(asked), [device])
     known, narrator = profiled(workspace, device), session.narrator
     if not arch:
         print_limits(workspace.run.options.search, narrator, [device])
@@ -286,9 +287,10 @@ def show(
     from zoo.cli import documents
     from zoo.cli.printing import print_architecture
     from zoo.pipeline.find import find, known_of
+    from zoo.pipeline.mixed import on
     from zoo.pipeline.workspace import opened
 
-    workspace = opened(session.open(run, config, None)).on([device])
+    workspace = on(opened(session.open(run, config, None)), [device])
     found = find(workspace, arch, device)
     known = known_of(workspace, found, device)
     print_architecture(workspace, found, known, session.narrator)

@@ -26,9 +26,10 @@ def explain(
     """Where the milliseconds of a subnet go, which choices pay on the device, and what is smaller and slower."""
     from zoo.pipeline.explaining import draw_explanation, explain_network
     from zoo.pipeline.find import find
+    from zoo.pipeline.mixed import on
     from zoo.pipeline.workspace import opened
 
-    workspace, narrator = opened(session.open(run, config, None)).on([device]), session.narrator
+    workspace, narrator = on(opened(session.open(run, config, None)), [device]), session.narrator
     found = explain_network(workspace, find(workspace, arch, device), device)
     _print(found, narrator)
     png = draw_explanation(

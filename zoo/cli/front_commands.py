@@ -134,10 +134,11 @@ def _verified(
 
 def _profiled(run: Run, devices: Sequence[str]) -> tuple[Workspace, list[Profiled]]:
     """The trained supernet of a run, and what its profiles say of some devices."""
+    from zoo.pipeline.mixed import on
     from zoo.pipeline.profiling import profiled
     from zoo.pipeline.workspace import opened
 
-    workspace = opened(run).on(devices)
+    workspace = on(opened(run), devices)
     return workspace, [profiled(workspace, name) for name in devices]
 
 

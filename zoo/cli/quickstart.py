@@ -30,6 +30,7 @@ from zoo.pipeline.comparing import Found, search_and_compare
 from zoo.pipeline.entries import publish_proofs
 from zoo.pipeline.figure import draw_front, draw_profile
 from zoo.pipeline.kept import PROFILE, SEARCH, TRAINING
+from zoo.pipeline.mixed import on
 from zoo.pipeline.pick import Picked, pick
 from zoo.pipeline.profiling import Profiled, profile_device
 from zoo.pipeline.prove import Proof, prove
@@ -85,7 +86,7 @@ def quickstart(run: Run, narrator: Narrator, command: str) -> Walked:
     """
     start = time.monotonic()
     trainer, trained = _train(run, narrator)
-    workspace = trained.on([""])
+    workspace = on(trained, [""])
     found = _search(workspace, _profile(workspace, narrator), narrator)
     (known,), searched = found.known, found.searched
     chosen, proofs = _prove(workspace, known, narrator)

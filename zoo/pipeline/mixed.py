@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -22,19 +23,21 @@ from hardware.explain import own_paths
 from hardware.export import weight_hash
 from hardware.fastest_types import fastest_types
 from hardware.file_size import FileSizes
+from hardware.measurement import Profile
 from hardware.mixed import quantise_stages
-from hardware.options import DeviceOptions
+from hardware.options import MIXED, DeviceOptions
 from hardware.pool import ExportJob
 from hardware.quantise import FileNetwork
 from hardware.subnet_files import export_subnet
 from supernet.config import read_toml, to_toml
 from supernet.elastic.inputs import Inputs, output_tensors
-from supernet.errors import ConfigError, StateError
+from supernet.errors import ConfigError, StateError, SupernetError
 from supernet.evaluate import Result
 from supernet.files import write_atomically
 from supernet.precision import Precision
 from supernet.space import Architecture
 from zoo.pipeline.progress import Progress, silent
+from zoo.pipeline.run import PROFILE, Run
 from zoo.pipeline.workspace import Workspace
 
 EXAMPLES = 64
@@ -188,6 +191,37 @@ class MixedWorkspace(Workspace):
         if not self.precision.stages_in_eight(arch):
             return subnet
         return FileNetwork(file, self.run.options.train.threads).eval()
+
+
+def on(workspace: Workspace, devices: Sequence[str]) -> Workspace:
+    """A workspace as some devices need it: with a precision for each stage where theirs is mixed.
+
+    Args:
+        workspace: of the run.
+        devices: by their names in the run; empty for its own.
+
+    Raises:
+        ConfigError: when some are of mixed precision and others are not: their networks differ. Or as `mixed` does.
+        StateError: when the profile of one is damaged.
+    """
+    found = [name for name in devices if _is_mixed(workspace.run, name)]
+    if found and len(found) < len(devices):
+        other = next(name for name in devices if name not in found)
+        raise ConfigError(
+            f"the precision of {found[0] or 'this device'!r} is mixed and that of {other or 'this device'!r} is "
+            f"not, so they have no networks in common; name them in commands of their own"
+        )
+    return mixed(workspace) if found and not isinstance(workspace, MixedWorkspace) else workspace
+
+
+def _is_mixed(run: Run, device: str) -> bool:
+    """As it was measured, also where nobody describes it any more; a step that needs a description misses it."""
+    path = run.profile_on(device) / PROFILE
+    if path.exists():
+        return Profile.load(path).device.precision == MIXED
+    with suppress(SupernetError):
+        return run.device(device).precision == MIXED
+    return False
 
 
 def mixed(plain: Workspace) -> MixedWorkspace:

@@ -22,7 +22,7 @@ from search.archive import stored
 from supernet.errors import SpaceError, StateError, did_you_mean
 from supernet.space import Genes
 from supernet.wording import counted
-from zoo.pipeline.mixed import MixedWorkspace
+from zoo.pipeline.mixed import MixedWorkspace, on
 from zoo.pipeline.progress import Progress, silent
 from zoo.pipeline.run import PROFILE, Run, devices_typed
 from zoo.pipeline.workspace import Workspace
@@ -98,11 +98,13 @@ def profile_device(
 
     Raises:
         DeviceError: when there is no such device, or it does not answer.
+        SupernetError: when no predictor is registered under the name in the options.
         SpaceError: when the space holds too few subnets to learn from.
         StateError: when the folder holds another profile.
     """
     run, task = workspace.run, workspace.read(progress).task
-    workspace, used = workspace.on([device]), run.device(device)
+    predictors[run.options.predict.predictor]  # an unknown one is refused before the run keeps its name
+    workspace, used = on(workspace, [device]), run.device(device)
     if isinstance(workspace, MixedWorkspace) and _is_measured(run.profile_on(device), used):
         return profiled(workspace, device)  # files in eight bits are not made again to find that out
     archs = most_telling(

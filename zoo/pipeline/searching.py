@@ -25,7 +25,7 @@ from supernet.elastic.storage import WEIGHTS
 from supernet.errors import StateError
 from supernet.tasks.task import Metric
 from zoo.pipeline.faster import faster_than_float
-from zoo.pipeline.mixed import MixedWorkspace
+from zoo.pipeline.mixed import MixedWorkspace, mixed
 from zoo.pipeline.profiling import Profiled
 from zoo.pipeline.progress import Progress, silent
 from zoo.pipeline.run import PROFILE, Run, devices_typed
@@ -196,14 +196,14 @@ def _make(workspace: Workspace) -> Make | None:
     return None if here else partial(scores, workspace.run, isinstance(workspace, MixedWorkspace))
 
 
-def scores(run: Run, mixed: bool = False) -> Scores:
+def scores(run: Run, with_precision: bool = False) -> Scores:
     """What is expensive about the networks of a run, for a worker that has nothing but the run.
 
     Args:
-        mixed: whether every stage has a precision.
+        with_precision: whether every stage has one.
     """
     workspace = opened(run)
-    return scores_of(objectives(workspace.mixed if mixed else workspace, []))
+    return scores_of(objectives(mixed(workspace) if with_precision else workspace, []))
 
 
 def archive_of(workspace: Workspace, name: str = ARCHIVE) -> Path:

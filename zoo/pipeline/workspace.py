@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
-from hardware.measurement import Profile
-from hardware.options import MIXED
 from hardware.subnet_files import export_subnets
 from search.options import SearchOptions
 from supernet.build import data_for
@@ -22,17 +19,14 @@ from supernet.elastic.costs import Costs
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.storage import WEIGHTS
 from supernet.elastic.supernet import Supernet
-from supernet.errors import ConfigError, StateError, SupernetError, did_you_mean
+from supernet.errors import ConfigError, StateError, did_you_mean
 from supernet.evaluate import Evaluator, Result
 from supernet.recipe import device_of
 from supernet.sources import load_data
 from supernet.space import Architecture
 from supernet.tasks.task import Dataset, Metric, Task
 from zoo.pipeline.progress import Progress, silent
-from zoo.pipeline.run import PROFILE, Run
-
-if TYPE_CHECKING:
-    from zoo.pipeline.mixed import MixedWorkspace
+from zoo.pipeline.run import Run
 
 
 @dataclass(frozen=True)
@@ -49,45 +43,6 @@ class Workspace:
     _known: list[Dataset] = field(default_factory=list, repr=False, compare=False)
     prefix = ""
     """What the names of its archives begin with."""
-
-    def on(self, devices: Sequence[str]) -> Workspace:
-        """The workspace as some devices need it: with a precision for each stage where theirs is mixed.
-
-        Args:
-            devices: by their names in the run; empty for its own.
-
-        Raises:
-            ConfigError: when some are of mixed precision and others are not: their networks differ.
-            StateError: when the profile of one is damaged.
-        """
-        mixed = [name for name in devices if self._is_mixed(name)]
-        if mixed and len(mixed) < len(devices):
-            other = next(name for name in devices if name not in mixed)
-            raise ConfigError(
-                f"the precision of {mixed[0] or 'this device'!r} is mixed and that of {other or 'this device'!r} is "
-                f"not, so they have no networks in common; name them in commands of their own"
-            )
-        return self.mixed if mixed else self
-
-    def _is_mixed(self, device: str) -> bool:
-        """As it was measured, also where nobody describes it any more; a step that needs a description misses it."""
-        path = self.run.profile_on(device) / PROFILE
-        if path.exists():
-            return Profile.load(path).device.precision == MIXED
-        with suppress(SupernetError):
-            return self.run.device(device).precision == MIXED
-        return False
-
-    @cached_property
-    def mixed(self) -> MixedWorkspace:
-        """The same, with a precision for each stage.
-
-        Raises:
-            ConfigError: when files of its networks cannot stand in for them.
-        """
-        from zoo.pipeline.mixed import mixed
-
-        return mixed(self)
 
     @property
     def dataset(self) -> Dataset:
