@@ -3,15 +3,17 @@
     python -m benchmarks.training_speed [--model NAME] [--data SOURCE] [--resolution 64] [--turns 21] [--json FILE]
 
 All take turns in one process, with one thread: a turn is one optimiser step of each. The turns are spread over the
-steps of the schedule, so that a strategy of phases is met in all of them. An image counts once, however many lessons
-of its step see it. Figures, for each strategy ``S``:
+steps of the schedule, so that a strategy of phases is met in all of them, and follow ``--warm`` others, spread
+likewise, in which shapes are met for the first time (`supernet.kernel_cache`). An image counts once, however many
+lessons of its step see it. Figures, for each strategy ``S``:
 
 - ``S.relative_images_per_second``: those of ``S`` over those of plain training; median over the turns.
 - ``S.over_macs_share``: the time of a step over that of plain training, divided by the multiply-adds of its lessons
   over those of the largest network: 1 where nothing but the subnets themselves takes time. Median over the turns.
 - ``S.over_cut_out``: the time of a step over what its lessons' networks take, cut out, for forward and backward passes
-  on the same batch: what being elastic, the strategy and the optimiser cost. Narrow networks do less in a second, which
-  the figure above has and this one has not. Median over the turns.
+  on the same batch: what being elastic, the strategy, the batch and the optimiser cost. Narrow networks do less in a
+  second, which the figure above has and this one has not. Median over the turns. That of ``plain`` is what any loop
+  of training has of it: the batch, the optimiser and the record.
 - ``waiting``: share of the time that plain training of the largest, the fastest to use up its data, waits for them.
 """
 
@@ -46,7 +48,7 @@ def main() -> None:
     args = _arguments().parse_args()
     torch.set_num_threads(1)
     if args.quick:
-        args.model, args.resolution, args.turns, args.batch = "mobile", 16, 3, 8
+        args.model, args.resolution, args.warm, args.turns, args.batch = "mobile", 16, 1, 3, 8
         args.set = ["supernet.options.widths=[8,8,12]", "supernet.options.depths=[1,2]", *args.set]
     result = Result("training_speed", vars(args))
     options = _options(args)
@@ -56,12 +58,13 @@ def main() -> None:
     names = args.strategies.split(",") if args.strategies else [n for n in strategies if n != "alone"]
     runners = {PLAIN: Runner(net, data, options.train, Standalone())}
     runners |= {name: Runner(net, data, options.train, strategies[name]()) for name in names}
-    turns = take_turns(runners, args.turns)
-    for name in names:
+    turns = take_turns(runners, args.turns, args.warm)
+    for name in runners:
         result.rows.append(_row(name, turns, args.batch))
-        result.figures[f"{name}.relative_images_per_second"] = result.rows[-1]["over plain"]
-        result.figures[f"{name}.over_macs_share"] = result.rows[-1]["time over MACs"]
         result.figures[f"{name}.over_cut_out"] = result.rows[-1]["time over cut out"]
+    for row in result.rows[1:]:
+        result.figures[f"{row['strategy']}.relative_images_per_second"] = row["over plain"]
+        result.figures[f"{row['strategy']}.over_macs_share"] = row["time over MACs"]
     result.figures["waiting"] = waiting(net, load_data(options.data), options.train, args.turns)
     result.finish(args.json)
 
@@ -73,6 +76,9 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--resolution", type=int, default=64, help="side of the images in pixels")
     parser.add_argument("--batch", type=int, default=32, help="images of a step")
     parser.add_argument("--turns", type=int, default=21, help="steps of each strategy")
+    parser.add_argument(
+        "--warm", type=int, default=20, help="steps of each that come before and are not timed"
+    )
     parser.add_argument("--strategies", help="some, separated by commas; all that are registered by default")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="as `supernet train --set`"
@@ -122,12 +128,17 @@ class Runner:
         self.trainer = Trainer(self.net, data, options, strategy=self.noted)
         self.costs = self.net.costs(None if self.net.example is not None else data.task.example_inputs())
 
+    def begin(self, number: int) -> None:
+        """Do one step of the schedule, with all that comes before a first one."""
+        self.trainer.step = number
+        run(self.trainer, 1)
+
     def step(self, number: int) -> Turn:
-        """Do one step of the schedule and time it."""
+        """Do one step of the schedule, in a training that has begun, and time it."""
         self.trainer.step = number
         # the time of this thread: what other programs do is not counted
         start = time.thread_time()
-        run(self.trainer, 1)
+        self.trainer._learn()
         return Turn(time.thread_time() - start, self._share(), self._cut_out(number))
 
     def _cut_out(self, number: int) -> float:
@@ -180,12 +191,13 @@ def run(trainer: Trainer, steps: int) -> None:
         return
 
 
-def take_turns(runners: dict[str, Runner], turns: int) -> dict[str, list[Turn]]:
-    """One step of each, many times over; the first one, which warms up and counts costs, is left out."""
+def take_turns(runners: dict[str, Runner], turns: int, warm: int = 1) -> dict[str, list[Turn]]:
+    """One step of each, many times over; the first ``warm``, which compile kernels and count costs, are left out."""
     names, found = list(runners), dict[str, list[Turn]]((name, []) for name in runners)
-    for runner in runners.values():
-        runner.step(0)
     steps = next(iter(runners.values())).trainer.steps
+    for runner in runners.values():
+        for step in range(warm):
+            runner.begin(step * (steps - 1) // warm)
     for turn in range(turns):
         for name in names:
             found[name].append(runners[name].step(turn * (steps - 1) // turns + 1))

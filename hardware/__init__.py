@@ -21,6 +21,7 @@ In the order one would read them:
 - `checkup`: whether a device is there, and quiet enough to be measured
 - `energy`: what a call takes, where the machine counts it
 - `export`: a plain module as one ONNX file, checked against PyTorch
+- `node_names`: its nodes, named after the modules they come from
 - `pool`: many exports side by side
 - `template`: the largest network traced once, its graph cut as subnets are
 - `subnet_files`: the files of many subnets, by whichever of the two roads
@@ -31,6 +32,8 @@ In the order one would read them:
 - `profiler`: `profile`: all of it in one call that can be killed
 - `fastest_types`: the types of eight bits that are fastest on a device
 - `quantise`: an exported network in eight bits, with the types that are fastest here
+- `mixed`: likewise some of its stages
+- `file_size`: how many bytes such files take
 - `explain`: where the milliseconds of a subnet go, block by block
 - `errors`: what can go wrong
 """

@@ -61,6 +61,7 @@ def measure(
         )
         least = options.rounds * -(-len(runners) // options.window)
         tick(len(journal.of(phase)), max(least, len(journal.of(phase))))
+    tick(len(journal.of(phase)), len(journal.of(phase)))  # all there will be, also where the time was over
 
 
 def next_window(

@@ -82,6 +82,11 @@ def check_name(name: str) -> str:
     Raises:
         ConfigError: when it cannot.
     """
+    if "://" in name:
+        raise ConfigError(
+            f"{name!r} is an address; describe the device that is there and name it: supernet device add NAME "
+            f"--address {name}, or make it the run's own: --set device.address={name}"
+        )
     if not NAME.fullmatch(name) or name.lower() in RESERVED:
         raise ConfigError(
             f"no device can be called {name!r}; a name has up to 40 letters, digits and hyphens, begins with no "

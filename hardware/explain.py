@@ -25,9 +25,9 @@ from hardware.bursts import no_garbage_collection, warm_up
 from hardware.device import Device, local_device, pinned
 from hardware.errors import DeviceError
 from hardware.export import NONE_FREE, feed, translate, write_onnx
+from hardware.node_names import module_of, module_paths, renamed
 from hardware.onnx_session import OPTIMISED, OnnxSession
-from hardware.options import DeviceOptions, ProfileOptions
-from hardware.template import scopes
+from hardware.options import MIXED, DeviceOptions, ProfileOptions
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.slicing import is_present, named_tensors
 from supernet.elastic.supernet import Supernet
@@ -138,6 +138,11 @@ def explain(
             f"{used.name or used.address or used.runtime} cannot be explained: only onnxruntime on this machine "
             f"tells the time of each node; leave out --device, or name one of that kind"
         )
+    if used.precision == MIXED:
+        raise DeviceError(
+            f"{used.name or 'the device'} runs stages in eight bits, which have no nodes of their own in the supernet; "
+            f"explain the network on a device with precision fp32"
+        )
     here, shown = local_device(used), Inputs.of(inputs).with_batch(used.batch)
     subnet = supernet.extract(supernet.space.check(arch)).eval()
     model = translate(subnet, shown, free_axes).model
@@ -193,8 +198,7 @@ def number_nodes(model: onnx_ir.Model) -> list[Node]:
     """
     found: list[Node] = []
     for i, node in enumerate(model.graph):
-        modules = [path for path in scopes(node)[:-1] if path]
-        found.append(Node(node.op_type, modules[-1] if modules else ""))
+        found.append(Node(node.op_type, module_of(node)))
         node.name = f"@{i}@"
         for j, value in enumerate(node.outputs):
             if not value.is_graph_output():
@@ -207,11 +211,7 @@ def own_paths(supernet: Supernet, arch: Architecture) -> dict[str, str]:
     absent = supernet.slices(arch).absent
     kept = [name for name, _ in named_tensors(supernet.largest) if is_present(name, absent)]
     own = [name for name, _ in named_tensors(supernet.extract(arch))]
-    found = {"": ""}
-    if len(kept) == len(own):
-        for mine, theirs in zip((name.split(".") for name in own), (name.split(".") for name in kept)):
-            found |= {".".join(mine[:i]): ".".join(theirs[:i]) for i in range(1, len(mine))}
-    return found
+    return module_paths(zip(own, kept) if len(kept) == len(own) else ())
 
 
 def read_trace(path: Path) -> dict[str, list[int]]:
@@ -284,7 +284,7 @@ def _fold(
     batch, multiplied = supernet.costs().batch, Counter[Place]()
     for place, call in zip(places((call["module"] for call in calls), within), calls):
         multiplied[place] += call["macs"] // batch
-    of_node = list(places((_in_supernet(node.path, paths) for node in nodes), within))
+    of_node = list(places((renamed(node.path, paths) for node in nodes), within))
     macs = sum(multiplied.values()) or 1
     for place in dict.fromkeys([*within, *of_node]):
         mine = [i for i, other in enumerate(of_node) if other == place]
@@ -303,14 +303,6 @@ def _fold(
             dict(written - own),
             dict(Counter(run.operators.get(name, name) for name in names if not _NUMBER.search(name))),
         )
-
-
-def _in_supernet(path: str, paths: Mapping[str, str]) -> str:
-    """Where a module of a subnet is in the supernet; one without weights, by the nearest around it."""
-    around = path
-    while around not in paths:
-        around = around.rpartition(".")[0]
-    return paths[around] + path[len(around) :]
 
 
 def places(modules: Iterable[str], within: Sequence[Place]) -> Iterator[Place]:

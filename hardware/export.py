@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from hardware.errors import ExportError
+from hardware.node_names import name_nodes
 from hardware.onnx_session import ORT_ERRORS, PROVIDER
 from supernet.elastic.inputs import Inputs, output_tensors
 from supernet.elastic.slicing import named_tensors
@@ -137,7 +138,7 @@ def export_onnx(
 def translate(
     module: nn.Module, example: Inputs | Tensor, free_axes: FreeAxes = NONE_FREE, *, optimised: bool = True
 ) -> torch.onnx.ONNXProgram:
-    """The graph of a network, with the names and free axes that `export_onnx` promises.
+    """The graph of a network, with the names and free axes that `export_onnx` promises; nodes are named by module.
 
     Args:
         optimised: whether constants and batch norms have been folded into the weights.
@@ -148,7 +149,9 @@ def translate(
     inputs = Inputs.of(example)
     # An axis of one entry would be taken for a constant.
     inputs = inputs.with_batch(max(2, inputs.batch))
-    return _translate(_without_inplace(module), inputs, free_axes, optimised)
+    program = _translate(_without_inplace(module), inputs, free_axes, optimised)
+    name_nodes(program.model)
+    return program
 
 
 def write_onnx(

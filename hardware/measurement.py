@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardware.device import Device
+from hardware.energy import Energy
 from supernet.errors import StateError
 from supernet.files import write_atomically
 from supernet.space import Genes
@@ -101,6 +102,8 @@ class Profile:
         drifts: how often one was measured again because the reference had moved.
         seconds: time spent measuring.
         options: the `ProfileOptions` it was made with.
+        failed: why some do not run on the device, by the id of the architecture.
+        energy: of a call of the reference; None where nothing counts it, and for a device elsewhere.
     """
 
     space: str
@@ -113,6 +116,8 @@ class Profile:
     drifts: int
     seconds: float
     options: dict[str, Any]
+    failed: dict[str, str] = field(default_factory=dict)
+    energy: Energy | None = None
 
     @property
     def genes(self) -> Genes:
@@ -132,6 +137,11 @@ class Profile:
         """
         sd = np.array([m.ci for m in self.measurements]) / 1.96
         return np.where(np.isfinite(sd), sd, self.repeat.mean) * self.median_ms
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether second measurements were as near to the first as the reference had to stay within a window."""
+        return bool(self.repeat.mean <= self.options["drift"])
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain JSON values; `from_json` reads it back."""
@@ -154,6 +164,7 @@ class Profile:
                     "reference": Reference(**_with_genes(rest["reference"])),
                     "measurements": tuple(Measurement(**_with_genes(m)) for m in rest["measurements"]),
                     "repeat": RepeatError(**rest["repeat"]),
+                    "energy": Energy(**rest["energy"]) if rest.get("energy") else None,
                 }
             )
         except (KeyError, TypeError) as error:

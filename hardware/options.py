@@ -14,6 +14,8 @@ PROTOCOL = 1
 SSH = "ssh://"
 EIGHT_BITS = ("u8s8", "s8s8")
 """Types of activations and weights in eight bits, as ONNX Runtime has them."""
+MIXED = "mixed"
+"""The precision of a device that runs each stage of a network in float or in eight bits, as the architecture says."""
 PATIENCE = 60.0
 """Seconds after which one that says nothing is hung up on."""
 
@@ -46,8 +48,8 @@ class DeviceOptions:
         optimisation: graph optimisation of ONNX Runtime: ``disable``, ``basic``, ``extended`` or ``all``.
         threads: threads of one forward pass; as many cores are pinned.
         batch: images in one forward pass.
-        precision: of weights and activations: ``fp32``; with ``onnxruntime`` also ``u8s8`` and ``s8s8`` (eight bits),
-            with ``openvino`` also ``bf16``.
+        precision: of weights and activations: ``fp32``; with ``onnxruntime`` also ``u8s8`` and ``s8s8`` (eight bits)
+            and ``mixed`` (a search says of every stage whether it is in eight bits), with ``openvino`` also ``bf16``.
         pin: keep the measuring thread on its cores, where the operating system can.
         name: what to call the device, in tables and for ``supernet zoo pull --device``; its chip otherwise. It is
             given before the profile is taken, and is no part of the device's identity.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -17,7 +18,8 @@ from torch import Tensor
 
 from hardware.bursts import half_width, measure, no_garbage_collection
 from hardware.device import Device, local_device, pinned
-from hardware.errors import DeviceError
+from hardware.energy import counters, energy_of
+from hardware.errors import DeviceError, ExportError
 from hardware.export import NONE_FREE
 from hardware.journal import Journal
 from hardware.measurement import Measurement, Profile, Reference, RepeatError
@@ -75,7 +77,8 @@ def profile(
     Raises:
         ArchitectureError: for an architecture of another space.
         DeviceError: when ``against`` is of another device.
-        ExportError: when a subnet cannot be exported.
+        ExportError: when a subnet cannot be exported, or none of them runs on the device; one that does not costs only
+            itself.
         StateError: when the folder holds another profile, another process measures into it, or it cannot be
             written to.
     """
@@ -112,8 +115,11 @@ def profile(
             return runtime.load(subnets[arch], given.get(arch.id), shown(arch))
 
         with pinned(used), no_garbage_collection():
-            _measure(journal, archs, reference, load, options, progress)
+            failed = _measure(journal, archs, reference, load, options, progress)
+            counted = [] if used.address else counters()
+            energy = energy_of(load(reference).burst, counted) if counted else None
         found = _summarise(journal, here, archs, reference, shown(reference), options, against)
+        found = replace(found, failed=failed, energy=energy)
         found.save(result)
     if exports is None:
         shutil.rmtree(folder / "onnx", ignore_errors=True)
@@ -138,22 +144,50 @@ def _measure(
     load: Callable[[Architecture], Runner],
     options: ProfileOptions,
     progress: Progress,
-) -> None:
-    """All of them, and then some once more; each time with networks that are loaded anew."""
-    for phase, chosen in (("first", archs), ("repeat", _repeated(archs, options))):
-        runners = {arch.id: load(arch) for arch in dict.fromkeys([reference, *chosen])}
+) -> dict[str, str]:
+    """All of them, and then some once more; each time with networks that are loaded anew.
+
+    Returns:
+        Why some do not run on the device, by their id; they are left out.
+    """
+    failed: dict[str, str] = {}
+    for phase in _STEPS:
+        left = [arch for arch in archs if arch.id not in failed]
+        chosen = left if phase == "first" else _repeated(left, options)
+        loaded = _loaded(list(dict.fromkeys([reference, *chosen])), load, failed)
+        runners = {arch.id: loaded[arch.id] for arch in chosen if arch.id in loaded}
+        if reference.id in failed or not runners:
+            raise ExportError(
+                f"the reference network, or every other, does not run on the device: {next(iter(failed.values()))}"
+            )
         measure(
             phase,
-            {arch.id: runners[arch.id] for arch in chosen},
-            runners[reference.id],
+            runners,
+            loaded[reference.id],
             journal,
             options,
-            options.seconds * len(chosen) / len(archs),
+            options.seconds * len(runners) / len(archs),
             partial(progress, _STEPS[phase]),
         )
+    return failed
+
+
+def _loaded(
+    archs: Sequence[Architecture], load: Callable[[Architecture], Runner], failed: dict[str, str]
+) -> dict[str, Runner]:
+    """Networks that are ready to be timed, by id; why one is not goes into ``failed``."""
+    found: dict[str, Runner] = {}
+    for arch in archs:
+        try:
+            found[arch.id] = load(arch)
+        except ExportError as error:
+            log.warning("%s is left out: %s", arch.id, error)
+            failed[arch.id] = str(error)
+    return found
 
 
 _STEPS = {"first": "measure", "repeat": "measure again"}
+log = logging.getLogger(__name__)
 
 
 def _per_architecture(
@@ -213,7 +247,7 @@ def _summarise(
         device=device,
         inputs=inputs.to_json(),
         reference=Reference(reference.id, reference.genes, ms),
-        measurements=tuple(_measurement(journal, arch, device, ms) for arch in archs),
+        measurements=tuple(_measurement(journal, arch, device, ms) for arch in archs if arch.id in first),
         repeat=RepeatError(mean(twice), max(twice), len(twice)),
         windows=len(journal.windows),
         drifts=sum(window.attempts - 1 for window in journal.windows),

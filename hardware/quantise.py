@@ -40,8 +40,8 @@ class QuantiseOptions:
 
     Args:
         types: of activations and weights: ``u8s8`` or ``s8s8``.
-        keep: what stays in float: ``first`` and ``last`` of the operators with weights, or names of operators such as
-            ``HardSwish``.
+        keep: what stays in float: ``first`` and ``last`` of the operators with weights, names of operators such as
+            ``HardSwish``, or names of nodes.
 
     Raises:
         ConfigError: for types that there are not.
@@ -100,13 +100,15 @@ def kept_nodes(model: onnx.ModelProto, keep: Iterable[str]) -> list[str]:
         ConfigError: for an operator that the network does not have.
     """
     heavy = [node.name for node in model.graph.node if node.op_type in HEAVY]
-    there = {node.op_type for node in model.graph.node}
+    there, nodes = {node.op_type for node in model.graph.node}, {node.name for node in model.graph.node}
     found: list[str] = []
     for what in keep:
         if what in PLACES:
             found += heavy[:1] if what == "first" else heavy[-1:]
         elif what in there:
             found += [node.name for node in model.graph.node if node.op_type == what]
+        elif what in nodes:
+            found.append(what)
         else:
             raise ConfigError(
                 f"the network has no {what!r} to keep in float{did_you_mean(what, [*PLACES, *there])}"

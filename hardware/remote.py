@@ -58,6 +58,7 @@ class RemoteRuntime:
         self._options, self._query = options, _query(options)
         self._pauses: tuple[float, ...] = PAUSES if patient else ()
         self._patience = PATIENCE if patient else BRIEF
+        self._kept = ". What was measured is kept: the same command goes on" if patient else ""
         found = self.ask("GET", f"/device?{self._query}")
         if found.pop("protocol", None) != PROTOCOL:
             raise DeviceError(
@@ -90,7 +91,7 @@ class RemoteRuntime:
                 if pause is None:
                     raise DeviceError(
                         f"no agent answers at {self._options.address} ({error}); start it there with "
-                        f"`supernet device serve`. What was measured is kept: the same command goes on"
+                        f"`supernet device serve`{self._kept}"
                     ) from error
                 time.sleep(pause)
         raise AssertionError

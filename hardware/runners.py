@@ -13,7 +13,7 @@ from torch import nn
 
 from hardware.errors import DeviceError
 from hardware.onnx_session import PROVIDER, OnnxSession, check_level, timed
-from hardware.options import EIGHT_BITS, DeviceOptions
+from hardware.options import EIGHT_BITS, MIXED, DeviceOptions
 from supernet.elastic.inputs import Inputs
 from supernet.errors import did_you_mean
 from supernet.registry import Registry
@@ -79,7 +79,7 @@ def only_fp32(options: DeviceOptions) -> DeviceOptions:
     if options.precision != "fp32":
         raise DeviceError(
             f"{options.runtime} runs in fp32, and precision is {options.precision!r}; onnxruntime has "
-            f"{' and '.join(EIGHT_BITS)}, openvino bf16"
+            f"{', '.join(EIGHT_BITS)} and {MIXED}, openvino bf16"
         )
     return options
 
@@ -90,7 +90,8 @@ class OnnxRuntime:
 
     Args:
         options: with ``precision`` fp32, or one of `hardware.quantise.TYPES`: files are then quantised before they are
-            timed, with ranges from the example they are run with, which decide how good a network is and not how fast.
+            timed, with ranges from the example they are run with, which decide how good a network is and not how fast;
+            or mixed, where files say themselves what is in eight bits (`hardware.mixed`).
 
     Raises:
         DeviceError: for another precision, or an optimisation level that there is not.
@@ -103,10 +104,11 @@ class OnnxRuntime:
         self.version: str = onnxruntime.__version__
         self.optimisation = check_level(options.optimisation)
         self.precision, self._threads = options.precision, options.threads
-        if self.precision not in ("fp32", *EIGHT_BITS):
+        known = ("fp32", *EIGHT_BITS, MIXED)
+        if self.precision not in known:
             raise DeviceError(
-                f"onnxruntime has no precision {self.precision!r}"
-                f"{did_you_mean(self.precision, ['fp32', *EIGHT_BITS])}; openvino has bf16 too"
+                f"onnxruntime has no precision {self.precision!r}{did_you_mean(self.precision, known)}; "
+                f"openvino has bf16 too"
             )
 
     def load(self, module: nn.Module, file: Path | None, inputs: Inputs) -> Runner:
@@ -114,7 +116,7 @@ class OnnxRuntime:
         from hardware.export import feed
 
         assert file is not None
-        used = file if self.precision == "fp32" else self._quantised(file, inputs)
+        used = self._quantised(file, inputs) if self.precision in EIGHT_BITS else file
         session = OnnxSession(str(used), self.optimisation, self._threads)
         session.give(feed(inputs, session.inputs))
         return session

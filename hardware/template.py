@@ -7,7 +7,6 @@ agreed with PyTorch about it; where it does not, the subnet has to be exported b
 
 from __future__ import annotations
 
-from ast import literal_eval
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from hardware.errors import CutError, ExportError
 from hardware.export import NONE_FREE, OnnxFile, check_onnx, quiet, translate, write_onnx
+from hardware.node_names import module_paths, name_nodes, scopes
 from hardware.pool import ExportJob
 from supernet.elastic.inputs import Inputs, output_tensors
 from supernet.elastic.slicing import is_present
@@ -27,8 +27,6 @@ from supernet.tasks.task import FreeAxes
 
 PARITY = 1e-5
 """The largest relative difference from PyTorch that a cut graph may have."""
-
-_SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 @dataclass(frozen=True)
@@ -96,6 +94,7 @@ class Template:
                 program.optimize()
         except (RuntimeError, ValueError) as error:
             raise CutError(f"the cut graph contradicts itself: {error}") from error
+        name_nodes(program.model, module_paths(names.items()))
         return program.model
 
     def _names(self, module: nn.Module, absent: frozenset[str]) -> dict[str, str]:
@@ -142,12 +141,6 @@ def _leave_out(graph: onnx_ir.Graph, path: str) -> None:
         )
     onnx_ir.convenience.replace_all_uses_with(answer, next(iter(given)))
     graph.remove(inside, safe=True)
-
-
-def scopes(node: onnx_ir.Node) -> list[str]:
-    """Paths of the modules that a node was traced in."""
-    found: list[str] = literal_eval(node.metadata_props.get(_SCOPES, "[]"))
-    return found
 
 
 def _alike(value: onnx_ir.Value, answer: onnx_ir.Value) -> bool:

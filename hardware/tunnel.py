@@ -68,21 +68,24 @@ def tunnel_to(address: str) -> Tunnel:
         return known
 
 
-def words(address: str, port: int) -> Sequence[str]:
-    """The command that opens a tunnel; the agent listens at the same port there as the tunnel does here."""
+def words(address: str, port: int, there: int) -> Sequence[str]:
+    """The command that opens a tunnel from a port here to that of the agent.
+
+    The two differ, as ``ssh://localhost`` leads to a machine where ssh itself has the first one.
+    """
     parts = urlsplit(address)
-    there = f"{parts.username}@{parts.hostname}" if parts.username else str(parts.hostname)
+    host = f"{parts.username}@{parts.hostname}" if parts.username else str(parts.hostname)
     command = shlex.quote(parts.path) if parts.path.strip("/") else "supernet"
     at = ("-p", str(parts.port)) if parts.port else ()
-    script = f"sh -c {shlex.quote(SCRIPT.format(command=command, port=port))}"
-    return ("ssh", *QUIET, *at, "-L", f"{port}:localhost:{port}", there, script)
+    script = f"sh -c {shlex.quote(SCRIPT.format(command=command, port=there))}"
+    return ("ssh", *QUIET, *at, "-L", f"{port}:localhost:{there}", host, script)
 
 
 def _opened(address: str) -> Tunnel:
-    token, port = secrets.token_urlsafe(24), _free_port()
+    token, (port, there) = secrets.token_urlsafe(24), _free_ports()
     try:
         process = subprocess.Popen(
-            words(address, port),
+            words(address, port, there),
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
     except OSError as error:
@@ -124,11 +127,12 @@ def _answers(port: int) -> bool:
     return False
 
 
-def _free_port() -> int:
-    with socket() as probe:
-        probe.bind(("localhost", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _free_ports() -> tuple[int, int]:
+    """Two that are free here; nothing is known of the machine there."""
+    with socket() as one, socket() as other:
+        for probe in (one, other):
+            probe.bind(("localhost", 0))
+        return one.getsockname()[1], other.getsockname()[1]
 
 
 def _close(process: subprocess.Popen[str]) -> None:

@@ -125,9 +125,13 @@ class Tabular(Learner):
 
     @property
     def model(self) -> str:
-        """The models believed, and how far."""
+        """The models believed, how far, and why: how far off each was on what it had not seen."""
         shares = sorted(self.weights.items(), key=lambda item: -item[1])
-        words = ", ".join(f"{name} {share:.0%}" for name, share in shares if share > 0.005)
+        words = ", ".join(
+            f"{name} {share:.0%} (alone off by {self.errors[name]:.1%})"
+            for name, share in shares
+            if share > 0.005
+        )
         others = ", ".join(self._columns.references)
         return f"{words}; references: {others}" if others else words
 

@@ -45,7 +45,8 @@ class Validation:
 
     def __str__(self) -> str:
         return (
-            f"mean error {self.mape:.1%}, {self.within_10:.0%} within 10 %, Spearman {self.spearman:.3f}, "
+            f"mean error {self.mape:.1%}, {self.within_5:.0%} within 5 % and {self.within_10:.0%} within "
+            f"10 %, Spearman {self.spearman:.3f}, Kendall {self.kendall:.3f}, "
             f"{self.coverage:.0%} inside their {self.level:.0%} intervals "
             f"({self.count} measured subnets, each predicted without its own measurement)"
         )

@@ -11,6 +11,7 @@ The parts, in the order one would read them. What an architecture is:
 - `encoding`: architectures as numbers a model can learn from
 - `graph`: an architecture as a graph, drawn and compared
 - `stages`: an architecture stage by stage
+- `precision`: every stage in float or in eight bits, as one more choice
 
 The networks:
 

@@ -62,7 +62,7 @@ class Split:
             DataError: naming the image that can not be decoded, unless those are skipped.
         """
         if not isinstance(self.images, LazyImages):
-            return self.images[indices], self.labels[indices]
+            return self.images.index_select(0, indices), self.labels[indices]
         images, used = self.images.read(indices)
         if not stand_ins and not torch.equal(used, indices):
             images, used = images[used == indices], used[used == indices]

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 INK, MUTED, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 LEFT = 0.075
+LINE = 125
+"""Letters of the line below a title that fit; a longer one is written smaller."""
 
 
 def canvas(title: str, provenance: str, across: str, up: str) -> tuple[Figure, Axes]:
@@ -32,7 +34,8 @@ def canvas(title: str, provenance: str, across: str, up: str) -> tuple[Figure, A
     axes = figure.subplots()
     figure.subplots_adjust(left=LEFT, right=0.71, top=0.86, bottom=0.115)
     figure.text(LEFT, 0.945, title, fontsize=13, fontweight="bold", color=INK)
-    figure.text(LEFT, 0.895, provenance, fontsize=8.5, color=MUTED, family="monospace")
+    size = 8.5 * min(1.0, LINE / max(len(provenance), 1))
+    figure.text(LEFT, 0.895, provenance, fontsize=size, color=MUTED, family="monospace")
     axes.set_xlabel(across, color=INK)
     axes.set_ylabel(up, color=INK)
     axes.grid(color=GRID, linewidth=0.8)

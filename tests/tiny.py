@@ -17,10 +17,13 @@ from supernet.space import Choice, SearchSpace
 STAGES = [["ds_r1_k3_s1_c8"], ["ir_r2_k5_s2_e4_c12_se0.25"], ["ir_r2_k5_s2_e4_c16"]]
 
 
-def tiny_supernet(seed: int = 0) -> Supernet:
+def tiny_supernet(seed: int = 0, example: tuple[int, ...] | None = None) -> Supernet:
     """Three channels, 32 px, ten classes, 1,764 subnets: elastic width, kernel and depth.
 
     Statistics, affine parameters and biases are random, so that a wrong fold or a forgotten tensor shows.
+
+    Args:
+        example: shape of its input, where it is to know its costs and stages.
     """
     torch.manual_seed(seed)
     largest = MobileNetV3(
@@ -31,7 +34,7 @@ def tiny_supernet(seed: int = 0) -> Supernet:
             nn.init.normal_(tensor, 0, 0.1)
         elif tensor.dim() == 1:
             nn.init.uniform_(tensor, 0.5, 1.5)
-    return Supernet(largest.eval(), tiny_plan(largest))
+    return Supernet(largest.eval(), tiny_plan(largest), example=example)
 
 
 def tiny_images(batch: int = 2, seed: int = 0) -> Tensor:

@@ -18,6 +18,8 @@ In the order one would read them:
 - `tas`: TAS: two widths at a time, the narrower answer stretched
 - `pricing`: the expected cost that such methods look at
 - `bilevel`: the gradient of the logits, to first and second order
+- `options`: how logits learn
+- `running`: in which execution mixtures run, or within how many bytes
 - `trainer`: weights and logits in turns
 """
 
@@ -29,15 +31,13 @@ from supernet.lazy import offers
 
 if TYPE_CHECKING:
     from supernet.differentiable.method import Method as Method, methods as methods
-    from supernet.differentiable.trainer import (
-        DifferentiableOptions as DifferentiableOptions,
-        DifferentiableTrainer as DifferentiableTrainer,
-    )
+    from supernet.differentiable.options import DifferentiableOptions as DifferentiableOptions
+    from supernet.differentiable.trainer import DifferentiableTrainer as DifferentiableTrainer
 
 _MODULES = {
     "methods": "supernet.differentiable.method",
     "Method": "supernet.differentiable.method",
-    "DifferentiableOptions": "supernet.differentiable.trainer",
+    "DifferentiableOptions": "supernet.differentiable.options",
     "DifferentiableTrainer": "supernet.differentiable.trainer",
 }
 __all__ = list(_MODULES)

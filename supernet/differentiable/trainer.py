@@ -8,9 +8,9 @@ the same logits.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +20,17 @@ from supernet.checkpoint import Checkpoints, State, below, optimizer_tensors, re
 from supernet.config import decode, to_plain
 from supernet.differentiable import bilevel
 from supernet.differentiable.method import Cost, Memory, Method, methods
+from supernet.differentiable.options import DifferentiableOptions
 from supernet.differentiable.pricing import macs_share
+from supernet.differentiable.running import Mixtures, check_running, heaviest, planned
 from supernet.elastic.expectation import entropy
 from supernet.elastic.relaxation import Relaxation
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ConfigError
 from supernet.evaluate import layout_of
-from supernet.options import Plain, TrainOptions, within
+from supernet.memory.auto import Plan
+from supernet.memory.sizes import bytes_of
+from supernet.options import TrainOptions
 from supernet.recipe import device_of
 from supernet.same_training import check_same
 from supernet.seeds import derive, generator, rng
@@ -36,38 +40,14 @@ from supernet.tasks.task import Batch, Dataset, moved
 
 _MODEL, _LOGITS, _ADAM = "model/", "logits/", "adam/"
 Progress = Callable[[int, int, str], None]
+Drawn = Callable[[Relaxation], Relaxation]
 Penalty = Callable[[Relaxation], Tensor]
 """From the mean relaxation to what is added to the loss of the logits, e.g. an expected cost times a factor."""
 
 
-@dataclass(frozen=True)
-class DifferentiableOptions:
-    """How logits learn.
-
-    Args:
-        method: which registered method makes weights of them.
-        method_options: the fields of that method.
-        order: ``first`` leaves the weights as they are; ``second`` looks one step of theirs ahead, by finite
-            differences; ``exact`` by differentiating through that step.
-        warmup: share of the epochs in which only the weights learn.
-        lr: of the logits.
-        weight_decay: of the logits.
-
-    Raises:
-        ConfigError: for a number outside its range.
-    """
-
-    method: str = "pc_darts"
-    method_options: dict[str, Plain] = field(default_factory=dict)
-    order: Literal["first", "second", "exact"] = "first"
-    warmup: float = 0.3
-    lr: float = 6e-4
-    weight_decay: float = 1e-3
-
-    def __post_init__(self) -> None:
-        within("warmup", self.warmup, 0.0, 1.0)
-        within("lr", self.lr, 0.0)
-        within("weight_decay", self.weight_decay, 0.0)
+def as_drawn(relaxation: Relaxation) -> Relaxation:
+    """The same."""
+    return relaxation
 
 
 @dataclass(frozen=True)
@@ -154,7 +134,9 @@ class DifferentiableTrainer:
         self.dataset, self.task, self.penalty = dataset, dataset.task, penalty
         self.epoch_steps = dataset.epoch_steps(self.options.batch_size)
         self.steps = self.options.epochs * self.epoch_steps
+        check_running(supernet, self.options, self.search.order)
         self.stepper = Stepper(supernet, self.options, self.epoch_steps)
+        self.mixtures = Mixtures(supernet, self.options.execution)
         self.logits = Logits(initial).to(self.device)
         lr, decay = self.search.lr, self.search.weight_decay
         self.adam = torch.optim.Adam(self.logits.parameters(), lr, betas=(0.5, 0.999), weight_decay=decay)
@@ -167,6 +149,8 @@ class DifferentiableTrainer:
         self.step = 0
         self.history: list[Seen] = []
         self.memory: Memory = {}
+        self.plan: Plan | None = None
+        """How mixtures run within ``train.memory``."""
         self._resume()
 
     def run(self, progress: Progress | None = None) -> Architecture:
@@ -180,10 +164,10 @@ class DifferentiableTrainer:
         """
         train: list[float] = []
         search: list[float] = []
+        if self.step < self.steps:
+            self._fit()
         while self.step < self.steps:
-            batch = moved(
-                self.dataset.batch(self.step, self.options.batch_size, self.options.seed), self.device
-            )
+            batch = self._batch()
             self.supernet.train()
             self.stepper.begin(self.step)
             if self.logits_learn:
@@ -224,6 +208,39 @@ class DifferentiableTrainer:
         last = self.history[-1]
         return f"loss {last.train:.3f}, entropy {last.entropy:.3f}"
 
+    def _fit(self) -> None:
+        """Choose modes that make do with the bytes there are; those of an earlier run, where these are the same."""
+        memory = self.options.memory
+        if not memory:
+            return
+        if self.plan is None or self.plan.budget != bytes_of(memory):
+            batch = self._batch()
+            inputs = self.task.inputs(batch).to(memory_format=self.layout)
+
+            def step() -> None:
+                """All gradients of a step."""
+                if self.search.warmup < 1:
+                    self._learnt_by_logits(batch, heaviest)
+                self.stepper.backward(self._loss(batch, "weights", heaviest)(None))
+                self.supernet.zero_grad()
+                self.logits.zero_grad()
+
+            self.stepper.begin(self.step)
+            self.plan = planned(
+                self.mixtures,
+                lambda: heaviest(self.relaxation()),
+                inputs,
+                self.stepper.autocast,
+                step,
+                memory,
+            )
+        self.mixtures.execution = self.plan.execution or "plain"
+
+    def _batch(self) -> Batch:
+        """That of the train split for this step."""
+        batch = self.dataset.batch(self.step, self.options.batch_size, self.options.seed)
+        return moved(batch, self.device)
+
     def _learn_weights(self, batch: Batch) -> float:
         """A step of the weights under these logits."""
         loss = self._loss(batch, "weights")(None)
@@ -234,8 +251,22 @@ class DifferentiableTrainer:
 
     def _learn_logits(self, batch: Batch) -> float:
         """A step of the logits, on a batch of the search split or on that of the weights."""
+        gradients, loss = self._learnt_by_logits(batch)
+        for logit, gradient in zip(self.logits.parameters(), gradients):
+            logit.grad = gradient.detach()
+        self.adam.step()
+        self.adam.zero_grad()
+        if (cost := self.cost) is not None:
+            self.method.after_step(
+                self.logits.by_choice(),
+                lambda logits: cost(self.method.mean(self.supernet.relaxable, logits, self.base)),
+            )
+        return loss
+
+    def _learnt_by_logits(self, batch: Batch, drawn: Drawn = as_drawn) -> tuple[list[Tensor], float]:
+        """Their gradients, and the search loss."""
         held = batch if self.method.one_level else moved(self._held(), self.device)
-        train, search = self._loss(batch, "logits"), self._loss(held, "logits")
+        train, search = self._loss(batch, "logits", drawn), self._loss(held, "logits", drawn)
         seen: list[float] = []
 
         def judged(weights: bilevel.Weights | None) -> Tensor:
@@ -247,18 +278,7 @@ class DifferentiableTrainer:
                 loss = loss + self.method.burden(self.cost(self.mean()), self.memory)
             return loss if self.penalty is None else loss + self.penalty(self.mean())
 
-        logits = list(self.logits.parameters())
-        gradients = self._gradients(logits, train, judged)
-        for logit, gradient in zip(logits, gradients):
-            logit.grad = gradient.detach()
-        self.adam.step()
-        self.adam.zero_grad()
-        if (cost := self.cost) is not None:
-            self.method.after_step(
-                self.logits.by_choice(),
-                lambda logits: cost(self.method.mean(self.supernet.relaxable, logits, self.base)),
-            )
-        return seen[0]
+        return self._gradients(list(self.logits.parameters()), train, judged), seen[0]
 
     def _held(self) -> Batch:
         """The batch of the search split for this step."""
@@ -275,7 +295,7 @@ class DifferentiableTrainer:
         look = bilevel.finite if self.search.order == "second" else bilevel.exact
         return look(logits, weights, train, search, self.stepper.lr)
 
-    def _loss(self, batch: Batch, what: str) -> bilevel.Loss:
+    def _loss(self, batch: Batch, what: str, drawn: Drawn = as_drawn) -> bilevel.Loss:
         """The task's loss of the mixture on a batch; the same draws at every call in a step."""
         inputs = self.task.inputs(batch).to(memory_format=self.layout)
         devices = [self.device] if self.device.type == "cuda" else []
@@ -284,11 +304,12 @@ class DifferentiableTrainer:
             """With the shared weights, or others in their place."""
             with torch.random.fork_rng(devices), self.stepper.autocast():
                 torch.manual_seed(derive(self.options.seed, what, self.step))
-                args = (*inputs.args, self.relaxation())
+                args = (drawn(self.relaxation()), *inputs.args)
                 if weights is None:
-                    outputs = self.supernet(*args, **inputs.kwargs)
+                    outputs = self.mixtures(*args, **inputs.kwargs)
                 else:
-                    outputs = functional_call(self.supernet, dict(weights), args, dict(inputs.kwargs))
+                    others = {f"supernet.{name}": weight for name, weight in weights.items()}
+                    outputs = functional_call(self.mixtures, others, args, dict(inputs.kwargs))
                 return self.task.loss(outputs, batch, smoothing=self.options.label_smoothing)
 
         return loss
@@ -328,6 +349,7 @@ class DifferentiableTrainer:
             "run": self._belongs_to(),
             "step": self.step,
             "memory": self.memory,
+            "plan": self.plan and self.plan.to_json(),
             "history": [asdict(one) for one in self.history],
         }
         return tensors | self.stepper.tensors(), document
@@ -345,4 +367,6 @@ class DifferentiableTrainer:
         restore_optimizer(self.logits, self.adam, below(_ADAM, tensors))
         self.stepper.restore(tensors)
         self.step, self.memory = document["step"], document.get("memory", {})
+        plan = document.get("plan")
+        self.plan = plan and Plan(**plan)
         self.history = [Seen(**{**one, "genes": tuple(one["genes"])}) for one in document["history"]]

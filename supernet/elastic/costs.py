@@ -366,3 +366,14 @@ def passes_on(plan: Plan, ops: Sequence[Op]) -> dict[int, list[tuple[str, int]]]
             if sources:
                 passes.setdefault(calls[-1], []).append((switch, (same or sources)[0]))
     return passes
+
+
+def tally(
+    plan: Plan, tensors: Sequence[tuple[str, Tensor]]
+) -> tuple[Callable[[Genes], Counts], Callable[[Genes], Counts]]:
+    """Of some tensors of a network, by name: how many entries they have together, and how many of them are there.
+
+    Both are functions of genes ``(architectures, choices)``, as the costs are.
+    """
+    there = (Term(1, (), _switches(plan, name)) for name, _ in tensors)
+    return _Sum(plan, _tensors(plan, tensors, of_entry=lambda _: 1)), _Sum(plan, there)

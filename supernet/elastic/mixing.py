@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _NormBase
 
 from supernet.elastic.slicing import is_there
+from supernet.memory.recipes import cast_of, casting
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 Part = tuple[nn.Module, Tensor]
@@ -129,17 +130,18 @@ class Asked(Function):
             modules: the candidates that did not run.
             *inputs: what each would have been given.
         """
-        ctx.save_for_backward(*inputs)
-        ctx.modules, ctx.like = modules, weights
+        # The parameters too, so that PyTorch refuses the backward pass when one of them was changed since.
+        ctx.save_for_backward(*inputs, *(one for module in modules for one in module.parameters()))
+        ctx.modules, ctx.like, ctx.cast = modules, weights, cast_of(out)
         return out.view_as(out)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
         """The gradient of each weight: the inner product of its candidate's answer with that of the mixture."""
-        inputs, found = ctx.saved_tensors, []
+        inputs, found = ctx.saved_tensors[: len(ctx.modules)], []
         for module, x in zip(ctx.modules, inputs):
-            with without_statistics(module):
+            with without_statistics(module), casting(ctx.cast):
                 found.append(inner(grad, module(x)))
         return grad, torch.stack(found).to(ctx.like), None, *(None for _ in inputs)
 

@@ -21,6 +21,8 @@ from supernet.errors import ConversionError
 
 NOTES = "_supernet_notes"
 """Name of the attribute of the root module where its notes are kept."""
+PLAIN = ("supernet.", "timm.")
+"""Where classes come from, beside PyTorch, whose modules set nothing on each other as they run."""
 FILLS = frozenset(("setdefault", "update", "__setitem__"))
 
 
@@ -33,12 +35,14 @@ class Notes:
         links: attributes of a module that hold modules or registered tensors of the network.
         state: attributes and buffers that the methods of a module assign, which is how state is kept.
         caches: dictionaries that the methods of a module fill, with the keys they had from the start.
+        is_plain: whether nothing changes modules as it runs, as far as their classes tell.
     """
 
     ties: dict[str, str]
     links: dict[str, tuple[str, ...]]
     state: dict[str, tuple[str, ...]]
     caches: dict[str, dict[str, tuple[Any, ...]]]
+    is_plain: bool = False
 
 
 def notes(network: nn.Module) -> Notes:
@@ -116,7 +120,8 @@ def _noted(network: nn.Module) -> Notes:
         names = written(type(module))[0] - found.keys() - {"training"}  # type: ignore[arg-type]
         if kept := tuple(name for name in (*module.__dict__, *module._buffers) if name in names):
             state[path] = kept
-    return Notes(ties(network), links, state, caches)
+    is_plain = all(_is_plain(type(module)) for module in network.modules())  # type: ignore[arg-type]
+    return Notes(ties(network), links, state, caches, is_plain)
 
 
 def leads_to(value: Any, wanted: set[int], clean: set[int] | None = None) -> bool:
@@ -151,6 +156,19 @@ def written(cls: type) -> tuple[frozenset[str], frozenset[str]]:
             if any(i.opname == "STORE_SUBSCR" or i.argval in FILLS for i in found):
                 filled |= {str(i.argval) for i in found if i.opname == "LOAD_ATTR"}
     return frozenset(assigned), frozenset(filled)
+
+
+@cache
+def _is_plain(cls: type) -> bool:
+    """Whether a class is of a library whose modules leave each other alone, and its methods name no hooks."""
+    bases = [
+        base
+        for base in cls.__mro__
+        if not f"{base.__module__}.".startswith("torch.nn.") and base is not object
+    ]
+    return all(base.__module__.startswith(PLAIN) for base in bases) and not any(
+        "hook" in name for base in bases for code in _codes(base) for name in code.co_names
+    )
 
 
 def _codes(cls: type) -> Iterator[CodeType]:

@@ -76,6 +76,13 @@ class Skippable:
             return x if self.passes is None else tuple(given[name] for name in self.passes)
         return super().forward(x, *args, **kwargs)  # type: ignore[misc]
 
+    def train(self: Any, mode: bool = True) -> Any:
+        """Set the mode; where the module is left out, what it holds is the shared network's and stays as it is."""
+        if self.present.shape[0] == 0:
+            self.training = mode
+            return self
+        return super().train(mode)  # type: ignore[misc]
+
 
 class Variant:
     """Mixed into every swapped class; remembers nothing but which class was swapped."""
@@ -156,6 +163,7 @@ def bind(
     without: frozenset[str] = frozenset(),
     training: bool | None = None,
     own: bool = False,
+    brief: bool = False,
 ) -> nn.Module:
     """A copy of the module tree that holds the slices; everything else is shared with the original.
 
@@ -164,9 +172,12 @@ def bind(
         without: names of parameters and buffers that are None in the copy.
         training: mode of the copy; None keeps the original's, module by module.
         own: whether modules without tensors are copied too, for a copy that lives longer than a call.
+        brief: whether modules that hold no slice are shared as well, for a copy that is only called, and once.
     """
     binding = Binding(notes(module), slices.tensors, training, own)
     binding.tensors |= dict.fromkeys(without)
+    if brief and binding.kept.is_plain:
+        binding.share()
     copy = binding.copied(module, "")
     binding.settle(copy, module)
     return copy
@@ -254,11 +265,24 @@ class Binding:
         tied = {name: tensors[first] for name, first in kept.ties.items() if first in tensors}
         self.tensors: dict[str, Tensor | None] = {**tensors, **tied}
         self.memo: dict[int, nn.Module] = {}
+        self.touched: set[str] | None = None
+        """Prefixes of the modules that have to be copied; None for all."""
+
+    def share(self) -> None:
+        """Leave modules as they are in which nothing is another one."""
+        kept = (*self.kept.links, *self.kept.state, *self.kept.caches)
+        self.touched = {""}
+        for name in (*self.tensors, *(f"{path}." for path in kept)):
+            while (at := name.rfind(".")) >= 0 and name[: at + 1] not in self.touched:
+                self.touched.add(name[: at + 1])
+                name = name[:at]
 
     def copied(self, module: nn.Module, prefix: str) -> nn.Module:
         """A copy of a module and of those below it."""
         if id(module) in self.memo:
             return self.memo[id(module)]
+        if self.touched is not None and prefix not in self.touched:
+            return module
         plain = self.training is None and not self.own and prefix[:-1] not in self.kept.links
         if plain and not (module._modules or module._parameters or module._buffers):
             return module
@@ -268,9 +292,9 @@ class Binding:
         own = module.__dict__ | {
             "_parameters": self._replaced(module._parameters, prefix),
             "_buffers": buffers,
-            # What a module that is left out holds will not be asked for; whoever keeps the copy may set its mode.
+            # What a module that is left out holds will not be asked for.
             "_modules": module._modules
-            if gone and not self.own
+            if gone
             else {
                 name: child and self.copied(child, f"{prefix}{name}.")
                 for name, child in module._modules.items()

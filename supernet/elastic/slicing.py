@@ -101,7 +101,8 @@ class Slicing:
             + ((kernels[name].dim,) if name in kernels else ())
             for name, axes in self._axes.items()
         }
-        self._steps: dict[tuple[str, *tuple[int, ...]], Any] = {}
+        self._steps: dict[tuple[object, ...], Step | None] = {}
+        self._marked: dict[str, Step] = {}
         # Tensors whose slice is no view, as far as their layouts tell.
         self._joined = {
             name for name, axes in self._axes.items() if any(simple is None for _, _, simple in axes)
@@ -117,7 +118,7 @@ class Slicing:
             steps.setdefault(tuple(step.name.split(".")[:-1]), []).append(step)
 
         for name in _marks(absent):
-            note(self._steps.setdefault((name,), Step(name, PRESENT, simple=((0, 0),))))
+            note(self._marked.setdefault(name, Step(name, PRESENT, simple=((0, 0),))))
         gone = tuple(f"{path}." for path in absent)
         for name in self.touched:
             if gone and name.startswith(gone):
@@ -175,7 +176,12 @@ class Slicing:
                     whole = buffers[step.key]
                 is_leaf = leaves and whole.requires_grad and step.is_view
                 known = None if views is None else views.get(step)
-                if known is not None and _holds(*known, whole, is_leaf):
+                if (
+                    known is not None
+                    and known[0] is whole
+                    and known[1] == whole.data_ptr()
+                    and (not leaves or known[2].requires_grad == is_leaf)
+                ):
                     tensors[step.name] = known[2]
                     continue
                 part = self.cut(whole.detach() if is_leaf else whole, step, recipe.sizes, largest, parameters)
@@ -232,11 +238,6 @@ class Slicing:
     def absent(self, sizes: Sizes) -> frozenset[str]:
         """The modules that are left out at these sizes."""
         return frozenset(path for path, dim in self.switches.items() if not sizes[dim])
-
-
-def _holds(before: Tensor, place: int, view: Tensor, whole: Tensor, is_leaf: bool) -> bool:
-    """Whether a view of before is one of this tensor, where it lies now, and asks for gradients as it should."""
-    return before is whole and place == whole.data_ptr() and view.requires_grad == is_leaf
 
 
 def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

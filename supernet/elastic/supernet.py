@@ -138,7 +138,7 @@ class Supernet(nn.Module):
         kwargs: Mapping[str, Any],
     ) -> Any:
         """What the network answers with some slices, those of an architecture."""
-        network = bind(self.largest, slices)
+        network = bind(self.largest, slices, brief=True)
         out = network(*args, **kwargs)
         self.carry_back(network, arch, slices)
         return reaching_all(out, self.largest)

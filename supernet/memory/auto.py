@@ -22,7 +22,7 @@ from torch import nn
 from supernet.errors import ConfigError
 from supernet.memory.measuring import Cost, costs, peak_bytes, step_seconds
 from supernet.memory.modes import Execution
-from supernet.memory.pieces import pieces, running
+from supernet.memory.pieces import planned_paths, running
 from supernet.memory.sizes import words_of
 from supernet.reversible import ReversibleStage
 
@@ -268,7 +268,7 @@ def measured(subject: Subject[N]) -> dict[str, dict[str, Cost]]:
     streams = [path for path, module in running(network) if isinstance(module, ReversibleStage)]
     others = [
         path
-        for path, _ in pieces(network)
+        for path in planned_paths(network)
         if not any(f"{path}.".startswith(f"{stage}.") for stage in streams)
     ]
     where = {"plain": [*others, *streams], **dict.fromkeys(CANDIDATES[1:], others), "reversible": streams}

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from functools import partial, wraps
+from functools import wraps
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from supernet.errors import SupernetError
 from supernet.memory.fused import Fusing, apart
@@ -69,7 +69,10 @@ class Frozen:
         self._modules = [module for _, module in running(block)]
         self._states = [_copied(module.__dict__, module.training) for module in self._modules]
         weights = (tensor for state in self._states for tensor in state["_parameters"].values())
-        self._versions = [(tensor, tensor._version) for tensor in (*given, *weights) if tensor is not None]
+        buffers = (tensor for state in self._states for tensor in state["_buffers"].values())
+        mixtures = (tensor for tensor in buffers if tensor is not None and tensor.requires_grad)
+        read = (tensor for tensor in (*given, *weights, *mixtures) if tensor is not None)
+        self._versions = [(tensor, tensor._version) for tensor in read]
         kinds = {"cpu", *(tensor.device.type for tensor, _ in self._versions)}
         self._casts = [
             (kind, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in kinds
@@ -124,7 +127,8 @@ def _copied(state: State, moving: bool) -> State:
 
 
 def _cloned(buffer: Tensor | None) -> Tensor | None:
-    return None if buffer is None else buffer.detach().clone()
+    # One that learns holds the weights of a mixture, see supernet.elastic.relaxation.
+    return buffer if buffer is None or buffer.requires_grad else buffer.detach().clone()
 
 
 class _Enough(Exception):
@@ -136,23 +140,26 @@ class Replay:
 
     Args:
         block: of a bound network.
-        call: runs it.
-        given: tensors that it is called with.
+        plain: runs it.
+        args: that it is called with.
+        kwargs: likewise.
         keeping: what it keeps when it is run again.
     """
 
     def __init__(
-        self, block: nn.Module, call: Callable[[], Any], given: list[Tensor], keeping: Keeping
+        self, block: nn.Module, plain: Callable[..., Any], args: Any, kwargs: Any, keeping: Keeping
     ) -> None:
-        self._call, self._keeping = call, keeping
-        self._frozen = Frozen(block, given)
+        self._plain, self._keeping = plain, keeping
+        # Taken apart, as whoever calls may change a list afterwards: a dense block appends to the one it hands on.
+        self._leaves, self._spec = tree_flatten((args, kwargs))
+        self._frozen = Frozen(block, [leaf for leaf in self._leaves if isinstance(leaf, Tensor)])
         self._count = 0
         self._found: dict[int, Kept] = {}
 
-    def first(self) -> Any:
-        """What the block answers, the first time."""
+    def first(self, args: Any, kwargs: Any) -> Any:
+        """What the block answers, the first time: with the very lists that it is given, which it may change."""
         with apart(), saved_tensors_hooks(self._number, self._tensor):
-            return self._call()
+            return self._plain(*args, **kwargs)
 
     def _number(self, tensor: Tensor) -> int:
         self._count += 1
@@ -167,7 +174,8 @@ class Replay:
         self._found = {}
         try:
             with self._frozen, torch.enable_grad(), self._keeping(self._keep, _used):
-                self._call()
+                args, kwargs = tree_unflatten(self._leaves, self._spec)
+                self._plain(*args, **kwargs)
         except _Enough:
             pass
         if len(self._found) != self._count:
@@ -213,7 +221,6 @@ def _replayed(block: nn.Module, plain: Callable[..., Any], keeping: Keeping) -> 
         """The block's answer."""
         if not torch.is_grad_enabled():
             return plain(*args, **kwargs)
-        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        return Replay(block, partial(plain, *args, **kwargs), given, keeping).first()
+        return Replay(block, plain, args, kwargs, keeping).first(args, kwargs)
 
     return forward

@@ -49,6 +49,18 @@ def is_exact(execution: Execution) -> bool:
     return all(name in modes and not getattr(modes[name], "approximate", False) for name in names)
 
 
+def once_differentiable(mode: M) -> M:
+    """Mark a mode whose gradients have no gradient."""
+    mode.once_differentiable = True  # type: ignore[attr-defined]
+    return mode
+
+
+def has_second_derivative(execution: Execution) -> bool:
+    """Whether a gradient can be differentiated again, exactly."""
+    names = [execution] if isinstance(execution, str) else execution.values()
+    return is_exact(execution) and not any(hasattr(modes[name], "once_differentiable") for name in names)
+
+
 @modes.register("plain")
 def plain(module: nn.Module) -> None:
     """Keep what autograd keeps."""

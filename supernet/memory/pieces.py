@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from supernet.elastic.slicing import PRESENT
+from supernet.elastic.slicing import MIXTURE, PRESENT
 
 
 def runs(module: nn.Module) -> bool:
@@ -63,6 +63,24 @@ def pieces(module: nn.Module, path: str = "") -> list[tuple[str, nn.Module]]:
     if not any(is_stage(inner) for inner in module.modules()):
         return [(path, module)]
     return [piece for path, child in children for piece in pieces(child, path)]
+
+
+def planned_paths(network: nn.Module) -> list[str]:
+    """The paths of the pieces of a bound network that a plan is made of, for whatever architecture is run by it.
+
+    Candidates of one choice are one piece: another architecture has others of them.
+    """
+    return list(dict.fromkeys(_with_candidates(network, path) for path, _ in pieces(network)))
+
+
+def _with_candidates(network: nn.Module, path: str) -> str:
+    """The path of the module that a piece is a candidate in, or its own."""
+    module, names = network, path.split(".")
+    for i, name in enumerate(names):
+        if MIXTURE in module._buffers:
+            return ".".join(names[:i])
+        module = module.get_submodule(name)
+    return path
 
 
 def _is_composite(module: nn.Module) -> bool:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from torch import nn
 
 from supernet.errors import SupernetError
-from supernet.memory.modes import modes
+from supernet.memory.modes import modes, once_differentiable
 from supernet.memory.pieces import running
 from supernet.reversible.stage import ReversibleStage
 
 
 @modes.register("reversible")
+@once_differentiable
 def reversible(module: nn.Module) -> None:
     """Run every reversible stage inside a module backwards.
 

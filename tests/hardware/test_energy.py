@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from hardware import energy
 from hardware.energy import Counter, Energy, counters, energy_of, in_words
+
+CARDS = energy._cards
 
 
 def zone(folder: Path, name: str, microjoules: int) -> Path:
@@ -66,3 +70,48 @@ def test_a_call_takes_what_is_spent_beyond_rest(monkeypatch: pytest.MonkeyPatch)
 
 def test_what_is_not_above_rest_is_said_to_be_too_little() -> None:
     assert in_words(Energy({"package-0": -0.1}, 20)) == "too little to tell (package-0)"
+
+
+def test_cards_that_count_are_read_in_joules_and_the_others_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NVML counts millijoules since the driver was loaded; cards before Volta answer with an error."""
+
+    class NVMLError(Exception):
+        """As `pynvml` has it."""
+
+    millijoules = {"old": None, "new": 5000}
+
+    def energy_consumption(handle: str) -> int:
+        if millijoules[handle] is None:
+            raise NVMLError("Not Supported")
+        return int(millijoules[handle] or 0)
+
+    nvml = SimpleNamespace(
+        NVMLError=NVMLError, nvmlInit=lambda: None, nvmlDeviceGetCount=lambda: 2,
+        nvmlDeviceGetHandleByIndex=["old", "new"].__getitem__,
+        nvmlDeviceGetTotalEnergyConsumption=energy_consumption,
+    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    (card,) = CARDS()
+    assert (card.name, card.read()) == ("card 1", 5.0)
+    millijoules["new"] = 5750
+    assert card.since(5.0) == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("missing", ["module", "driver"])
+def test_without_the_module_or_the_driver_there_is_no_card(
+    missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_driver() -> None:
+        raise RuntimeError("Driver Not Loaded")
+
+    monkeypatch.setitem(
+        sys.modules, "pynvml", None if missing == "module" else SimpleNamespace(nvmlInit=no_driver)
+    )
+    assert list(CARDS()) == []
+
+
+def test_a_zone_whose_range_is_not_told_is_left_out(tmp_path: Path) -> None:
+    """Without its range nobody could say what was spent when the counter begins again."""
+    path = zone(tmp_path / "intel-rapl:0", "package-0", 1)
+    (path.parent / "max_energy_range_uj").unlink()
+    assert counters(tmp_path) == []

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from torch import nn
 
-from hardware.bursts import _window, half_width, next_window
+from hardware import profiler
+from hardware.bursts import _window, half_width, measure, next_window
 from hardware.device import local_device
-from hardware.errors import DeviceError
+from hardware.energy import Counter, Energy
+from hardware.errors import DeviceError, ExportError
 from hardware.journal import Burst, Journal, Window
 from hardware.measurement import Profile
 from hardware.options import DeviceOptions, ProfileOptions
@@ -206,3 +208,54 @@ def test_onnx_runtime_measures_real_subnets(net: Supernet, tmp_path: Path) -> No
     assert found.measurements[0].ratio < found.measurements[1].ratio
     assert found.measurements[1].ratio == pytest.approx(1, rel=0.2)
     assert not (tmp_path / "onnx").exists()
+
+
+@pytest.mark.parametrize("seconds", [-1.0, 60.0])
+def test_the_last_word_on_a_measurement_is_that_it_is_done(tmp_path: Path, seconds: float) -> None:
+    told: list[tuple[int, int]] = []
+    options = ProfileOptions(window=1, rounds=3, burst=3, drop=0, warm_calls=1, warm_ms=0, spread=9.0)
+    network = _Scripted(*[[1000] * 3] * 40)
+    with Journal(tmp_path / "journal", {"space": "s"}) as journal:
+        measure(
+            "first",
+            {"a": network, "b": network},
+            network,
+            journal,
+            options,
+            seconds,
+            lambda done, total: told.append((done, total)),
+        )
+        assert told[-1] == (len(journal.windows), len(journal.windows))
+        assert len(journal.windows) == (4 if seconds < 0 else 6)
+
+
+def test_a_network_that_does_not_run_costs_only_itself(
+    net: Supernet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, runs = spread(net.space, 6)[2], _Fake.load
+    parameters = sum(p.numel() for p in net.extract(bad).parameters())
+
+    def load(self: _Fake, module: nn.Module, file: Path | None, inputs: Inputs) -> Runner:
+        if sum(p.numel() for p in module.parameters()) == parameters:
+            raise ExportError("no room for it")
+        return runs(self, module, file, inputs)
+
+    monkeypatch.setattr(_Fake, "load", load)
+    found = run(net, tmp_path / "a")
+    assert found.failed == {bad.id: "no room for it"}
+    assert [m.arch for m in found.measurements] == [a.id for a in spread(net.space, 6) if a != bad]
+    assert Profile.load(tmp_path / "a" / "profile.json") == found
+    with pytest.raises(ExportError, match="every other, does not run on the device: no room for it"):
+        profile(net, [bad], tiny_images(), tmp_path / "b", options=QUICK, device=FAKE)
+
+
+def test_energy_is_kept_where_it_is_counted(
+    net: Supernet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spent = Energy({"package-0": 1.5}, 20)
+    monkeypatch.setattr(profiler, "energy_of", lambda burst, found: spent if len(burst(3)) == 3 else None)
+    for counts in ([], [Counter("package-0", lambda: 0.0)]):
+        monkeypatch.setattr(profiler, "counters", lambda counts=counts: counts)
+        place = tmp_path / f"{len(counts)}"
+        assert run(net, place).energy == (spent if counts else None)
+        assert Profile.load(place / "profile.json").energy == (spent if counts else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -46,6 +47,14 @@ port, token = int(sys.argv[4]), os.environ["SUPERNET_DEVICE_TOKEN"]
 {agent}
 agent.serve_forever()
 """
+SSH = """#!/bin/sh
+echo "$@" >> "SAID"
+for word; do
+    case "$word" in *:localhost:*) here=${word%%:*}; there=${word##*:};; esac
+done
+exec sh -c "$(echo "$word" | sed "s/--port $there /--port $here /")"
+"""
+"""Here and there are one machine, and a tunnel that nobody digs: the agent listens where that would begin."""
 
 
 def program(path: Path, text: str) -> Path:
@@ -65,7 +74,7 @@ def there(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     )
     program(
         tmp_path / "ssh",
-        f'#!/bin/sh\necho "$@" >> "{tmp_path}/said"\nfor last; do :; done\nexec sh -c "$last"\n',
+        SSH.replace("SAID", f"{tmp_path}/said"),
     )
     yield f"ssh://pi@kitchen:2222{command}"
     for known in tunnel._open.values():
@@ -117,11 +126,20 @@ def test_networks_are_timed_there_and_sent_again_to_an_agent_that_was_started_ag
     assert len(runner.burst(3)) == 3
 
 
-def test_the_tunnel_and_the_agent_have_one_port_and_nobody_is_asked() -> None:
-    said = words("ssh://pi@kitchen", 4321)
-    assert said[said.index("-L") + 1] == "4321:localhost:4321"
-    assert "supernet device serve --port 4321 " in said[-1] and said[-2] == "pi@kitchen"
+def test_nobody_is_asked_and_the_tunnel_leads_to_the_port_of_the_agent() -> None:
+    said = words("ssh://pi@kitchen", 4321, 8765)
+    assert said[said.index("-L") + 1] == "4321:localhost:8765"
+    assert "supernet device serve --port 8765 " in said[-1] and said[-2] == "pi@kitchen"
     assert "BatchMode=yes" in said and "-p" not in said
+
+
+@pytest.mark.parametrize("there", [QUICK], indirect=True, ids=["stand-in"])
+def test_an_agent_on_this_very_machine_finds_its_port_free(there: str, tmp_path: Path) -> None:
+    """Where ssh leads back here, its own end of the tunnel has a port already."""
+    tunnel_to(there)
+    said = (tmp_path / "said").read_text()
+    here, other = re.findall(r"-L (\d+):localhost:(\d+)", said)[0]
+    assert here != other and f"--port {other} " in said
 
 
 def test_what_ssh_says_is_said_when_it_does_not_get_there(

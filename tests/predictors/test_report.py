@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
 from predictors.estimate import Estimate
 from predictors.report import INSIDE, OUTSIDE, draw_predictions
+from supernet.drawing import canvas
 
 MEASURED = np.array([1.0, 2.0, 4.0, 8.0])
 
@@ -40,3 +42,10 @@ def test_a_measurement_outside_its_interval_has_a_colour_of_its_own(tmp_path: Pa
 def test_too_large_a_prediction_lies_above_the_line(tmp_path: Path) -> None:
     above, below = (marks(MEASURED * [1, factor, 1, 1], tmp_path)[OUTSIDE] for factor in (2.0, 0.5))
     assert above[1].mean() < below[1].mean()
+
+
+@pytest.mark.parametrize("letters", [20, 300])
+def test_the_line_below_the_title_fits_into_the_figure(letters: int) -> None:
+    figure, _ = canvas("t", "m" * letters, "x", "y")
+    (line,) = [text for text in figure.texts if text.get_text().startswith("mm")]
+    assert line.get_window_extent().x1 < figure.bbox.x1

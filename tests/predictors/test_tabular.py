@@ -31,7 +31,8 @@ def test_a_latency_with_a_slow_stage_is_learned_by_more_than_the_line() -> None:
     predictor = learned(60)
     assert predictor.weights["line"] < 0.1
     assert predictor.errors["process"] < 0.5 * predictor.errors["line"]
-    assert "process" in predictor.model
+    off = predictor.errors["process"]
+    assert f"process {predictor.weights['process']:.0%} (alone off by {off:.1%})" in predictor.model
 
 
 def test_weights_are_those_that_err_least_together() -> None:

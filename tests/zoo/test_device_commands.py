@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hardware import checkup, remote
+from hardware.agent import Agent
 from hardware.checkup import Checkup, check_up, noise
 from hardware.described import folder, read_device
 from hardware.device import local_device
@@ -108,6 +109,7 @@ def test_a_damaged_description_hides_no_other() -> None:
         ("remove kitchn", "did you mean 'kitchen'"),
         ("add ../up", "no device can be called '../up'; a name has up to 40 letters, digits and hyphens"),
         ("add onnx", "no device can be called 'onnx'"),
+        ("check http://board:1", "name it: supernet device add NAME --address http://board:1, or"),
         ("show -- -x", "no device can be called '-x'"),
         ("add a --set name=b", "is to be called 'a' and 'b'"),
         ("add a --set thread=2", "unknown key 'thread'; did you mean 'threads'?"),
@@ -131,6 +133,7 @@ def test_an_agent_that_is_not_there_is_said_to_be_unreachable() -> None:
     assert "no agent answers at http://localhost:1" in refused("check", "board")
     (row,) = document("list")["devices"]  # type: ignore[misc]
     assert row["why"].startswith("no agent answers") and (row["reachable"], row["id"]) == ("no", "")
+    assert "measured" not in row["why"], "nothing was, and nothing is kept"
 
 
 def test_an_agent_is_checked_with_its_token_and_without(
@@ -175,6 +178,15 @@ def test_a_machine_that_is_too_noisy_is_flagged(
     result = CliRunner().invoke(app, ["device", "check", "desk", "--json"], catch_exceptions=False)
     assert words in " ".join(result.stderr.split())
     assert json.loads(result.stdout)["is_quiet"] is (noise < 0.03)
+
+
+@pytest.mark.parametrize("words", ["--port 99999", "--port 0 --max-megabytes 0"])
+def test_an_agent_that_could_listen_to_nobody_or_take_nothing_is_refused(
+    words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Agent, "serve_forever", lambda self: pytest.fail("it listens"))
+    result = CliRunner().invoke(app, ["device", "serve", *words.split()])
+    assert result.exit_code == 2 and "than or equal" in " ".join(result.output.split())
 
 
 def test_what_answers_and_is_no_agent_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,7 +135,7 @@ def test_a_front_that_does_not_hold_is_learned_from_and_searched_on(
             path.touch()
         return paths
 
-    monkeypatch.setattr(verifying, "_files", files)
+    monkeypatch.setattr(verifying, "exported", files)
     monkeypatch.setattr(verifying, "_judged", lambda workspace, files, *rest: [0.0] * len(files))
     monkeypatch.setattr(verifying, "time_files", times(3.0))
     archive, before = workspace.run.search / ARCHIVE, profiled(workspace)
@@ -163,7 +163,7 @@ def test_a_network_on_the_fronts_of_two_devices_is_exported_once(
             path.touch()
         return paths
 
-    monkeypatch.setattr(verifying, "_files", files)
+    monkeypatch.setattr(verifying, "exported", files)
     monkeypatch.setattr(verifying, "_judged", lambda workspace, files, *rest: [0.0] * len(files))
     monkeypatch.setattr(verifying, "time_files", times(1.0))
     other = workspace.run.profile_on("other")

@@ -7,6 +7,7 @@ In the order one would read them:
 - `zoo_commands`: likewise of what was published
 - `device_commands`: likewise of devices: describing, checking and lending them
 - `eight_bits_printing`: likewise, of files in eight bits
+- `precision_printing`: likewise, of fronts where every stage has a precision
 - `explain_command`: likewise, where the time of a network goes
 - `scores_command`: likewise, zero-cost scores
 - `differentiate_command`: likewise, a training that is a search as well
@@ -15,6 +16,7 @@ In the order one would read them:
 - `images`: a published network shown images
 - `quickstart`: the whole road at once
 - `printing`: results as sentences and tables
+- `profile_printing`: likewise, what was measured of a device
 - `report_printing`: how a search ended, and what its front has in common
 - `verified`: a verified front as a table and as JSON
 - `documents`: results as JSON

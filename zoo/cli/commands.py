@@ -163,7 +163,8 @@ def profile(
 ) -> None:
     """Time some subnets on this machine, or on described devices, and fit a latency predictor for each."""
     from zoo.cli import documents
-    from zoo.cli.printing import print_failed, print_kept, print_profile
+    from zoo.cli.printing import print_kept
+    from zoo.cli.profile_printing import print_failed, print_profile
     from zoo.pipeline.devices import profile_devices
     from zoo.pipeline.figure import draw_profile
     from zoo.pipeline.kept import PROFILE
@@ -225,10 +226,12 @@ def export(
     """Cut subnets out as ONNX, check, time and judge them, and publish them."""
     from zoo.cli import documents
     from zoo.cli.eight_bits_printing import print_eight_bits
+    from zoo.cli.precision_printing import print_not_faster
     from zoo.cli.printing import print_limits, print_proofs, print_remark
     from zoo.pipeline.eight_bits import eight_bits
     from zoo.pipeline.entries import publish_proofs
     from zoo.pipeline.find import named
+    from zoo.pipeline.mixed import on
     from zoo.pipeline.pick import pick
     from zoo.pipeline.profiling import profiled
     from zoo.pipeline.prove import prove
@@ -243,7 +246,7 @@ def export(
         no_limits=no_limits,
         devices=[device],
     )
-    workspace = opened(asked)
+    workspace = on(opened(asked), [device])
     known, narrator = profiled(workspace, device), session.narrator
     if not arch:
         print_limits(workspace.run.options.search, narrator, [device])
@@ -254,6 +257,7 @@ def export(
         small = eight_bits(workspace, known, proofs, progress) if int8 else []
     print_proofs(proofs, narrator)
     print_eight_bits(proofs, small, narrator)
+    print_not_faster(workspace, known, chosen.archs.values(), narrator)
     for proof in proofs:
         narrator.say(f"{proof.name}: {proof.onnx.path}")
     entries = publish_proofs(workspace, proofs, known.profile) if publish else []
@@ -283,9 +287,10 @@ def show(
     from zoo.cli import documents
     from zoo.cli.printing import print_architecture
     from zoo.pipeline.find import find, known_of
+    from zoo.pipeline.mixed import on
     from zoo.pipeline.workspace import opened
 
-    workspace = opened(session.open(run, config, None))
+    workspace = on(opened(session.open(run, config, None)), [device])
     found = find(workspace, arch, device)
     known = known_of(workspace, found, device)
     print_architecture(workspace, found, known, session.narrator)

@@ -130,7 +130,9 @@ def show(
         )
     device = reach(read_device(name) if name else _options(address=address, threads=threads)).to_json()
     session.narrator.table(
-        f"device {device['id']}", [{"what": key, "is": str(value)} for key, value in device.items()]
+        f"device {device['id']}",
+        [{"what": key, "is": str(value)} for key, value in device.items()],
+        text=("is",),
     )
     session.result(device)
 
@@ -187,14 +189,16 @@ def remove(session: Session, name: Name) -> None:
 @in_session
 def serve(
     session: Session,
-    port: Annotated[int, typer.Option(help="To listen on; 0 takes any that is free.")] = 8765,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="To listen on; 0 takes any that is free.")
+    ] = 8765,
     listen: Annotated[
         str,
         typer.Option(
             help="Name or number to listen on. Whoever reaches it and has the token can run networks."
         ),
     ] = "localhost",
-    max_megabytes: Annotated[int, typer.Option(help="Of the largest network that is taken.")] = 1024,
+    max_megabytes: Annotated[int, typer.Option(min=1, help="Of the largest network that is taken.")] = 1024,
 ) -> None:
     """Lend this device: run the networks that `supernet profile` sends from elsewhere, and answer with times."""
     from hardware.agent import Agent, Limits

@@ -40,6 +40,8 @@ def differentiate(
     opened = session.open(run, config, set_, data=data, model=model, first="default")
     with session.narrator.progress() as progress:
         trainer = step(opened, search, progress)
+    if trainer.plan is not None:
+        session.narrator.say(f"Within train.memory, {trainer.plan}.")
     arch = trainer.architecture
     values = json.dumps(dict(trainer.supernet.space.decode(arch)))
     session.narrator.say(f"{method} chose {arch.id}: {trainer.words()}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,7 @@ from zoo.cli.typed import Config, Devices, MaxLatencies, MaxParams, NoLimits, Ru
 
 if TYPE_CHECKING:
     from zoo.cli.documents import Document
+    from zoo.pipeline.comparing import Found
     from zoo.pipeline.profiling import Profiled
     from zoo.pipeline.run import Run
     from zoo.pipeline.searching import Searched
@@ -55,10 +57,11 @@ def search(
     ] = False,
 ) -> None:
     """Search the Pareto front of quality, latency and parameters, within limits; for several devices at once."""
+    from zoo.cli.precision_printing import print_precision
     from zoo.cli.printing import print_kept, print_limits
     from zoo.cli.report_printing import print_ended
+    from zoo.pipeline.comparing import search_and_compare, shares
     from zoo.pipeline.kept import SEARCH
-    from zoo.pipeline.searching import search_front
 
     devices = list(dict.fromkeys(device or [""]))
     networks, seconds = (None, None) if until is None else until_of(until)
@@ -76,12 +79,15 @@ def search(
     print_limits(workspace.run.options.search, session.narrator, devices)
     print_kept(workspace.run, SEARCH, session.narrator)
     with session.narrator.progress() as progress:
-        searched = search_front(workspace, known, progress, seconds=seconds)
+        found = search_and_compare(workspace, known, progress, seconds=seconds)
+    known, searched = list(found.known), found.searched
     print_ended(workspace.run, searched, session.narrator)
     verified = _verified(session, workspace, known, searched) if verify else None
     if verified is not None:
         known, searched = list(verified.known), verified.searched
-    _tell_fronts(session, workspace, known, searched, verified=verified)
+        found = replace(found, eight=shares(workspace, known, searched))
+    print_precision(found, session.narrator)
+    _tell_fronts(session, workspace, known, searched, verified=verified, found=found)
 
 
 @in_session
@@ -128,10 +134,11 @@ def _verified(
 
 def _profiled(run: Run, devices: Sequence[str]) -> tuple[Workspace, list[Profiled]]:
     """The trained supernet of a run, and what its profiles say of some devices."""
+    from zoo.pipeline.mixed import on
     from zoo.pipeline.profiling import profiled
     from zoo.pipeline.workspace import opened
 
-    workspace = opened(run)
+    workspace = on(opened(run), devices)
     return workspace, [profiled(workspace, name) for name in devices]
 
 
@@ -142,9 +149,11 @@ def _tell_fronts(
     searched: Searched,
     evaluate: bool = True,
     verified: Verified | None = None,
+    found: Found | None = None,
 ) -> None:
     """What a search found, device by device: a table, three networks, a picture."""
     from zoo.cli import documents
+    from zoo.cli.precision_printing import document as precision_document
     from zoo.cli.printing import looked_at, print_front, print_remark
     from zoo.cli.report_printing import print_common
     from zoo.cli.verified import document
@@ -152,7 +161,7 @@ def _tell_fronts(
     from zoo.pipeline.pick import picked
     from zoo.pipeline.run import devices_typed
 
-    narrator, found = session.narrator, []
+    narrator, told = session.narrator, []
     narrator.say(looked_at(searched))
     for one in known:
         seen = searched.on(one)
@@ -166,9 +175,10 @@ def _tell_fronts(
         shared = draw_alike(workspace, one, seen.result.front, alike, as_typed())
         narrator.say(f"What its networks have in common: {shared}")
         narrator.say(f"Next: {workspace.run.command('export', *devices_typed([one.name]))}")
-        found.append((one, seen, chosen, png, alike))
+        told.append((one, seen, chosen, png, alike))
     more: Document = {"verified": document(verified)} if verified is not None else {}
+    more |= precision_document(found) if found is not None else {}
     if searched.result.ended:
         more["hypervolume"] = draw_hypervolume(workspace, known, searched, as_typed())
         narrator.say(f"How the search went: {more['hypervolume']}")
-    session.result(documents.fronts(workspace.run, searched, found) | more)
+    session.result(documents.fronts(workspace.run, searched, told) | more)

@@ -9,7 +9,6 @@ from search.options import SearchOptions
 from search.report import rows
 from supernet.config import decode
 from supernet.elastic.supernet import Supernet
-from supernet.errors import SupernetError
 from supernet.options import title
 from supernet.presets import presets
 from supernet.sensitivity import prices
@@ -22,6 +21,7 @@ from supernet.trainer import Trainer
 from supernet.weights import Fitted
 from supernet.wording import alike, counted
 from zoo.cli.narrator import Narrator
+from zoo.pipeline.faster import NOT_FASTER
 from zoo.pipeline.find import Known
 from zoo.pipeline.kept import kept, weights_of
 from zoo.pipeline.offered import offer_of
@@ -155,31 +155,6 @@ def _left(share: float) -> str:
     return f"{share:.0%} of its range" if share else "smallest"
 
 
-def print_profile(known: Profiled, narrator: Narrator) -> None:
-    """What was measured, how well it repeats, and how far the predictor is off."""
-    found, off = known.profile, known.validation
-    low, high = found.median_ms.min(), found.median_ms.max()
-    narrator.say(
-        f"{found.device.name}, {found.device.runtime} {found.device.version}, {counted(found.device.threads, 'thread')}"
-    )
-    narrator.say(
-        f"{counted(len(found.measurements), 'subnet')} took {low:.3f} to {high:.3f} ms; measured twice they differ by "
-        f"{found.repeat.mean:.1%}; {found.drifts} of {counted(found.windows, 'window')} "
-        f"were measured again because the machine drifted."
-    )
-    narrator.say(f"The predictor ({known.predictor.model}), on subnets it has not seen: {off}.")
-    errors = ", ".join(f"{part.mape:.1%}" for part in known.regions)
-    narrator.say(
-        f"Of the fastest third, the middle and the slowest, predictions are off by {errors} on average."
-    )
-
-
-def print_failed(failed: Mapping[str, SupernetError], narrator: Narrator) -> None:
-    """Which devices could not be profiled, and why."""
-    for name, why in failed.items():
-        narrator.say(f"{name} could not be profiled: {why}")
-
-
 def print_limits(
     options: SearchOptions, narrator: Narrator, devices: Sequence[str] = ("",), *, kept: bool = True
 ) -> None:
@@ -205,7 +180,8 @@ def limits(max_latency_ms: Mapping[str, float | None], max_params: float | None)
 def print_front(known: Profiled, searched: Searched, narrator: Narrator) -> None:
     """The front of a device as a table."""
     of = f" on {known.name}" if known.name else ""
-    narrator.table(f"the front{of} (search split)", rows(searched.result.front, searched.result.objectives))
+    shown = [goal for goal in searched.result.objectives if not goal.name.startswith(NOT_FASTER)]
+    narrator.table(f"the front{of} (search split)", rows(searched.result.front, shown))
 
 
 def looked_at(searched: Searched) -> str:

@@ -13,6 +13,7 @@ from search.report import rows
 from supernet.trainer import Trainer
 from supernet.wording import counted
 from zoo.cli.narrator import Narrator
+from zoo.cli.precision_printing import print_precision
 from zoo.cli.printing import (
     looked_at,
     print_beginning,
@@ -20,20 +21,22 @@ from zoo.cli.printing import (
     print_kept,
     print_limits,
     print_offer,
-    print_profile,
     print_proofs,
     print_remark,
 )
+from zoo.cli.profile_printing import print_profile
 from zoo.cli.report_printing import print_ended
+from zoo.pipeline.comparing import Found, search_and_compare
 from zoo.pipeline.entries import publish_proofs
 from zoo.pipeline.figure import draw_front, draw_profile
 from zoo.pipeline.kept import PROFILE, SEARCH, TRAINING
+from zoo.pipeline.mixed import on
 from zoo.pipeline.pick import Picked, pick
 from zoo.pipeline.profiling import Profiled, profile_device
 from zoo.pipeline.prove import Proof, prove
 from zoo.pipeline.pull_back import PulledBack, pull_back
 from zoo.pipeline.run import Run
-from zoo.pipeline.searching import ARCHIVE, Searched, search_front
+from zoo.pipeline.searching import Searched, archive_of
 from zoo.pipeline.training import train
 from zoo.pipeline.workspace import Workspace, opened, read
 from zoo.store.manifest import Manifest
@@ -82,9 +85,10 @@ def quickstart(run: Run, narrator: Narrator, command: str) -> Walked:
         SupernetError: with a message for the user, from whichever step.
     """
     start = time.monotonic()
-    trainer, workspace = _train(run, narrator)
-    known = _profile(workspace, narrator)
-    searched = _search(workspace, known, narrator)
+    trainer, trained = _train(run, narrator)
+    workspace = on(trained, [""])
+    found = _search(workspace, _profile(workspace, narrator), narrator)
+    (known,), searched = found.known, found.searched
     chosen, proofs = _prove(workspace, known, narrator)
     published, back = _publish_and_pull(workspace, known, proofs, narrator)
     pictures = (
@@ -126,15 +130,16 @@ def _profile(workspace: Workspace, narrator: Narrator) -> Profiled:
     return known
 
 
-def _search(workspace: Workspace, known: Profiled, narrator: Narrator) -> Searched:
+def _search(workspace: Workspace, known: Profiled, narrator: Narrator) -> Found:
     narrator.heading("3. Search the Pareto front")
     print_limits(workspace.run.options.search, narrator)
     print_kept(workspace.run, SEARCH, narrator)
     with narrator.progress() as progress:
-        searched = search_front(workspace, [known], progress)
-    narrator.say(looked_at(searched))
-    print_ended(workspace.run, searched, narrator)
-    return searched
+        found = search_and_compare(workspace, [known], progress)
+    narrator.say(looked_at(found.searched))
+    print_ended(workspace.run, found.searched, narrator)
+    print_precision(found, narrator)
+    return found
 
 
 def _prove(workspace: Workspace, known: Profiled, narrator: Narrator) -> tuple[Picked, list[Proof]]:
@@ -186,7 +191,7 @@ def _show(
         "the front as a picture": pictures[0],
         "predicted against measured": pictures[1],
         "the trained supernet": run.supernet,
-        "every network evaluated": run.search / ARCHIVE,
+        "every network evaluated": archive_of(workspace),
         "every measurement": run.profile / "profile.json",
         "the ONNX files": run.subnets,
         "the zoo": run.store,

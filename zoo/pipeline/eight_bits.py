@@ -10,6 +10,7 @@ from hardware.fastest_types import fastest_types
 from hardware.quantise import FileNetwork, QuantiseOptions, quantise
 from supernet.errors import ConfigError
 from supernet.evaluate import Evaluator, Result
+from zoo.pipeline.mixed import EXAMPLES
 from zoo.pipeline.profiling import Profiled
 from zoo.pipeline.progress import Progress, silent
 from zoo.pipeline.prove import Proof
@@ -17,8 +18,6 @@ from zoo.pipeline.workspace import Workspace
 from zoo.store.manifest import hash_file
 
 FILE = "model.int8.onnx"
-EXAMPLES = 64
-"""Training examples that the ranges of activations are taken from."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,8 @@ def eight_bits(
         proofs: see `prove`.
 
     Raises:
-        ConfigError: for a device that is not ONNX Runtime on this machine, where types cannot be measured.
+        ConfigError: for a device that is not ONNX Runtime on this machine, where types cannot be measured, or is in
+            eight bits itself.
         ExportError: when one cannot be quantised.
         StateError: when the run's folder cannot be written to.
     """
@@ -66,6 +66,11 @@ def eight_bits(
         raise ConfigError(
             f"types of eight bits are chosen by timing them in ONNX Runtime on this machine, and the device is "
             f"{where}; leave out --int8"
+        )
+    if used.precision != "fp32":
+        raise ConfigError(
+            f"what is exported for this device, of precision {used.precision!r}, is in eight bits as it says; "
+            f"leave out --int8"
         )
     options = workspace.run.options
     judge = Evaluator(

@@ -90,11 +90,13 @@ class Explained:
         time: block by block.
         savings: kind by kind in every stage, from the largest network on.
         slower: what is smaller and slower, the most striking first; those with this network before all others.
+        off: how far a second measurement was from the first, as a share: what saves less saves nothing.
     """
 
     time: Explanation
     savings: Sequence[Saving]
     slower: Sequence[Slower]
+    off: float
 
 
 def explain_network(workspace: Workspace, arch: Architecture, device: str = "") -> Explained:
@@ -116,7 +118,7 @@ def explain_network(workspace: Workspace, arch: Architecture, device: str = "") 
     genes = known.profile.genes
     odd = smaller_and_slower(known.profile, workspace.costs.macs(genes), workspace.costs.params(genes))
     odd.sort(key=lambda pair: (arch.id not in (pair.small, pair.large), pair.large_ms / pair.small_ms))
-    return Explained(time, savings(net, known), odd)
+    return Explained(time, savings(net, known), odd, known.profile.repeat.mean)
 
 
 def savings(net: Supernet, known: Profiled) -> list[Saving]:

@@ -57,7 +57,7 @@ def _profile(folder: Path) -> str:
 
 
 def _search(run: Run) -> str:
-    evaluated = known_networks(run.search / ARCHIVE)
+    evaluated = sum(known_networks(path) for path in run.search.glob(f"*{ARCHIVE}"))
     return f"{counted(evaluated, 'network')} of the search" if evaluated else ""
 
 

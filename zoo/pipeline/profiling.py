@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,6 +12,7 @@ import numpy as np
 
 from hardware.device import Device, local_device
 from hardware.measurement import Measurement, Profile
+from hardware.options import DeviceOptions
 from hardware.profiler import profile
 from predictors import Estimate, Predictor, predictors
 from predictors.options import FEWEST, FOLDS
@@ -20,12 +22,15 @@ from search.archive import stored
 from supernet.errors import SpaceError, StateError, did_you_mean
 from supernet.space import Genes
 from supernet.wording import counted
+from zoo.pipeline.mixed import MixedWorkspace, on
 from zoo.pipeline.progress import Progress, silent
 from zoo.pipeline.run import PROFILE, Run, devices_typed
 from zoo.pipeline.workspace import Workspace
 
 VERIFIED = "verified.json"
 """Beside a profile: what was measured of a verified front."""
+FILES = "files"
+"""Likewise: files of mixed precision, as long as they are needed."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +98,15 @@ def profile_device(
 
     Raises:
         DeviceError: when there is no such device, or it does not answer.
+        SupernetError: when no predictor is registered under the name in the options.
         SpaceError: when the space holds too few subnets to learn from.
         StateError: when the folder holds another profile.
     """
     run, task = workspace.run, workspace.read(progress).task
-    used = run.device(device)
+    predictors[run.options.predict.predictor]  # an unknown one is refused before the run keeps its name
+    workspace, used = on(workspace, [device]), run.device(device)
+    if isinstance(workspace, MixedWorkspace) and _is_measured(run.profile_on(device), used):
+        return profiled(workspace, device)  # files in eight bits are not made again to find that out
     archs = most_telling(
         workspace.net.space,
         run.options.profile.subnets,
@@ -110,19 +119,31 @@ def profile_device(
             f"the space holds {counted(workspace.net.space.size, 'network')}, and a predictor needs {FEWEST} "
             f"to learn from; make more of the supernet elastic, see supernet.options"
         )
+    run.keep()  # before anything is measured: one that is cut short goes on with the same words
+    files = (
+        workspace.to_be_timed(archs, used, run.profile_on(device) / FILES, progress)
+        if isinstance(workspace, MixedWorkspace)
+        else {}
+    )
     measured = profile(
         workspace.net,
         archs,
         workspace.example,
         run.profile_on(device),
+        files={arch.id: path for arch, path in files.items()},
         free_axes=task.free_axes,
         options=run.options.profile,
         device=used,
         exports=exports,
         progress=progress,
     )
-    run.keep()
+    shutil.rmtree(run.profile_on(device) / FILES, ignore_errors=True)
     return learn(workspace, measured, device, _verified(workspace, measured, device))
+
+
+def _is_measured(folder: Path, used: DeviceOptions) -> bool:
+    path = folder / PROFILE
+    return path.exists() and Profile.load(path).device.id == local_device(used).id
 
 
 def references(workspace: Workspace, device: Device) -> dict[str, Predictor]:
@@ -200,10 +221,11 @@ def profiled(workspace: Workspace, device: str = "") -> Profiled:
 
 
 def every_profiled(workspace: Workspace) -> list[Profiled]:
-    """What there is of every device of the run, its own first."""
-    run = workspace.run
+    """What there is of every device of the run whose networks these are, its own first."""
+    run, space = workspace.run, workspace.net.space.fingerprint
     there = [name for name in ("", *run.devices) if (run.profile_on(name) / PROFILE).exists()]
-    return [profiled(workspace, name) for name in there]
+    known = [name for name in there if Profile.load(run.profile_on(name) / PROFILE).space == space]
+    return [profiled(workspace, name) for name in known]
 
 
 def _missing(run: Run, device: str) -> str:

@@ -6,7 +6,6 @@ PyTorch in ONNX Runtime, that very file timed on the device it was chosen for, a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -15,6 +14,7 @@ from pathlib import Path
 from safetensors.torch import save as to_safetensors
 from torch import nn
 
+from hardware.errors import ExportError
 from hardware.export import OnnxFile, Parity, check_onnx, weight_hash
 from hardware.measurement import Measurement, Profile
 from hardware.pool import ExportJob
@@ -120,23 +120,12 @@ def _cut(workspace: Workspace, folder: Path, name: str, arch: Architecture) -> _
     write_atomically(
         folder / WEIGHTS, to_safetensors({k: v.contiguous() for k, v in subnet.state_dict().items()})
     )
-    free, properties = workspace.dataset.task.free_axes, _properties(workspace, arch)
+    free, properties = workspace.dataset.task.free_axes, workspace.properties(arch)
     job = ExportJob(subnet, workspace.example(arch), folder / ONNX, free, properties)
-    return _Cut(name, arch, folder, subnet, export_subnet(workspace.net, arch, job, workspace.example))
-
-
-def _properties(workspace: Workspace, arch: Architecture) -> dict[str, str]:
-    """What an ONNX file says of itself, so that it can be used where its manifest is lost."""
-    data = workspace.dataset
-    return {
-        "architecture": json.dumps(arch.genes),
-        "architecture_values": json.dumps(workspace.net.space.decode(arch)),
-        "architecture_id": arch.id,
-        "space": arch.space,
-        "task": data.task.name,
-        "preprocess": json.dumps(workspace.preprocess(arch), sort_keys=True),
-        "classes": json.dumps(getattr(data.task, "classes", ())),
-    }
+    made = export_subnet(workspace.net, arch, job, workspace.example)
+    workspace.finish(arch, made.path)
+    file = replace(made, sha256=hash_file(made.path), size_bytes=made.path.stat().st_size)
+    return _Cut(name, arch, folder, subnet, file)
 
 
 def time_files(
@@ -149,13 +138,14 @@ def time_files(
 
     Raises:
         DeviceError: when the device does not answer, or is another than the profile's.
+        ExportError: when one of the files does not run there.
         StateError: when the run's folder cannot be written to.
     """
     run = workspace.run
     # a journal is of certain bytes: other choices, or other weights, get a folder of their own
     hashes = sorted({hash_file(path) for path in files.values()})
     label = sha256("".join(hashes).encode()).hexdigest()[:16]
-    return profile(
+    timed = profile(
         workspace.net,
         list(files),
         workspace.example,
@@ -167,6 +157,9 @@ def time_files(
         against=known.profile,
         progress=progress,
     )
+    for arch, why in timed.failed.items():
+        raise ExportError(f"{arch} was exported and does not run on the device: {why}")
+    return timed
 
 
 def _proof(workspace: Workspace, known: Profiled, cut: _Cut, measured: Measurement, test: Evaluator) -> Proof:
@@ -174,7 +167,7 @@ def _proof(workspace: Workspace, known: Profiled, cut: _Cut, measured: Measureme
     task, values = workspace.dataset.task, workspace.net.input_values(cut.arch)
     inputs = task.inputs(workspace.dataset.calibration_batches(64, 64)[0], values)
     inside = inputs.call(workspace.net.subnet(cut.arch, workspace.evaluator.statistics(cut.arch)))
-    alone = inputs.call(cut.subnet)
+    alone, network = inputs.call(cut.subnet), workspace.as_run(cut.arch, cut.subnet, cut.onnx.path)
     pairs = zip(output_tensors(inside), output_tensors(alone), strict=True)
     return Proof(
         name=cut.name,
@@ -186,8 +179,8 @@ def _proof(workspace: Workspace, known: Profiled, cut: _Cut, measured: Measureme
         exact=max((a - b).abs().max().item() for (_, a), (_, b) in pairs),
         predicted=known.estimate(genes),
         measured=measured,
-        search=workspace.evaluator.of(cut.subnet, values),
-        test=test.of(cut.subnet, values),
+        search=workspace.evaluator.of(network, values),
+        test=test.of(network, values),
         params=int(workspace.costs.params(genes)[0]),
         macs=int(workspace.costs.macs(genes)[0]),
     )

@@ -6,9 +6,10 @@ front of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -23,6 +24,8 @@ from search.workers import Make, Scores, scores_of
 from supernet.elastic.storage import WEIGHTS
 from supernet.errors import StateError
 from supernet.tasks.task import Metric
+from zoo.pipeline.faster import faster_than_float
+from zoo.pipeline.mixed import MixedWorkspace, mixed
 from zoo.pipeline.profiling import Profiled
 from zoo.pipeline.progress import Progress, silent
 from zoo.pipeline.run import PROFILE, Run, devices_typed
@@ -32,7 +35,7 @@ from zoo.store.manifest import hash_file
 ARCHIVE = "archive.sqlite"
 EARLIER = "archive.jsonl"
 """What versions before the archive was a database called it."""
-PARAMS, MACS = "params", "macs"
+PARAMS, MACS, FILE = "params", "macs", "file"
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,17 @@ def _seen(result: SearchResult, known: Profiled) -> SearchResult:
     return replace(result, front=tuple(front(result.evaluations, goals)), objectives=goals)
 
 
-def objectives(workspace: Workspace, known: Sequence[Profiled]) -> tuple[Objective, ...]:
+def objectives(
+    workspace: Workspace, known: Sequence[Profiled], *, candidates: bool = False
+) -> tuple[Objective, ...]:
     """Predicted latencies, exact parameters and quality on the search split, with the limits of the options.
 
     A limit on a latency is held by the upper end of what is predicted. What people are told of a network is
-    recorded beside what it is ranked by; both come from one evaluation.
+    recorded beside what it is ranked by; both come from one evaluation. Where stages have a precision, networks in
+    eight bits that were not measured to be faster than in float are beyond a limit.
+
+    Args:
+        candidates: only those that were measured not to be faster.
     """
     limits, space = workspace.run.options.search, workspace.net.space
     judged, depends = workspace.judged, judged_by(workspace)
@@ -82,6 +91,7 @@ def objectives(workspace: Workspace, known: Sequence[Profiled]) -> tuple[Objecti
 
     return (
         *(_latency(device, limits) for device in known),
+        *(_of_precision(workspace, known, candidates) if isinstance(workspace, MixedWorkspace) else ()),
         Objective(
             PARAMS,
             "",
@@ -101,6 +111,16 @@ def objectives(workspace: Workspace, known: Sequence[Profiled]) -> tuple[Objecti
         measured(ranked, optimise=True),
         *([] if told == ranked else [measured(told, optimise=False)]),
     )
+
+
+def _of_precision(
+    workspace: MixedWorkspace, known: Sequence[Profiled], candidates: bool
+) -> Iterator[Objective]:
+    """Where every stage has a precision: how large the file is, and whether eight bits are faster."""
+    yield Objective(
+        FILE, "KiB", "min", lambda genes: workspace.sizes(genes) / 1024, source="predicted", optimise=False
+    )
+    yield from faster_than_float(workspace, known, candidates)
 
 
 def _latency(known: Profiled, limits: SearchOptions) -> Objective:
@@ -135,8 +155,10 @@ def search_front(
         StateError: when the folder holds another search.
     """
     workspace.read(progress)
-    goals, options = objectives(workspace, known), workspace.run.options.search
+    goals, options = objectives(workspace, known, candidates=True), workspace.run.options.search
     _take_over(workspace, goals)
+    if isinstance(workspace, MixedWorkspace):
+        _bring_float(workspace, goals)
     timed = options if seconds is None else replace(options, seconds=seconds)
     result = search_for(workspace, goals, timed, partial(progress, "searching"))
     baselines = _baselines(workspace, goals, progress) if options.baseline else {}
@@ -150,7 +172,7 @@ def _baselines(
     """What other searchers find with evaluations of their own, each in an archive of its own."""
     options, found = workspace.run.options.search, dict[str, SearchResult]()
     for name in options.baseline_searchers:
-        path = workspace.run.search / f"{name}.sqlite"
+        path = archive_of(workspace, f"{name}.sqlite")
         theirs = replace(options, searcher=name, evaluations=options.baseline, seconds=None, plateau=0.0)
         tell, make = partial(progress, f"baseline {name}"), _make(workspace)
         found[name] = search(workspace.net.space, goals, theirs, path, make=make, progress=tell)
@@ -165,29 +187,42 @@ def search_for(
     Raises:
         InfeasibleError: see `search.engine.search`; StateError likewise.
     """
-    path = workspace.run.search / ARCHIVE
-    make, curves = _make(workspace), workspace.run.search
+    path, make, curves = archive_of(workspace), _make(workspace), workspace.run.search
     return search(workspace.net.space, goals, options, path, make=make, progress=tell, curves=curves)
 
 
 def _make(workspace: Workspace) -> Make | None:
     here = workspace.run.options.search.pool_name == HERE
-    return None if here else partial(scores, workspace.run)
+    return None if here else partial(scores, workspace.run, isinstance(workspace, MixedWorkspace))
 
 
-def scores(run: Run) -> Scores:
-    """What is expensive about the networks of a run, for a worker that has nothing but the run."""
-    return scores_of(objectives(opened(run), []))
+def scores(run: Run, with_precision: bool = False) -> Scores:
+    """What is expensive about the networks of a run, for a worker that has nothing but the run.
+
+    Args:
+        with_precision: whether every stage has one.
+    """
+    workspace = opened(run)
+    return scores_of(objectives(mixed(workspace) if with_precision else workspace, []))
 
 
-def known_front(workspace: Workspace, known: Sequence[Profiled]) -> Searched:
+def archive_of(workspace: Workspace, name: str = ARCHIVE) -> Path:
+    """Where the networks are that a search evaluated; those with a precision for each stage have one of their own."""
+    return workspace.run.search / f"{workspace.prefix}{name}"
+
+
+def known_front(workspace: Workspace, known: Sequence[Profiled], *, candidates: bool = False) -> Searched:
     """What a search for some devices would find if it evaluated nothing: the front of what is known.
+
+    Args:
+        candidates: see `objectives`.
 
     Raises:
         InfeasibleError: when no network that was evaluated is within the limits.
         StateError: when there was no search yet.
     """
-    goals, seen = objectives(workspace, known), evaluations(workspace, known)
+    goals = objectives(workspace, known, candidates=candidates)
+    seen = evaluations(workspace, known, candidates=candidates)
     if not seen:
         raise InfeasibleError(
             f"{workspace.run.search} knows no network of the weights that the run has now; search first: "
@@ -198,12 +233,30 @@ def known_front(workspace: Workspace, known: Sequence[Profiled]) -> Searched:
 
 def _take_over(workspace: Workspace, goals: Sequence[Objective]) -> None:
     """Bring what an earlier version evaluated into the archive, where it is of these weights and examples."""
-    old, new = workspace.run.search / EARLIER, workspace.run.search / ARCHIVE
+    old, new = workspace.run.search / EARLIER, archive_of(workspace)
     if new.exists() or not (old.exists() and (workspace.run.profile / PROFILE).exists()):
         return
     paid = {goal.name: goal for goal in goals if not goal.cheap}
     with Archive(new, workspace.net.space, write=True) as archive:
         import_lines(archive, old, paid, subject=_earlier_subject(workspace))
+
+
+def _bring_float(workspace: MixedWorkspace, goals: Sequence[Objective]) -> None:
+    """Bring what searches without a precision have evaluated: in float it is the same."""
+    plain, precision = workspace.run.search / ARCHIVE, workspace.precision
+    if not plain.exists():
+        return
+    depends = {key: value for key, value in judged_by(workspace).items() if key not in workspace.judged_with}
+    with (
+        Archive(plain, precision.plain_space) as old,
+        Archive(archive_of(workspace), precision.space, write=True) as archive,
+    ):
+        for goal in (goal for goal in goals if not goal.cheap):
+            known = {k: v for k, v in old.values(replace(goal, depends=depends)).items() if np.isfinite(v)}
+            genes = precision.from_plain(old.genes(b"".join(known)))
+            values = np.array(list(known.values()), dtype=np.float64)
+            missing = np.isnan(archive.look_up(goal, genes))
+            archive.record(goal, genes[missing], values[missing])
 
 
 def _earlier_subject(workspace: Workspace) -> dict[str, str]:
@@ -215,20 +268,23 @@ def _earlier_subject(workspace: Workspace) -> dict[str, str]:
     }
 
 
-def evaluations(workspace: Workspace, known: Sequence[Profiled]) -> Evaluations:
+def evaluations(workspace: Workspace, known: Sequence[Profiled], *, candidates: bool = False) -> Evaluations:
     """Every network the searches of this run have evaluated, for whichever device, with its latency on some.
+
+    Args:
+        candidates: see `objectives`.
 
     Raises:
         StateError: when there was no search yet.
     """
-    path = workspace.run.search / ARCHIVE
+    path = archive_of(workspace)
     if not path.exists():
         devices = devices_typed([device.name for device in known])
         raise StateError(
             f"{workspace.run.folder} holds no search; run this first: {workspace.run.command('search', *devices)}"
         )
     with Archive(path, workspace.net.space) as archive:
-        return archive.evaluations(objectives(workspace, known))
+        return archive.evaluations(objectives(workspace, known, candidates=candidates))
 
 
 def judged_by(workspace: Workspace) -> dict[str, str]:
@@ -239,4 +295,5 @@ def judged_by(workspace: Workspace) -> dict[str, str]:
         "data": workspace.dataset.name,
         "examples": str(min(options.search.examples, workspace.dataset.count("search"))),
         "calibration": str(options.train.calibration_examples),
+        **workspace.judged_with,
     }

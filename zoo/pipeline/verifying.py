@@ -18,7 +18,6 @@ import onnxruntime
 
 from hardware.measurement import Measurement
 from hardware.quantise import FileNetwork
-from hardware.subnet_files import export_subnets
 from predictors import Estimate
 from search.archive import Archive, Evaluation
 from search.engine import SearchResult
@@ -30,7 +29,7 @@ from supernet.tasks.task import Metric
 from zoo.pipeline.profiling import Profiled, learn_more
 from zoo.pipeline.progress import Progress, silent
 from zoo.pipeline.prove import time_files
-from zoo.pipeline.searching import ARCHIVE, Searched, judged_by, objectives, search_for
+from zoo.pipeline.searching import Searched, archive_of, judged_by, objectives, search_for
 from zoo.pipeline.workspace import Workspace
 
 ENOUGH = 0.95
@@ -145,20 +144,20 @@ def _round(
     workspace: Workspace,
     known: Profiled,
     found: SearchResult,
-    exported: dict[Architecture, Path],
+    made: dict[Architecture, Path],
     tell: Progress,
 ) -> tuple[Round, Profiled]:
     """Measure and judge what nobody has of the front of a device, and learn from it.
 
     Args:
-        exported: the files of this round, of all devices; those that are missing are made and added.
+        made: the files of this round, of all devices; those that are missing are made and added.
     """
     fresh = [point for point in found.front if point.arch.id not in known.verified]
     if not fresh:
         return Round(len(found.front), ()), known
     archs = [point.arch for point in fresh]
-    exported |= _files(workspace, [arch for arch in archs if arch not in exported], tell)
-    files = {arch: exported[arch] for arch in archs}
+    made |= exported(workspace, [arch for arch in archs if arch not in made], tell)
+    files = {arch: made[arch] for arch in archs}
     predicted = known.estimate(workspace.net.space.matrix(files))
     worth = _judged(workspace, files, workspace.quality, partial(tell, "judge"))
     timed = time_files(workspace, known, files, FOLDER, tell)
@@ -179,21 +178,18 @@ def _row(found: Estimate, row: int) -> Estimate:
     return replace(found, mean=found.mean[one], low=found.low[one], high=found.high[one], sd=found.sd[one])
 
 
-def _files(workspace: Workspace, archs: Sequence[Architecture], tell: Progress) -> dict[Architecture, Path]:
-    """Networks as ONNX files, with statistics of their own."""
+def exported(workspace: Workspace, archs: Sequence[Architecture], tell: Progress) -> dict[Architecture, Path]:
+    """Networks as ONNX files, with statistics of their own, for as long as they are needed.
+
+    Raises:
+        ExportError: when one cannot be exported.
+        StateError: when the run's folder cannot be written to.
+    """
     if not archs:
         return {}
     net, judge = workspace.net, workspace.evaluator
-    made = export_subnets(
-        net,
-        {arch: net.extract(arch, judge.statistics(arch)).eval() for arch in archs},
-        workspace.example,
-        workspace.run.search / FOLDER,
-        free_axes=workspace.dataset.task.free_axes,
-        workers=workspace.run.options.profile.workers,
-        progress=partial(tell, "export"),
-    )
-    return {arch: made[arch.id] for arch in archs}
+    cut = {arch: net.extract(arch, judge.statistics(arch)).eval() for arch in archs}
+    return workspace.files(cut, workspace.run.search / FOLDER, tell)
 
 
 def _judged(
@@ -208,7 +204,7 @@ def _judged(
 
     goal = Objective(metric.name, metric.unit, metric.sense, score, depends=judged_by(workspace) | of_file)
     genes, net = workspace.net.space.matrix(files), workspace.net
-    with Archive(workspace.run.search / ARCHIVE, net.space, write=True) as archive:
+    with Archive(archive_of(workspace), net.space, write=True) as archive:
         values = archive.look_up(goal, genes)
         for row, (arch, path) in enumerate(files.items()):
             if np.isnan(values[row]) and _is_plain(workspace, arch):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from hardware.subnet_files import export_subnets
 from search.options import SearchOptions
 from supernet.build import data_for
 from supernet.elastic.costs import Costs
@@ -37,6 +41,8 @@ class Workspace:
     run: Run
     net: Supernet
     _known: list[Dataset] = field(default_factory=list, repr=False, compare=False)
+    prefix = ""
+    """What the names of its archives begin with."""
 
     @property
     def dataset(self) -> Dataset:
@@ -71,6 +77,19 @@ class Workspace:
         """How raw data become the inputs of an architecture, as its manifest and its file say it."""
         return self.dataset.preprocessing(self.net.input_values(arch))
 
+    def properties(self, arch: Architecture) -> dict[str, str]:
+        """What an ONNX file says of itself, so that it can be used where its manifest is lost."""
+        task = self.dataset.task
+        return {
+            "architecture": json.dumps(arch.genes),
+            "architecture_values": json.dumps(self.net.space.decode(arch)),
+            "architecture_id": arch.id,
+            "space": arch.space,
+            "task": task.name,
+            "preprocess": json.dumps(self.preprocess(arch), sort_keys=True),
+            "classes": json.dumps(getattr(task, "classes", ())),
+        }
+
     @cached_property
     def costs(self) -> Costs:
         """Exact costs of any architecture, each for its own inputs."""
@@ -91,6 +110,42 @@ class Workspace:
     def judged(self) -> Callable[[Architecture], Result]:
         """What it says of an architecture, by metric; each is evaluated once."""
         return cache(self.evaluator)
+
+    @property
+    def judged_with(self) -> dict[str, str]:
+        """What that depends on, beside weights and examples."""
+        return {}
+
+    def files(
+        self, subnets: Mapping[Architecture, nn.Module], folder: Path, progress: Progress = silent
+    ) -> dict[Architecture, Path]:
+        """Networks as the ONNX files that they run as.
+
+        Args:
+            subnets: as they were cut out, in evaluation mode.
+            folder: where to; what an earlier call made there is kept.
+
+        Raises:
+            ExportError: when one cannot be exported.
+            StateError: when the folder cannot be written to.
+        """
+        made = export_subnets(
+            self.net,
+            subnets,
+            self.example,
+            folder,
+            free_axes=self.dataset.task.free_axes,
+            workers=self.run.options.profile.workers,
+            progress=partial(progress, "export"),
+        )
+        return {arch: made[arch.id] for arch in subnets}
+
+    def finish(self, arch: Architecture, file: Path) -> None:
+        """Make of an exported network the file that it runs as, in its place; as it is here, it is that already."""
+
+    def as_run(self, arch: Architecture, subnet: nn.Module, file: Path) -> nn.Module:
+        """What of a network is to be judged: itself, or the file it was made into."""
+        return subnet
 
 
 def ranking(task: Task, options: SearchOptions) -> Metric:

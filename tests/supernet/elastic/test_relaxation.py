@@ -113,6 +113,28 @@ def test_what_is_only_asked_moves_no_statistics(weights: tuple[float, ...]) -> N
     assert near(ours, theirs)
 
 
+def test_what_is_asked_must_not_have_changed_since() -> None:
+    paths = [nn.Linear(2, 2).double() for _ in range(2)]
+    own = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
+    loss = mixed(own, [(path, torch.ones(1, 2, dtype=torch.float64)) for path in paths]).sum()
+    with torch.no_grad():
+        paths[1].weight.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_what_is_asked_after_the_forward_pass_is_cast_as_in_it() -> None:
+    torch.manual_seed(0)
+    paths = [nn.Linear(2, 2) for _ in range(2)]
+    x, found = torch.randn(3, 2), []
+    for weights in ([1.0, 0.0], [1.0, 1e-30]):
+        own = torch.tensor(weights, requires_grad=True)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = mixed(own, [(path, nn.functional.linear(x, torch.eye(2))) for path in paths]).sum()
+        found.append(torch.autograd.grad(loss, own)[0])
+    assert torch.equal(*found)
+
+
 def test_a_mixture_has_exact_second_derivatives() -> None:
     x = torch.randn(2, 3, dtype=torch.float64)
     weights = torch.tensor([0.3, 0.7], dtype=torch.float64, requires_grad=True)

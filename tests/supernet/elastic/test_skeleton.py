@@ -8,9 +8,12 @@ from random import Random
 
 import pytest
 import torch
+from timm.models.mobilenetv3 import MobileNetV3
 from torch import nn
 
-from supernet.elastic.skeleton import Variant
+from supernet.elastic.notes import NOTES
+from supernet.elastic.skeleton import Variant, bind
+from supernet.elastic.slicing import Slices
 from tests.tiny import tiny_images, tiny_supernet
 
 
@@ -94,3 +97,48 @@ def test_training_moves_only_the_statistics_of_the_channels_in_use() -> None:
     half = len(mean) // 2
     assert not torch.equal(mean[:half], before[:half])
     assert torch.equal(mean[half:], before[half:])
+
+
+@pytest.mark.parametrize("draw", ["largest", "smallest", "sampled"])
+def test_a_copy_for_one_call_shares_what_holds_no_slice_and_answers_alike(draw: str) -> None:
+    net = tiny_supernet()
+    arch = net.space.sample(Random(3)) if draw == "sampled" else getattr(net.space, draw)()
+    slices, original = net.slices(arch), dict(net.largest.named_modules())
+    brief, whole = bind(net.largest, slices, brief=True), bind(net.largest, slices)
+    assert torch.equal(brief(tiny_images()), whole(tiny_images()))
+    copied = {path for path, module in brief.named_modules() if module is not original[path]}
+    holding = {""} | {name.rpartition(".")[0] for name in slices.tensors}
+    assert holding <= copied
+    around = {path for path in original if any(f"{one}.".startswith(f"{path}.") for one in holding)}
+    assert copied == around | {""} and (copied == {""}) == (draw == "largest")
+
+
+def test_statistics_move_once_in_modules_that_a_call_shares() -> None:
+    one, other = tiny_supernet().train(), tiny_supernet().train()
+    arch = one.space.sample(Random(3))
+    one(tiny_images(), arch)
+    other.subnet(arch)(tiny_images())
+    for (name, ours), theirs in zip(one.named_buffers(), other.buffers()):
+        assert torch.equal(ours, theirs), name
+
+
+class Hooked(MobileNetV3):
+    """Registers a hook as it runs."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Twice the features of the stem."""
+        self.conv_stem.register_forward_hook(lambda module, args, out: 2 * out)
+        return super().forward(x)
+
+
+Hooked.__module__ = MobileNetV3.__module__
+
+
+@pytest.mark.parametrize("kind", [Hooked, type("Foreign", (MobileNetV3,), {"__module__": "elsewhere"})])
+def test_where_modules_may_change_each_other_a_call_shares_none_of_them(kind: type[nn.Module]) -> None:
+    largest = tiny_supernet().largest
+    largest.__class__ = kind
+    del largest.__dict__[NOTES]
+    copy = bind(largest, Slices({}, frozenset()), brief=True)
+    copy(tiny_images())
+    assert copy.conv_stem is not largest.conv_stem and not largest.conv_stem._forward_hooks

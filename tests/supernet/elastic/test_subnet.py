@@ -53,10 +53,25 @@ def test_gradients_land_in_the_shared_weights() -> None:
             torch.testing.assert_close(ours[name], parameter.grad)
 
 
+@pytest.mark.parametrize("without_gradients", [torch.no_grad, torch.inference_mode])
+def test_its_views_are_taken_again_where_no_gradient_is_asked(without_gradients: type) -> None:
+    supernet, x = tiny_supernet(), tiny_images()
+    subnet = supernet.subnet(supernet.space.smallest())
+    with without_gradients():
+        subnet(x)
+        before = dict(subnet.views)
+        subnet(x)
+    assert before
+    assert all(subnet.views[step] is known for step, known in before.items())
+
+
 def test_its_mode_is_its_own() -> None:
     supernet = tiny_supernet().train()
     subnet = supernet.subnet(supernet.space.smallest()).eval()
-    assert not any(module.training for module in subnet.modules())
+    absent = supernet.slices(subnet.arch).absent
+    assert not any(
+        module.training for path, module in subnet.network.named_modules() if is_present(path, absent)
+    )
     assert all(module.training for module in supernet.modules())
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
+from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,12 +20,13 @@ from supernet.elastic.subnet import Subnet
 from supernet.elastic.supernet import Supernet
 from supernet.errors import ConfigError, StateError
 from supernet.memory.auto import CLOSE, TRIES, Plan, Subject, _floor, _modelled, _search, measured, plan
-from supernet.memory.measuring import Cost
+from supernet.memory.measuring import Cost, peak_bytes
 from supernet.memory.modes import Execution, install
 from supernet.memory.sizes import bytes_of, words_of
 from supernet.options import DataOptions, TrainOptions
 from supernet.sources import load_data
 from supernet.trainer import CHECKPOINT, Trainer
+from tests.supernet.differentiable.test_methods import CHAIN
 from tests.supernet.memory.examples import Calls, convolutions, images, network_of, streams
 from tests.supernet.strategies.course import few_images, interrupted, small_supernet
 from tests.tiny import tiny_supernet
@@ -256,6 +258,30 @@ def test_a_training_goes_on_in_another_mode_where_both_are_exact(tmp_path: Path)
     Trainer(small_supernet(), few_images(), replace(OPTIONS, memory="1MiB"), tmp_path)
     with pytest.raises(StateError, match="its execution is 'plain', now 'compiled' is asked"):
         Trainer(small_supernet(), few_images(), replace(OPTIONS, execution="compiled"), tmp_path)
+
+
+def test_a_plan_is_for_all_candidates_of_a_choice_and_not_only_for_those_of_the_largest() -> None:
+    supernet = CHAIN.supernet().train()
+    largest, x = supernet.space.largest(), torch.randn(16, 3, 32, 32)
+
+    def step(subnet: Subnet) -> None:
+        """Both passes."""
+        torch.autograd.grad(subnet(x).square().mean(), list(supernet.parameters()), allow_unused=True)
+
+    found = Subject(
+        lambda execution: supernet.subnet(largest, execution=execution),
+        lambda subnet: subnet(x),
+        step,
+        torch.device("cpu"),
+        lambda subnet: subnet.network,
+    )
+    assert {"blocks.1.0", "blocks.1.1"} <= measured(found).keys()
+    chosen = plan(found, int(0.75 * found.peak("plain")))
+    assert chosen.execution
+    for genes in product(range(2), range(3)):
+        subnet = supernet.subnet(supernet.space.architecture([*genes]), execution=chosen.execution)
+        # other candidates hold a percent or two more than those of the largest; in plain it would be a third
+        assert peak_bytes(partial(step, subnet), torch.device("cpu")) <= 1.05 * chosen.budget
 
 
 def test_streams_are_undone_where_bytes_are_few() -> None:

@@ -1,0 +1,47 @@
+"""What is said of a profile: what was measured, whether it is to be believed, and how far predictions are off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from hardware.energy import in_words
+from supernet.errors import SupernetError
+from supernet.wording import counted
+from zoo.cli.narrator import Narrator
+from zoo.pipeline.profiling import Profiled
+
+
+def print_profile(known: Profiled, narrator: Narrator) -> None:
+    """What was measured, how well it repeats, and how far the predictor is off."""
+    found, off = known.profile, known.validation
+    low, high = found.median_ms.min(), found.median_ms.max()
+    narrator.say(
+        f"{found.device.name}, {found.device.runtime} {found.device.version}, {counted(found.device.threads, 'thread')}"
+    )
+    narrator.say(
+        f"{counted(len(found.measurements), 'subnet')} took {low:.3f} to {high:.3f} ms; measured twice they differ by "
+        f"{found.repeat.mean:.1%}; {counted(found.windows, 'window')} were measured, and again "
+        f"{counted(found.drifts, 'time')} because the machine drifted."
+    )
+    narrator.say(f"Energy of the network beside which they were timed: {in_words(found.energy)}.")
+    for arch, why in found.failed.items():
+        narrator.say(f"Note: {arch} is left out, as it does not run there: {why}.")
+    if not found.is_quiet:
+        narrator.say(
+            f"Note: the device was too noisy to be believed, as second measurements should differ by "
+            f"{found.options['drift']:.0%} at most. End what else runs there, or give it more time with "
+            f"--set profile.seconds={max(60, round(4 * found.seconds))}; the folder {Path('profile', known.name)} "
+            f"of the run has to be removed before it is profiled again."
+        )
+    narrator.say(f"Predictor: {known.predictor.model}. On subnets it has not seen: {off}.")
+    errors = ", ".join(f"{part.mape:.1%}" for part in known.regions)
+    narrator.say(
+        f"Of the fastest third, the middle and the slowest, predictions are off by {errors} on average."
+    )
+
+
+def print_failed(failed: Mapping[str, SupernetError], narrator: Narrator) -> None:
+    """Which devices could not be profiled, and why."""
+    for name, why in failed.items():
+        narrator.say(f"{name} could not be profiled: {why}")
