@@ -6,6 +6,7 @@ A meaning is written once, in the ``Args:`` of the docstring beside the option.
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Callable, Container, Iterator
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
@@ -99,5 +100,5 @@ def _written(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_written, value))}]"
+        return f"[{', '.join(json.dumps(one) if isinstance(one, str) else _written(one) for one in value)}]"
     return str(value) if value != "" else '""'

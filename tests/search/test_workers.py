@@ -16,6 +16,7 @@ import pytest
 from search.archive import Archive
 from search.dispatch import Dispatch
 from search.engine import SearchResult, search, walk
+from search.live import Live
 from search.objective import ShapeError
 from search.options import SearchOptions
 from search.searcher import Terrain, searchers
@@ -59,7 +60,8 @@ def walked(path: Path, imagined: Imagined, options: SearchOptions) -> list[tuple
     with Archive(path, SPACE, write=True) as archive:
         trials = Trials(archive, TWO, options)
         terrain = Terrain(SPACE, TWO, options, SPACE.matrix([]))
-        walk(searchers[options.searcher], terrain, trials, Dispatch(imagined))
+        with Live(trials, None) as live:
+            walk(searchers[options.searcher], terrain, trials, Dispatch(imagined), live)
         return [one.arch.genes for one in trials.evaluations()]
 
 

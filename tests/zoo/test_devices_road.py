@@ -56,7 +56,7 @@ class Devices:
         said: what it and the commands after it printed.
         searched: what a search for two devices answered to a program.
         known: networks that the archive knew before that search, and after it.
-        traced: how often the largest network was traced, for all the devices.
+        traced: how often the profile of all the devices traced the largest network.
         exported: what the export for one device answered.
     """
 
@@ -129,13 +129,14 @@ def walked(road: Road, address: str, tmp_path_factory: pytest.TempPathFactory) -
         named = [word for name in ("board", "gone", "plain", "eager") for word in ("--device", name)]
         tried = CliRunner().invoke(app, ["profile", *run, *named])
         assert isinstance(tried.exception, DeviceError), tried.output
+        once = len(traced)
         before = known_networks(folder / "search" / ARCHIVE)
         searched = _document("search", *BOTH, *run)
         after = known_networks(folder / "search" / ARCHIVE)
         largest = next(e.architecture.id for e in road.entries if e.costs["params"] == _most(road))
         exported = _document("export", "--device", "board", "--arch", largest, *run)
         said = {"profile": " ".join(tried.output.split())}
-        yield Devices(folder, str(tried.exception), said, searched, (before, after), len(traced), exported)
+        yield Devices(folder, str(tried.exception), said, searched, (before, after), once, exported)
 
 
 def _most(road: Road) -> float:

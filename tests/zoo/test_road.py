@@ -45,7 +45,7 @@ pytestmark = pytest.mark.xdist_group("road")  # one process: it is walked once
         ("train", "networks after 2 epochs"),
         ("train", "Next: supernet profile --run"),
         ("profile", "10 subnets took"),
-        ("profile", "on subnets it has not seen"),
+        ("profile", "On subnets it has not seen"),
         ("profile", "Predicted against measured: "),
         ("search", "8 networks evaluated (now), "),
         ("search", "The front as a picture: "),
