@@ -78,7 +78,7 @@ def _main(file: str, optimisation: str, threads: str) -> None:
     session = OnnxSession(file, optimisation, int(threads))
     session.give(dict(zip(session.inputs, arrays, strict=True)))
     session.burst(CALLS - 1)
-    print(peak_bytes() - before)
+    sys.stdout.write(str(peak_bytes() - before))
 
 
 if __name__ == "__main__":
