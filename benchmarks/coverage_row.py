@@ -26,6 +26,7 @@ from torch import nn
 
 from benchmarks import coverage_checks as checks
 from benchmarks.coverage_sets import build
+from hardware.peak_memory import forget_peak, peak_bytes, resident_bytes
 from supernet.elastic.elasticise import elasticise
 from supernet.elastic.inputs import Inputs, output_tensors
 from supernet.elastic.supernet import Supernet
@@ -210,26 +211,6 @@ def limited(seconds: float) -> Iterator[None]:
     finally:
         resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
         signal.signal(signal.SIGXCPU, usual)
-
-
-def resident_bytes() -> int:
-    """Memory of this process that is in use."""
-    return _status("VmRSS")
-
-
-def peak_bytes() -> int:
-    """The most it was since `forget_peak`."""
-    return _status("VmHWM")
-
-
-def forget_peak() -> None:
-    """Begin the high-water mark anew."""
-    Path("/proc/self/clear_refs").write_text("5")
-
-
-def _status(key: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
 
 
 if __name__ == "__main__":

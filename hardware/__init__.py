@@ -20,6 +20,7 @@ In the order one would read them:
 - `tunnel`: likewise over ssh, which starts the agent
 - `checkup`: whether a device is there, and quiet enough to be measured
 - `energy`: what a call takes, where the machine counts it
+- `peak_memory`: what running it takes, in a process of its own
 - `export`: a plain module as one ONNX file, checked against PyTorch
 - `node_names`: its nodes, named after the modules they come from
 - `pool`: many exports side by side

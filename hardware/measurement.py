@@ -40,6 +40,7 @@ class Measurement:
         date: when the last of them ended, UTC.
         load_average: processes waiting for a core, mean over the bursts; -1 when unknown.
         method: how it was measured.
+        file_bytes: of the file that was run; None for a runtime that reads none.
     """
 
     arch: str
@@ -55,6 +56,7 @@ class Measurement:
     date: str
     load_average: float
     method: str = "bursts beside a reference"
+    file_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,8 @@ class Profile:
         options: the `ProfileOptions` it was made with.
         failed: why some do not run on the device, by the id of the architecture.
         energy: of a call of the reference; None where nothing counts it, and for a device elsewhere.
+        peak_mib: memory of the reference, see `hardware.peak_memory`; None for other runtimes than ONNX Runtime on this
+            machine, and where the system does not tell.
     """
 
     space: str
@@ -118,6 +122,7 @@ class Profile:
     options: dict[str, Any]
     failed: dict[str, str] = field(default_factory=dict)
     energy: Energy | None = None
+    peak_mib: float | None = None
 
     @property
     def genes(self) -> Genes:
@@ -128,6 +133,11 @@ class Profile:
     def median_ms(self) -> NDArray[np.float64]:
         """Their latencies, ``(measurements,)``, in milliseconds."""
         return np.array([m.median_ms for m in self.measurements])
+
+    @property
+    def examples_per_s(self) -> NDArray[np.float64]:
+        """Their throughput, ``(measurements,)``, one forward pass after the other: the batch over the median."""
+        return 1e3 * self.device.batch / self.median_ms
 
     @property
     def noise_ms(self) -> NDArray[np.float64]:

@@ -24,7 +24,7 @@ from hardware.export import NONE_FREE
 from hardware.journal import Journal
 from hardware.measurement import Measurement, Profile, Reference, RepeatError
 from hardware.options import DeviceOptions, ProfileOptions
-from hardware.runners import Runner, runtime_of
+from hardware.runners import Runner, bytes_run, peak_of, runtime_of
 from hardware.subnet_files import export_subnets
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.supernet import Supernet
@@ -118,8 +118,14 @@ def profile(
             failed = _measure(journal, archs, reference, load, options, progress)
             counted = [] if used.address else counters()
             energy = energy_of(load(reference).burst, counted) if counted else None
+            peak = (
+                against.peak_mib if against else peak_of(runtime, given.get(reference.id), shown(reference))
+            )
         found = _summarise(journal, here, archs, reference, shown(reference), options, against)
-        found = replace(found, failed=failed, energy=energy)
+        sized = tuple(
+            replace(m, file_bytes=bytes_run(runtime, given.get(m.arch))) for m in found.measurements
+        )
+        found = replace(found, measurements=sized, failed=failed, energy=energy, peak_mib=peak)
         found.save(result)
     if exports is None:
         shutil.rmtree(folder / "onnx", ignore_errors=True)

@@ -14,6 +14,7 @@ from torch import nn
 from hardware.errors import DeviceError
 from hardware.onnx_session import PROVIDER, OnnxSession, check_level, timed
 from hardware.options import EIGHT_BITS, MIXED, DeviceOptions
+from hardware.peak_memory import peak_mib
 from supernet.elastic.inputs import Inputs
 from supernet.errors import did_you_mean
 from supernet.registry import Registry
@@ -28,7 +29,11 @@ class Runner(Protocol):
 
 
 class Runtime(Protocol):
-    """How networks are run: the fields become part of a device's identity."""
+    """How networks are run: the fields become part of a device's identity.
+
+    One may also have `OnnxRuntime.file_run`, where it runs another file than the exported one, and
+    `OnnxRuntime.peak_mib`, where it can tell.
+    """
 
     version: str
     provider: str
@@ -60,6 +65,20 @@ def runtime_of(options: DeviceOptions) -> Runtime:
 
         return RemoteRuntime(options)
     return runtimes[options.runtime](options)
+
+
+def bytes_run(runtime: Runtime, exported: Path | None) -> int | None:
+    """The size of the file that a runtime runs for an exported one; None for a runtime that reads none."""
+    if exported is None or not runtime.reads_onnx:
+        return None
+    file_run: Callable[[Path], Path] = getattr(runtime, "file_run", lambda same: same)
+    return file_run(exported).stat().st_size
+
+
+def peak_of(runtime: Runtime, exported: Path | None, inputs: Inputs) -> float | None:
+    """The most memory that running an exported network takes, in MiB; None where the runtime cannot tell."""
+    tell: Callable[[Path, Inputs], float | None] | None = getattr(runtime, "peak_mib", None)
+    return tell(exported, inputs) if tell and exported else None
 
 
 runtimes: Registry[Callable[[DeviceOptions], Runtime]] = Registry(
@@ -116,19 +135,26 @@ class OnnxRuntime:
         from hardware.export import feed
 
         assert file is not None
-        used = self._quantised(file, inputs) if self.precision in EIGHT_BITS else file
+        used = self.file_run(file)
+        if used != file and not used.exists():
+            self._quantise(file, inputs, used)
         session = OnnxSession(str(used), self.optimisation, self._threads)
         session.give(feed(inputs, session.inputs))
         return session
 
-    def _quantised(self, file: Path, inputs: Inputs) -> Path:
-        """The file in eight bits, beside the one in float."""
+    def file_run(self, exported: Path) -> Path:
+        """The file that is run: one in eight bits lies beside the one in float."""
+        return exported.with_suffix(f".{self.precision}.onnx") if self.precision in EIGHT_BITS else exported
+
+    def peak_mib(self, exported: Path, inputs: Inputs) -> float | None:
+        """The most memory that a network takes that was loaded before, see `hardware.peak_memory`."""
+        arrays = [tensor.numpy() for tensor in inputs.tensors]
+        return peak_mib(self.file_run(exported), arrays, self.optimisation, self._threads)
+
+    def _quantise(self, file: Path, inputs: Inputs, into: Path) -> None:
         from hardware.quantise import QuantiseOptions, quantise
 
-        path = file.with_suffix(f".{self.precision}.onnx")
-        if not path.exists():
-            quantise(file, [inputs], path, QuantiseOptions(self.precision))
-        return path
+        quantise(file, [inputs], into, QuantiseOptions(self.precision))
 
 
 @runtimes.register("torch")

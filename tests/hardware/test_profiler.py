@@ -136,6 +136,22 @@ def test_a_damaged_profile_says_what_to_do(tmp_path: Path) -> None:
         Profile.load(tmp_path / "missing.json")
 
 
+def test_throughput_is_the_images_of_all_calls_over_their_time(net: Supernet, tmp_path: Path) -> None:
+    found = run(net, tmp_path, device=DeviceOptions(runtime="fake", batch=4))
+    seconds = [m.median_ms * 10 / 1e3 for m in found.measurements]
+    np.testing.assert_allclose(found.examples_per_s, [4 * 10 / spent for spent in seconds])
+
+
+def test_what_an_earlier_version_did_not_write_is_not_available(net: Supernet, tmp_path: Path) -> None:
+    found = run(net, tmp_path)
+    document = json.loads((tmp_path / "profile.json").read_text())
+    del document["peak_mib"]
+    for measurement in document["measurements"]:
+        del measurement["file_bytes"]
+    assert Profile.from_json(document) == found
+    assert found.peak_mib is None and {m.file_bytes for m in found.measurements} == {None}
+
+
 class _Scripted:
     """Calls that take what a script says, in nanoseconds."""
 

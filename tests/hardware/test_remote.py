@@ -15,6 +15,7 @@ from hardware import remote
 from hardware.device import local_device
 from hardware.errors import DeviceError, ExportError
 from hardware.export import export_onnx
+from hardware.measurement import Profile
 from hardware.options import DeviceOptions, ProfileOptions
 from hardware.profiler import profile
 from hardware.remote import TOKEN, RemoteRuntime
@@ -119,7 +120,7 @@ def test_a_killed_agent_costs_no_measurement(elsewhere: Elsewhere, file: Path, t
         arch.id: file for arch in [net.space.largest(), *archs]
     }  # which network it is does not matter here
 
-    def measure(progress: Callable[[str, int, int], None] | None = None) -> object:
+    def measure(progress: Callable[[str, int, int], None] | None = None) -> Profile:
         return profile(
             net, archs, tiny_images(1), tmp_path,
             options=options, device=elsewhere.options, files=files, progress=progress,
@@ -136,7 +137,8 @@ def test_a_killed_agent_costs_no_measurement(elsewhere: Elsewhere, file: Path, t
     elsewhere.start()
     found = measure()
     assert (tmp_path / "journal.jsonl").read_text().startswith(kept)
-    assert found.device == local_device()  # type: ignore[attr-defined]
+    assert found.device == local_device()
+    assert {m.file_bytes for m in found.measurements} == {file.stat().st_size} and found.peak_mib is None
 
 
 def test_a_wrong_token_is_refused(elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from predictors.estimate import Estimate
 from predictors.validate import by_region, compare
 from supernet.errors import StateError, SupernetError
 from supernet.presets import Mobile
+from zoo.cli.documents import profiled
 from zoo.cli.narrator import Narrator
 from zoo.cli.profile_printing import print_profile
 from zoo.pipeline import profiling
@@ -68,17 +69,42 @@ def profile_of(repeat: float) -> Profile:
     )  # fmt: skip
 
 
-def said_of(found: Profile) -> str:
-    """What a person reads of a profile whose predictions are each 7 % too large."""
+def known_of(found: Profile) -> Any:
+    """A profile, with predictions that are each 7 % too large."""
     true = found.median_ms
     off = Estimate(1.07 * true, 0.9 * true, 1.2 * true, 0.1 * true, "ms", 0.9)
-    known: Any = SimpleNamespace(
+    return SimpleNamespace(
         profile=found, validation=compare(off, true), regions=by_region(off, true), name="board",
-        predictor=SimpleNamespace(model="line 100%"),
+        predictor=SimpleNamespace(model="line 100%"), held_out=2,
     )  # fmt: skip
+
+
+def said_of(found: Profile) -> str:
+    """What a person reads of it."""
     words = StringIO()
-    print_profile(known, Narrator(Console(file=words, width=1000)))
+    print_profile(known_of(found), Narrator(Console(file=words, width=1000)))
     return " ".join(words.getvalue().split())
+
+
+def with_sizes(found: Profile) -> Profile:
+    """The same with files of 1 to 12 KiB, and the memory of the reference."""
+    measurements = tuple(replace(m, file_bytes=1024 * (i + 1)) for i, m in enumerate(found.measurements))
+    return replace(found, measurements=measurements, peak_mib=9.75)
+
+
+def test_the_report_says_throughput_sizes_and_memory_or_that_they_are_not_available() -> None:
+    plain = profile_of(0.01)
+    where = "peak memory of the network beside which they were timed:"
+    rate = "Throughput: 83 to 1,000 examples a second;"
+    assert f"{rate} files: not available; {where} not available." in said_of(plain)
+    assert f"{rate} files: 1 to 12 KiB; {where} 9.8 MiB." in said_of(with_sizes(plain))
+
+
+def test_a_program_is_told_them_network_by_network(tmp_path: Path) -> None:
+    found = profiled(open_run(tmp_path / "run"), known_of(with_sizes(profile_of(0.01))), tmp_path / "x.png")
+    assert found["peak_mib"] == 9.75
+    for i, m in enumerate(found["measurements"], start=1):
+        assert m["file_bytes"] == 1024 * i and m["examples_per_s"] * m["median_ms"] == pytest.approx(1000)
 
 
 @pytest.mark.parametrize(("repeat", "is_noisy"), [(0.27, True), (0.01, False)])

@@ -61,9 +61,12 @@ def parts(run: Run, found: Split, made: Sequence[Part]) -> Document:
 
 def profiled(run: Run, known: Profiled, figure: Path) -> Document:
     """A profile: what was measured, and how far predictions without it are off."""
+    document = known.profile.to_json()
+    rates = known.profile.examples_per_s.tolist()
     return {
         "run": run.folder,
-        **known.profile.to_json(),
+        **document,
+        "measurements": [m | {"examples_per_s": rate} for m, rate in zip(document["measurements"], rates)],
         "model": known.predictor.model,
         "held_out": known.held_out,
         "validation": known.validation,

@@ -282,7 +282,9 @@ def print_architecture(workspace: Workspace, arch: Architecture, known: Known, n
         mean, low, high = (float(value[0]) for value in (of.mean, of.low, of.high))
         narrator.say(f"{where}: {mean:.3g} ms predicted, {low:.3g} to {high:.3g} in {level:.0%} of cases")
     if known.measured is not None:
-        narrator.say(f"{where}: {known.measured.median_ms:.3g} ms measured ± {known.measured.ci:.1%}")
+        size = known.measured.file_bytes
+        file = "" if size is None else f", with a file of {size / 1024:,.0f} KiB"
+        narrator.say(f"{where}: {known.measured.median_ms:.3g} ms measured ± {known.measured.ci:.1%}{file}")
     told = [f"{m.name} {m.show(known.values[m.name])}" for m in task.measures if m.name in known.values]
     if told:
         narrator.say(f"on the search split: {', '.join(told)}")

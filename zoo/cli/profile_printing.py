@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from hardware.energy import in_words
+from hardware.energy import NOT_AVAILABLE, in_words
+from hardware.measurement import Profile
 from supernet.errors import SupernetError
 from supernet.wording import counted
 from zoo.cli.narrator import Narrator
@@ -24,6 +25,7 @@ def print_profile(known: Profiled, narrator: Narrator) -> None:
         f"{found.repeat.mean:.1%}; {counted(found.windows, 'window')} were measured, and again "
         f"{counted(found.drifts, 'time')} because the machine drifted."
     )
+    narrator.say(_beside_time(found))
     narrator.say(f"Energy of the network beside which they were timed: {in_words(found.energy)}.")
     for arch, why in found.failed.items():
         narrator.say(f"Note: {arch} is left out, as it does not run there: {why}.")
@@ -38,6 +40,18 @@ def print_profile(known: Profiled, narrator: Narrator) -> None:
     errors = ", ".join(f"{part.mape:.1%}" for part in known.regions)
     narrator.say(
         f"Of the fastest third, the middle and the slowest, predictions are off by {errors} on average."
+    )
+
+
+def _beside_time(found: Profile) -> str:
+    """Throughput and file size of all that was measured, peak memory of the reference."""
+    slow, fast = found.examples_per_s.min(), found.examples_per_s.max()
+    sizes = [m.file_bytes / 1024 for m in found.measurements if m.file_bytes is not None]
+    files = f"{min(sizes):,.0f} to {max(sizes):,.0f} KiB" if sizes else NOT_AVAILABLE
+    peak = NOT_AVAILABLE if found.peak_mib is None else f"{found.peak_mib:,.1f} MiB"
+    return (
+        f"Throughput: {slow:,.0f} to {fast:,.0f} examples a second; files: {files}; "
+        f"peak memory of the network beside which they were timed: {peak}."
     )
 
 
