@@ -126,8 +126,7 @@ def plan(subject: Subject[N], budget: int, table: Table | None = None) -> Plan:
     whole = _seconds(table, {})
     tried = [_Trying(subject, view, base, budget) for base, view in _bases(table)]
     for one in tried:
-        one.close_in()
-        one.spend()
+        one.improve()
     found = [one.plan(whole) for one in tried if one.used <= budget]
     if not found:
         floor = min(one.used for one in tried)
@@ -210,6 +209,15 @@ class _Trying:
                 self.best, self.used = choice, peak
         return self.peaks[key]
 
+    def improve(self) -> None:
+        """Look for a faster plan, unless every piece can be left to the base."""
+        if self.base:
+            if (whole := self.peak({})) <= self.budget:
+                return
+            self.table = _scaled(self.table, (whole - self.off) / max(_modelled(self.table, {}), 1))
+        self.close_in()
+        self.spend()
+
     def close_in(self) -> None:
         """Allow the pieces more bytes while a step needs less than the budget, and fewer while it needs more."""
         low, high, allowed = _floor(self.table), 0, self.budget - self.off
@@ -239,6 +247,18 @@ class _Trying:
             if not further:
                 return
             self.peak(max(further, key=lambda pair: pair[0])[1])
+
+
+def _scaled(table: Table, share: float) -> Table:
+    """A table whose pieces hold a share of what they do by themselves, where they are left to the base."""
+    share = min(max(share, 0.0), 1.0)
+
+    def scaled(cost: Cost) -> Cost:
+        """What it holds is less, what it needs beside that while it runs is not."""
+        held = int(share * cost.held)
+        return Cost(held, held + cost.peak - cost.held, cost.seconds)
+
+    return {path: {**modes, "plain": scaled(modes["plain"])} for path, modes in table.items()}
 
 
 def _no_slower(table: Table, choice: Mapping[str, str]) -> Iterator[dict[str, str]]:
