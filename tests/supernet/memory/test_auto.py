@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -297,3 +299,12 @@ def test_streams_are_undone_where_bytes_are_few() -> None:
 def test_modes_hold_less(mode: str, share: float) -> None:
     found = subject()
     assert found.peak(mode) < share * found.peak("plain")
+
+
+def test_measuring_says_nothing_on_its_own() -> None:
+    program = (
+        "import torch; from supernet.memory.measuring import peak_bytes; "
+        "print(peak_bytes(lambda: torch.ones(1000, dtype=torch.float64), torch.device('cpu')))"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (ran.stdout, ran.stderr) == ("8000\n", "")
