@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,18 +124,28 @@ def test_a_front_that_holds_is_measured_once_and_nothing_is_evaluated(
     assert [c.of_file for c in verified(workspace).rounds[""][0].checks] == [c.of_file for c in checks]
 
 
-@pytest.mark.slow
-def test_a_front_that_does_not_hold_is_learned_from_and_searched_on(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+Exported = Callable[[Workspace, Sequence[Architecture], object], dict[Architecture, Path]]
+
+
+def unread(asked: list[Architecture]) -> Exported:
+    """Makes files that nobody runs, and notes of what."""
+
     def files(workspace: Workspace, archs: Sequence[Architecture], tell: object) -> dict[Architecture, Path]:
-        """Nobody runs them."""
+        """Empty ones."""
+        asked.extend(archs)
         paths = {arch: workspace.run.folder / arch.id for arch in archs}
         for path in paths.values():
             path.touch()
         return paths
 
-    monkeypatch.setattr(verifying, "exported", files)
+    return files
+
+
+@pytest.mark.slow
+def test_a_front_that_does_not_hold_is_learned_from_and_searched_on(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verifying, "exported", unread([]))
     monkeypatch.setattr(verifying, "_judged", lambda workspace, files, *rest: [0.0] * len(files))
     monkeypatch.setattr(verifying, "time_files", times(3.0))
     archive, before = workspace.run.search / ARCHIVE, profiled(workspace)
@@ -155,15 +165,7 @@ def test_a_network_on_the_fronts_of_two_devices_is_exported_once(
 ) -> None:
     asked: list[Architecture] = []
 
-    def files(workspace: Workspace, archs: Sequence[Architecture], tell: object) -> dict[Architecture, Path]:
-        """Nobody runs them."""
-        asked.extend(archs)
-        paths = {arch: workspace.run.folder / arch.id for arch in archs}
-        for path in paths.values():
-            path.touch()
-        return paths
-
-    monkeypatch.setattr(verifying, "exported", files)
+    monkeypatch.setattr(verifying, "exported", unread(asked))
     monkeypatch.setattr(verifying, "_judged", lambda workspace, files, *rest: [0.0] * len(files))
     monkeypatch.setattr(verifying, "time_files", times(1.0))
     other = workspace.run.profile_on("other")

@@ -79,17 +79,17 @@ class MixedWorkspace(Workspace):
         Raises:
             StateError: before a device of mixed precision was profiled.
         """
-        path = self.run.profile / TYPES
-        if not path.exists():
-            raise StateError(self._missing)
-        return read_toml(path, Types).types
+        return read_toml(self._found(TYPES), Types).types
 
-    @property
-    def _missing(self) -> str:
-        return (
-            f"{self.run.folder} holds no profile of a device of mixed precision; run this first, with its "
-            f"--device: {self.run.command('profile')}"
-        )
+    def _found(self, name: str) -> Path:
+        """What the first profile left beside the profiles."""
+        path = self.run.profile / name
+        if not path.exists():
+            raise StateError(
+                f"{self.run.folder} holds no profile of a device of mixed precision; run this first, with its "
+                f"--device: {self.run.command('profile')}"
+            )
+        return path
 
     @property
     def judged_with(self) -> dict[str, str]:
@@ -105,7 +105,7 @@ class MixedWorkspace(Workspace):
     def _judge(self, arch: Architecture) -> Result:
         if not self.precision.stages_in_eight(arch):
             return self.evaluator(arch)
-        subnet = self.net.extract(arch, self.evaluator.statistics(arch)).eval()
+        subnet = self.cut_out(arch)
         with tempfile.TemporaryDirectory() as folder:
             file = self.files({arch: subnet}, Path(folder))[arch]
             return self.evaluator.of(self.as_run(arch, subnet, file), self.net.input_values(arch))
@@ -122,9 +122,7 @@ class MixedWorkspace(Workspace):
         for done, (arch, subnet) in enumerate(missing.items()):
             progress("export", done, len(missing))
             draft = ready[arch].with_suffix(".draft")
-            free, told = self.dataset.task.free_axes, self.properties(arch)
-            job = ExportJob(subnet, self.example(arch), draft, free, told)
-            self.finish(arch, export_subnet(self.net, arch, job, self.example).path)
+            self.write(arch, subnet, draft)
             draft.replace(ready[arch])
         progress("export", len(missing), len(missing))
         return ready
@@ -169,10 +167,7 @@ class MixedWorkspace(Workspace):
         Raises:
             StateError: before a device of mixed precision was profiled.
         """
-        path = self.run.profile / SIZES
-        if not path.exists():
-            raise StateError(self._missing)
-        genes, sizes = zip(*json.loads(path.read_text()))
+        genes, sizes = zip(*json.loads(self._found(SIZES).read_text()))
         return FileSizes(self.precision, np.array(genes, dtype=np.int64), sizes)
 
     def _decide(self, device: DeviceOptions, folder: Path) -> None:

@@ -17,9 +17,7 @@ from torch import nn
 from hardware.errors import ExportError
 from hardware.export import OnnxFile, Parity, check_onnx, weight_hash
 from hardware.measurement import Measurement, Profile
-from hardware.pool import ExportJob
 from hardware.profiler import profile
-from hardware.subnet_files import export_subnet
 from predictors import Estimate
 from supernet.elastic.inputs import output_tensors
 from supernet.evaluate import Evaluator, Result
@@ -115,17 +113,11 @@ def prove(
 
 
 def _cut(workspace: Workspace, folder: Path, name: str, arch: Architecture) -> _Cut:
-    statistics = workspace.evaluator.statistics(arch)
-    subnet = workspace.net.extract(arch, statistics).eval()
+    subnet = workspace.cut_out(arch)
     write_atomically(
         folder / WEIGHTS, to_safetensors({k: v.contiguous() for k, v in subnet.state_dict().items()})
     )
-    free, properties = workspace.dataset.task.free_axes, workspace.properties(arch)
-    job = ExportJob(subnet, workspace.example(arch), folder / ONNX, free, properties)
-    made = export_subnet(workspace.net, arch, job, workspace.example)
-    workspace.finish(arch, made.path)
-    file = replace(made, sha256=hash_file(made.path), size_bytes=made.path.stat().st_size)
-    return _Cut(name, arch, folder, subnet, file)
+    return _Cut(name, arch, folder, subnet, workspace.write(arch, subnet, folder / ONNX))
 
 
 def time_files(

@@ -187,8 +187,7 @@ def exported(workspace: Workspace, archs: Sequence[Architecture], tell: Progress
     """
     if not archs:
         return {}
-    net, judge = workspace.net, workspace.evaluator
-    cut = {arch: net.extract(arch, judge.statistics(arch)).eval() for arch in archs}
+    cut = {arch: workspace.cut_out(arch) for arch in archs}
     return workspace.files(cut, workspace.run.search / FOLDER, tell)
 
 

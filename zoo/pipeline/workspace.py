@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from hardware.subnet_files import export_subnets
+from hardware.export import OnnxFile
+from hardware.pool import ExportJob
+from hardware.subnet_files import export_subnet, export_subnets
 from search.options import SearchOptions
 from supernet.build import data_for
 from supernet.elastic.costs import Costs
@@ -27,6 +29,7 @@ from supernet.space import Architecture
 from supernet.tasks.task import Dataset, Metric, Task
 from zoo.pipeline.progress import Progress, silent
 from zoo.pipeline.run import Run
+from zoo.store.manifest import hash_file
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,30 @@ class Workspace:
     def judged_with(self) -> dict[str, str]:
         """What that depends on, beside weights and examples."""
         return {}
+
+    def cut_out(self, arch: Architecture) -> nn.Module:
+        """A network by itself, with statistics of its own, in evaluation mode.
+
+        Raises:
+            ArchitectureError: when it is of another space.
+        """
+        return self.net.extract(arch, self.evaluator.statistics(arch)).eval()
+
+    def write(self, arch: Architecture, subnet: nn.Module, path: Path) -> OnnxFile:
+        """A network as the ONNX file that it runs as, which says of itself what it is.
+
+        Args:
+            subnet: as it was cut out, in evaluation mode.
+            path: where to.
+
+        Raises:
+            ExportError: when it cannot be exported.
+            StateError: when the place cannot be written to.
+        """
+        job = ExportJob(subnet, self.example(arch), path, self.dataset.task.free_axes, self.properties(arch))
+        made = export_subnet(self.net, arch, job, self.example)
+        self.finish(arch, path)
+        return replace(made, sha256=hash_file(path), size_bytes=path.stat().st_size)
 
     def files(
         self, subnets: Mapping[Architecture, nn.Module], folder: Path, progress: Progress = silent
