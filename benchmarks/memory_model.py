@@ -110,7 +110,7 @@ def measured(
 def gradient_errors(model: nn.Module, x: Tensor, networks: Mapping[str, nn.Module]) -> dict[str, float]:
     """Relative L2 distance of the gradients and buffers of each from the model's, after one step from its weights.
 
-    It is 0 where not one bit differs, as it has to be on a CPU. Some kernels of a GPU add up in another order each time.
+    It is 0 where not one bit differs, as on a CPU. Some kernels of a GPU add up in another order each time.
     """
     state = model.state_dict()
     with exact_kernels():
