@@ -264,7 +264,7 @@ class TrainOptions:
         rollbacks: how often a training that blows up goes back to the end of its last good epoch, with half the
             learning rate from there on; the next time ends it.
         checkpoint_seconds: longest time without a checkpoint; one is written after every epoch too.
-        device: where to train, as torch names it.
+        device: where to train, as torch names it: ``cpu``, or ``cuda`` for a GPU.
         threads: of PyTorch in training and evaluation. More than one helps networks larger than the small
             presets only, and costs dearly where other programs want the cores too.
 

@@ -101,10 +101,10 @@ class Stepper:
             return
         share = 1 - min(self.options.ema, (1 + self._begun) / (10 + self._begun))
         now = self.network.state_dict()
+        floats = {name: value for name, value in self._average.items() if value.is_floating_point()}
+        torch._foreach_lerp_([*floats.values()], [now[name] for name in floats], share)
         for name, value in self._average.items():
-            if value.is_floating_point():
-                value.lerp_(now[name], share)
-            else:
+            if name not in floats:
                 value.copy_(now[name])
 
     @contextmanager

@@ -102,7 +102,7 @@ class Masked(TorchFunctionMode):
             return func(*args, **kwargs)
         for dim, line in zip(dims, self.left[key][at]):
             if not bool(line.all()):
-                x = x.index_select(dim, line.nonzero().flatten())
+                x = x.index_select(dim, line.nonzero().flatten().to(x.device))
         return func(x, *rest, **kwargs)
 
 

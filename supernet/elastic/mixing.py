@@ -92,7 +92,8 @@ class Mixture(Function):
             *answers: all of one shape.
         """
         ctx.save_for_backward(weights, *answers)
-        first, *others = zip(weights.tolist(), answers)
+        ctx.numbers = weights.tolist()
+        first, *others = zip(ctx.numbers, answers)
         out: Tensor = first[1] * first[0]
         for weight, answer in others:
             out.add_(answer, alpha=weight)
@@ -107,8 +108,7 @@ class Mixture(Function):
         if ctx.needs_input_grad[0]:
             of_weights = torch.stack([inner(grad, answer) for answer in answers]).to(weights)
         # numbers are quicker, and have no derivative
-        like = weights.to(grad)
-        each = like.unbind() if torch.is_grad_enabled() else like.tolist()
+        each = weights.to(grad).unbind() if torch.is_grad_enabled() else ctx.numbers
         return of_weights, *(
             grad * weight if needed else None for weight, needed in zip(each, ctx.needs_input_grad[1:])
         )

@@ -346,7 +346,7 @@ class Check:
 
 def mask(tensor: Tensor, plan: Plan, name: str, sizes: Sizes) -> Tensor:
     """Ones where a slice keeps an entry, zeros elsewhere; broadcasts over ``tensor``."""
-    kept = torch.ones([1] * tensor.dim(), dtype=tensor.dtype)
+    kept = tensor.new_ones([1] * tensor.dim())
     for axis, layout in enumerate(plan.layouts.get(name, ())):
         if layout is not None:
             line = layout.kept(sizes, plan.full, like=kept)
