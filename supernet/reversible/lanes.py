@@ -86,7 +86,8 @@ class CudaLanes(Lanes):
 
     def add(self, into: list[Tensor | None], place: int, part: Tensor | None) -> None:
         """What was there may have been computed in the other queue, and its memory must wait for this one."""
-        self._hold([into[place]])
+        if part is not None:
+            self._hold([into[place]])
         super().add(into, place, part)
 
     def _hold(self, tensors: Sequence[Tensor | None]) -> None:

@@ -368,6 +368,8 @@ def test_logits_that_are_not_drawn_are_those_of_the_cpu(method: str, order: str)
 
 def test_ranks_add_up_what_lies_on_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = "nccl" if DEVICE == "cuda" else "gloo"
+    for kind in ("NCCL", "GLOO"):
+        monkeypatch.setenv(f"{kind}_SOCKET_IFNAME", "lo")
     store = f"file://{tmp_path}/store"
     alone = trained(residual_supernet, clip_norm=0.1)
     torch.distributed.init_process_group(backend, init_method=store, rank=0, world_size=1)

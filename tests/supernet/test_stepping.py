@@ -7,11 +7,13 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from supernet.checkpoint import optimizer_tensors, restore_optimizer
 from supernet.elastic.elasticise import elasticise
@@ -305,3 +307,26 @@ def test_a_count_of_steps_stays_where_no_gpu_is_waited_for() -> None:
     found = optimizer.state[network.weight]
     assert found["step"].device.type == "cpu" and found["step"] == 3
     assert found["exp_avg"].device.type == "meta"
+
+
+class Order(TorchDispatchMode):
+    """What is called, in order, both passes included."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.found.append(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+def test_no_number_is_read_before_all_lessons_of_a_step_are_under_way() -> None:
+    trainer = Trainer(small_supernet(), few_images(), OPTIONS)
+    trainer._learn()
+    with Order() as order:
+        trainer._learn()
+    assert order.found.count("convolution_backward") == 8
+    assert "_local_scalar_dense" in order.found[order.found.index("convolution_backward") :]
+    lessons = order.found[: len(order.found) - order.found[::-1].index("convolution_backward")]
+    assert "_local_scalar_dense" not in lessons, "a GPU would be waited for"
