@@ -31,8 +31,8 @@ class Runner(Protocol):
 class Runtime(Protocol):
     """How networks are run: the fields become part of a device's identity.
 
-    One may also have `OnnxRuntime.file_run`, where it runs another file than the exported one, and
-    `OnnxRuntime.peak_mib`, where it can tell.
+    One may also have `OnnxRuntime.file_run`, where it runs another file than the exported one, `OnnxRuntime.peak_mib`,
+    where it can tell, and ``chip``, the name of what it runs networks on, where that is not the processor.
     """
 
     version: str
@@ -75,15 +75,15 @@ def bytes_run(runtime: Runtime, exported: Path | None) -> int | None:
     return file_run(exported).stat().st_size
 
 
-def peak_of(runtime: Runtime, exported: Path | None, inputs: Inputs) -> float | None:
-    """The most memory that running an exported network takes, in MiB; None where the runtime cannot tell."""
-    tell: Callable[[Path, Inputs], float | None] | None = getattr(runtime, "peak_mib", None)
-    return tell(exported, inputs) if tell and exported else None
+def peak_of(runtime: Runtime, module: nn.Module, file: Path | None, inputs: Inputs) -> float | None:
+    """The most memory that running a network takes, in MiB, given as `Runtime.load` is; None where nobody can tell."""
+    tell: Callable[[nn.Module, Path | None, Inputs], float | None] | None = getattr(runtime, "peak_mib", None)
+    return tell(module, file, inputs) if tell else None
 
 
 runtimes: Registry[Callable[[DeviceOptions], Runtime]] = Registry(
     "runtime",
-    modules=("hardware.openvino_runner", "hardware.compiled_runner", "hardware.executorch_runner"),
+    modules=tuple(f"hardware.{name}_runner" for name in ("openvino", "compiled", "executorch", "cuda")),
     group="supernet.runtimes",
 )
 """Runtimes by name; each is made from the options of the device."""
@@ -98,7 +98,7 @@ def only_fp32(options: DeviceOptions) -> DeviceOptions:
     if options.precision != "fp32":
         raise DeviceError(
             f"{options.runtime} runs in fp32, and precision is {options.precision!r}; onnxruntime has "
-            f"{', '.join(EIGHT_BITS)} and {MIXED}, openvino bf16"
+            f"{', '.join(EIGHT_BITS)} and {MIXED}, openvino bf16, cuda tf32, fp16 and bf16"
         )
     return options
 
@@ -127,7 +127,7 @@ class OnnxRuntime:
         if self.precision not in known:
             raise DeviceError(
                 f"onnxruntime has no precision {self.precision!r}{did_you_mean(self.precision, known)}; "
-                f"openvino has bf16 too"
+                f"openvino has bf16 too, and a GPU (cuda) tf32, fp16 and bf16"
             )
 
     def load(self, module: nn.Module, file: Path | None, inputs: Inputs) -> Runner:
@@ -146,10 +146,11 @@ class OnnxRuntime:
         """The file that is run: one in eight bits lies beside the one in float."""
         return exported.with_suffix(f".{self.precision}.onnx") if self.precision in EIGHT_BITS else exported
 
-    def peak_mib(self, exported: Path, inputs: Inputs) -> float | None:
+    def peak_mib(self, module: nn.Module, file: Path | None, inputs: Inputs) -> float | None:
         """The most memory that a network takes that was loaded before, see `hardware.peak_memory`."""
+        assert file is not None
         arrays = [tensor.numpy() for tensor in inputs.tensors]
-        return peak_mib(self.file_run(exported), arrays, self.optimisation, self._threads)
+        return peak_mib(self.file_run(file), arrays, self.optimisation, self._threads)
 
     def _quantise(self, file: Path, inputs: Inputs, into: Path) -> None:
         from hardware.quantise import QuantiseOptions, quantise
