@@ -100,7 +100,7 @@ class ProfileOptions:
         rounds: bursts of every network, at least.
         spread: enough bursts: half the 95 % confidence interval of a latency, over the latency.
         drift: how far the reference may move within a window before the window is measured again.
-        repeat: share of the networks that is measured a second time at the end, at least two.
+        repeat: share of the networks that is measured a second time at the end, at least four.
         seconds: of measuring, after which no rounds are added, however wide the intervals still are.
         workers: processes that export side by side.
         seed: decides which subnets are measured and in which order.

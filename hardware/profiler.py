@@ -194,6 +194,8 @@ def _loaded(
     return found
 
 
+TWICE = 4
+"""How many networks are measured a second time at least: two told of nothing but luck."""
 _STEPS = {"first": "measure", "repeat": "measure again"}
 log = logging.getLogger(__name__)
 
@@ -210,7 +212,7 @@ def _per_architecture(
 
 def _repeated(archs: Sequence[Architecture], options: ProfileOptions) -> list[Architecture]:
     """The architectures that are measured twice."""
-    count = min(len(archs), max(2, ceil(options.repeat * len(archs))))
+    count = min(len(archs), max(TWICE, ceil(options.repeat * len(archs))))
     return Random(options.seed).sample(list(archs), count)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -105,6 +106,25 @@ def test_a_program_is_told_them_network_by_network(tmp_path: Path) -> None:
     assert found["peak_mib"] == 9.75
     for i, m in enumerate(found["measurements"], start=1):
         assert m["file_bytes"] == 1024 * i and m["examples_per_s"] * m["median_ms"] == pytest.approx(1000)
+
+
+def test_second_measurements_lie_95_times_in_100_within_what_is_said() -> None:
+    rng, inside = np.random.default_rng(0), []
+    plain = profile_of(0.01)
+    for _ in range(4000):
+        apart = np.abs(
+            rng.normal(0, 0.02, size=5)
+        )  # of four that were measured twice, and of one that will be
+        repeat = RepeatError(apart[:4].mean(), apart[:4].max(), 4)
+        inside.append(apart[4] <= (replace(plain, repeat=repeat).second_ms / plain.median_ms)[0])
+    assert 0.93 < np.mean(inside) < 0.98
+
+
+def test_a_second_measurement_is_as_unsure_as_the_interval_of_the_first() -> None:
+    measurements = tuple(replace(m, ci=0.1) for m in profile_of(0.0).measurements)
+    wide = replace(profile_of(0.0), measurements=measurements)
+    assert wide.second_ms == pytest.approx(0.1 * 2**0.5 * wide.median_ms)
+    assert "a second measurement is expected within 14.1% of the first, 95 times in 100" in said_of(wide)
 
 
 @pytest.mark.parametrize(("repeat", "is_noisy"), [(0.27, True), (0.01, False)])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from hardware.energy import NOT_AVAILABLE, in_words
 from hardware.measurement import Profile
 from supernet.errors import SupernetError
@@ -22,7 +24,9 @@ def print_profile(known: Profiled, narrator: Narrator) -> None:
     )
     narrator.say(
         f"{counted(len(found.measurements), 'subnet')} took {low:.3f} to {high:.3f} ms; measured twice they differ by "
-        f"{found.repeat.mean:.1%}; {counted(found.windows, 'window')} were measured, and again "
+        f"{found.repeat.mean:.1%}, so that a second measurement is expected within "
+        f"{np.median(found.second_ms / found.median_ms):.1%} of the first, 95 times in 100; "
+        f"{counted(found.windows, 'window')} were measured, and again "
         f"{counted(found.drifts, 'time')} because the machine drifted."
     )
     narrator.say(_beside_time(found))
