@@ -5,8 +5,9 @@
 Subnets of the quickstart's supernet, untrained (weights cost no time), are profiled on each runtime of this machine;
 ``openvino:bf16`` is OpenVINO in bfloat16, ``cuda`` an NVIDIA GPU. ``D.spearman_to_onnxruntime`` ranks them against the
 default; ``D.within10`` is the share of the others that a predictor of that runtime puts within 10 % after ``--known``
-measurements, with the other runtimes as references. ``int8_over_float`` is the latency of the largest subnet in eight bits over that in float,
-with whichever types are faster; ``int8_u8s8`` and ``int8_s8s8`` are of each. What is not installed is left out.
+measurements, with the other runtimes as references. ``int8_over_float`` is the latency of the largest subnet in eight
+bits over that in float, with whichever types are faster; ``int8_u8s8`` and ``int8_s8s8`` are of each. What is not
+installed is left out.
 """
 
 from __future__ import annotations
