@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from supernet.errors import ConfigError
+from supernet.errors import ConfigError, did_you_mean
 from supernet.options import within
 
 PROTOCOL = 1
@@ -82,8 +82,11 @@ class DeviceOptions:
             check_ssh(self.address)
         if self.address and self.runtime != "onnxruntime":
             raise ConfigError(f"device.runtime is {self.runtime!r}; devices elsewhere run onnxruntime")
-        if self.address and self.precision != "fp32":
-            raise ConfigError(f"device.precision is {self.precision!r}; devices elsewhere run in fp32")
+        if self.address and self.precision not in (known := ("fp32", *EIGHT_BITS)):
+            raise ConfigError(
+                f"device.precision is {self.precision!r}{did_you_mean(self.precision, known)}; devices elsewhere have "
+                f"{', '.join(known)}"
+            )
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from hardware.errors import DeviceError
+from hardware.onnx_files import file_made, file_run
 from hardware.onnx_session import PROVIDER, OnnxSession, check_level, timed
 from hardware.options import EIGHT_BITS, MIXED, DeviceOptions
 from hardware.peak_memory import peak_mib
@@ -109,8 +110,8 @@ class OnnxRuntime:
 
     Args:
         options: with ``precision`` fp32, or one of `hardware.quantise.TYPES`: files are then quantised before they are
-            timed, with ranges from the example they are run with, which decide how good a network is and not how fast;
-            or mixed, where files say themselves what is in eight bits (`hardware.mixed`).
+            timed (`hardware.onnx_files`); or mixed, where files say themselves what is in eight bits
+            (`hardware.mixed`).
 
     Raises:
         DeviceError: for another precision, or an optimisation level that there is not.
@@ -135,27 +136,20 @@ class OnnxRuntime:
         from hardware.export import feed
 
         assert file is not None
-        used = self.file_run(file)
-        if used != file and not used.exists():
-            self._quantise(file, inputs, used)
+        used = file_made(file, self.precision, inputs)
         session = OnnxSession(str(used), self.optimisation, self._threads)
         session.give(feed(inputs, session.inputs))
         return session
 
     def file_run(self, exported: Path) -> Path:
         """The file that is run: one in eight bits lies beside the one in float."""
-        return exported.with_suffix(f".{self.precision}.onnx") if self.precision in EIGHT_BITS else exported
+        return file_run(exported, self.precision)
 
     def peak_mib(self, module: nn.Module, file: Path | None, inputs: Inputs) -> float | None:
         """The most memory that a network takes that was loaded before, see `hardware.peak_memory`."""
         assert file is not None
         arrays = [tensor.numpy() for tensor in inputs.tensors]
         return peak_mib(self.file_run(file), arrays, self.optimisation, self._threads)
-
-    def _quantise(self, file: Path, inputs: Inputs, into: Path) -> None:
-        from hardware.quantise import QuantiseOptions, quantise
-
-        quantise(file, [inputs], into, QuantiseOptions(self.precision))
 
 
 @runtimes.register("torch")
