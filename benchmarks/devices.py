@@ -3,10 +3,11 @@
     python -m benchmarks.devices [--subnets 30] [--known 20] [--runtimes onnxruntime,torch,openvino] [--json FILE]
 
 Subnets of the quickstart's supernet, untrained (weights cost no time), are profiled on each runtime of this machine;
-``openvino:bf16`` is OpenVINO in bfloat16. ``D.spearman_to_onnxruntime`` ranks them against the default; ``D.within10``
-is the share of the others that a predictor of that runtime puts within 10 % after ``--known`` measurements, with the
-other runtimes as references. ``int8_over_float`` is the latency of the largest subnet in eight bits over that in float,
-with whichever types are faster; ``int8_u8s8`` and ``int8_s8s8`` are of each. What is not installed is left out.
+``openvino:bf16`` is OpenVINO in bfloat16, ``cuda`` an NVIDIA GPU. ``D.spearman_to_onnxruntime`` ranks them against the
+default; ``D.within10`` is the share of the others that a predictor of that runtime puts within 10 % after ``--known``
+measurements, with the other runtimes as references. ``int8_over_float`` is the latency of the largest subnet in eight
+bits over that in float, with whichever types are faster; ``int8_u8s8`` and ``int8_s8s8`` are of each. What is not
+installed is left out.
 """
 
 from __future__ import annotations
@@ -39,7 +40,11 @@ from supernet.tasks.task import Dataset
 from zoo.pipeline.options import PredictOptions
 
 DEFAULT = "onnxruntime"
-RUNTIMES = (DEFAULT, "torch", "openvino", "openvino:bf16", "executorch", "compiled")
+RUNTIMES = (
+    DEFAULT, "torch", "openvino", "openvino:bf16", "executorch", "compiled",
+    "cuda", "cuda_graph", "cuda_graph:tf32", "cuda_graph:fp16",
+)  # fmt: skip
+QUICK = (DEFAULT, "torch", "openvino", "cuda", "cuda_graph")
 
 
 def main() -> None:
@@ -57,7 +62,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.quick:
-        args.subnets, args.known, args.seconds, args.runtimes = 14, 10, 1.0, "onnxruntime,torch,openvino"
+        args.subnets, args.known, args.seconds, args.runtimes = 14, 10, 1.0, ",".join(QUICK)
     result = Result("devices", vars(args))
     data = load_data(DataOptions(source=args.data))
     net = build(SupernetOptions(), data.task, seed=0).eval()

@@ -13,6 +13,8 @@ In the order one would read them:
 - `openvino_runner`: likewise OpenVINO, an extra
 - `compiled_runner`: likewise PyTorch's own compiler
 - `executorch_runner`: likewise ExecuTorch with XNNPACK, an extra
+- `cuda_runner`: likewise an NVIDIA GPU, operator by operator or as a captured graph
+- `onnx_files`: which file ONNX Runtime runs: one in eight bits lies beside the exported one
 - `onnx_session`: a network in ONNX Runtime, timed call by call
 - `host`: what an agent tells of its machine
 - `agent`: the server on another machine that runs what it is sent

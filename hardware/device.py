@@ -27,7 +27,7 @@ class Device:
 
     Args:
         name: for people; not part of the identity.
-        chip: the processor as it calls itself.
+        chip: the processor, or the GPU, as it calls itself.
         system: operating system and instruction set: ``"Linux x86_64"``.
         runtime: what runs the network.
         version: of the runtime.
@@ -95,7 +95,7 @@ def local_device(options: DeviceOptions | None = None, runtime: Runtime | None =
     options = options or DeviceOptions()
     runtime = runtime or runtime_of(options)
     there: Host | None = getattr(runtime, "host", None)
-    found = there.chip if there else chip()
+    found: str = there.chip if there else getattr(runtime, "chip", "") or chip()
     return Device(
         name=options.name or found,
         chip=found,

@@ -107,8 +107,8 @@ class Profile:
         options: the `ProfileOptions` it was made with.
         failed: why some do not run on the device, by the id of the architecture.
         energy: of a call of the reference; None where nothing counts it, and for a device elsewhere.
-        peak_mib: memory of the reference, see `hardware.peak_memory`; None for other runtimes than ONNX Runtime on this
-            machine, and where the system does not tell.
+        peak_mib: memory of the reference, see `hardware.peak_memory`, or that of the GPU, see `hardware.cuda_runner`;
+            None for other runtimes and for a device elsewhere, and where the system does not tell.
     """
 
     space: str

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from supernet.errors import ConfigError
+from supernet.errors import ConfigError, did_you_mean
 from supernet.options import within
 
 PROTOCOL = 1
@@ -43,13 +43,14 @@ class DeviceOptions:
     """How this machine is to be used while it is timed.
 
     Args:
-        runtime: a registered runtime: ``onnxruntime``, ``torch``, ``compiled``, or ``openvino`` or ``executorch``
-            (extras).
+        runtime: a registered runtime: ``onnxruntime``, ``torch``, ``compiled``, ``cuda`` or ``cuda_graph`` (an NVIDIA
+            GPU), or ``openvino`` or ``executorch`` (extras).
         optimisation: graph optimisation of ONNX Runtime: ``disable``, ``basic``, ``extended`` or ``all``.
         threads: threads of one forward pass; as many cores are pinned.
         batch: images in one forward pass.
         precision: of weights and activations: ``fp32``; with ``onnxruntime`` also ``u8s8`` and ``s8s8`` (eight bits)
-            and ``mixed`` (a search says of every stage whether it is in eight bits), with ``openvino`` also ``bf16``.
+            and ``mixed`` (a search says of every stage whether it is in eight bits), with ``openvino`` also ``bf16``,
+            with ``cuda`` and ``cuda_graph`` also ``tf32``, ``fp16`` and ``bf16``.
         pin: keep the measuring thread on its cores, where the operating system can.
         name: what to call the device, in tables and for ``supernet zoo pull --device``; its chip otherwise. It is
             given before the profile is taken, and is no part of the device's identity.
@@ -81,8 +82,11 @@ class DeviceOptions:
             check_ssh(self.address)
         if self.address and self.runtime != "onnxruntime":
             raise ConfigError(f"device.runtime is {self.runtime!r}; devices elsewhere run onnxruntime")
-        if self.address and self.precision != "fp32":
-            raise ConfigError(f"device.precision is {self.precision!r}; devices elsewhere run in fp32")
+        if self.address and self.precision not in (known := ("fp32", *EIGHT_BITS)):
+            raise ConfigError(
+                f"device.precision is {self.precision!r}{did_you_mean(self.precision, known)}; devices elsewhere have "
+                f"{', '.join(known)}"
+            )
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,9 @@ def profile(
             counted = [] if used.address else counters()
             energy = energy_of(load(reference).burst, counted) if counted else None
             peak = (
-                against.peak_mib if against else peak_of(runtime, given.get(reference.id), shown(reference))
+                against.peak_mib
+                if against
+                else peak_of(runtime, subnets[reference], given.get(reference.id), shown(reference))
             )
         found = _summarise(journal, here, archs, reference, shown(reference), options, against)
         sized = tuple(

@@ -21,6 +21,7 @@ from torch import nn
 from hardware.errors import DeviceError, ExportError
 from hardware.export import feed
 from hardware.host import Host
+from hardware.onnx_files import file_made, file_run
 from hardware.options import PATIENCE, PROTOCOL, SSH, DeviceOptions
 from hardware.tunnel import tunnel_to
 from supernet.elastic.inputs import Inputs
@@ -43,6 +44,8 @@ class Missing(DeviceError):
 class RemoteRuntime:
     """ONNX Runtime on another machine; an agent that was started anew is sent its networks again.
 
+    A network in eight bits is put into them here: what is sent is a file like any other.
+
     Args:
         options: with the address of an agent.
         patient: ask again, after pauses, what is not answered.
@@ -51,7 +54,6 @@ class RemoteRuntime:
         DeviceError: when no agent answers there, it does not know the token, or speaks another protocol.
     """
 
-    precision = "fp32"
     reads_onnx = True
 
     def __init__(self, options: DeviceOptions, *, patient: bool = True) -> None:
@@ -67,16 +69,20 @@ class RemoteRuntime:
             )
         self.host = Host(**found)
         self.version, self.provider = self.host.version, self.host.provider
-        self.optimisation = options.optimisation
+        self.optimisation, self.precision = options.optimisation, options.precision
 
     def load(self, module: nn.Module, file: Path | None, inputs: Inputs) -> RemoteRunner:
         """Send a network and what it is run with.
 
         Raises:
-            ExportError: when the device cannot load or run it.
+            ExportError: when the device cannot load or run it, or it cannot be quantised.
         """
         assert file is not None
-        return RemoteRunner(self, file, inputs)
+        return RemoteRunner(self, file_made(file, self.precision, inputs), inputs)
+
+    def file_run(self, exported: Path) -> Path:
+        """The file that is sent."""
+        return file_run(exported, self.precision)
 
     def ask(self, method: str, path: str, body: bytes = b"") -> dict[str, Any]:
         """What the agent answers.

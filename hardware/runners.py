@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from hardware.errors import DeviceError
+from hardware.onnx_files import file_made, file_run
 from hardware.onnx_session import PROVIDER, OnnxSession, check_level, timed
 from hardware.options import EIGHT_BITS, MIXED, DeviceOptions
 from hardware.peak_memory import peak_mib
@@ -31,8 +32,8 @@ class Runner(Protocol):
 class Runtime(Protocol):
     """How networks are run: the fields become part of a device's identity.
 
-    One may also have `OnnxRuntime.file_run`, where it runs another file than the exported one, and
-    `OnnxRuntime.peak_mib`, where it can tell.
+    One may also have `OnnxRuntime.file_run`, where it runs another file than the exported one, `OnnxRuntime.peak_mib`,
+    where it can tell, and ``chip``, the name of what it runs networks on, where that is not the processor.
     """
 
     version: str
@@ -75,15 +76,15 @@ def bytes_run(runtime: Runtime, exported: Path | None) -> int | None:
     return file_run(exported).stat().st_size
 
 
-def peak_of(runtime: Runtime, exported: Path | None, inputs: Inputs) -> float | None:
-    """The most memory that running an exported network takes, in MiB; None where the runtime cannot tell."""
-    tell: Callable[[Path, Inputs], float | None] | None = getattr(runtime, "peak_mib", None)
-    return tell(exported, inputs) if tell and exported else None
+def peak_of(runtime: Runtime, module: nn.Module, file: Path | None, inputs: Inputs) -> float | None:
+    """The most memory that running a network takes, in MiB, given as `Runtime.load` is; None where nobody can tell."""
+    tell: Callable[[nn.Module, Path | None, Inputs], float | None] | None = getattr(runtime, "peak_mib", None)
+    return tell(module, file, inputs) if tell else None
 
 
 runtimes: Registry[Callable[[DeviceOptions], Runtime]] = Registry(
     "runtime",
-    modules=("hardware.openvino_runner", "hardware.compiled_runner", "hardware.executorch_runner"),
+    modules=tuple(f"hardware.{name}_runner" for name in ("openvino", "compiled", "executorch", "cuda")),
     group="supernet.runtimes",
 )
 """Runtimes by name; each is made from the options of the device."""
@@ -98,7 +99,7 @@ def only_fp32(options: DeviceOptions) -> DeviceOptions:
     if options.precision != "fp32":
         raise DeviceError(
             f"{options.runtime} runs in fp32, and precision is {options.precision!r}; onnxruntime has "
-            f"{', '.join(EIGHT_BITS)} and {MIXED}, openvino bf16"
+            f"{', '.join(EIGHT_BITS)} and {MIXED}, openvino bf16, cuda tf32, fp16 and bf16"
         )
     return options
 
@@ -109,8 +110,8 @@ class OnnxRuntime:
 
     Args:
         options: with ``precision`` fp32, or one of `hardware.quantise.TYPES`: files are then quantised before they are
-            timed, with ranges from the example they are run with, which decide how good a network is and not how fast;
-            or mixed, where files say themselves what is in eight bits (`hardware.mixed`).
+            timed (`hardware.onnx_files`); or mixed, where files say themselves what is in eight bits
+            (`hardware.mixed`).
 
     Raises:
         DeviceError: for another precision, or an optimisation level that there is not.
@@ -127,7 +128,7 @@ class OnnxRuntime:
         if self.precision not in known:
             raise DeviceError(
                 f"onnxruntime has no precision {self.precision!r}{did_you_mean(self.precision, known)}; "
-                f"openvino has bf16 too"
+                f"openvino has bf16 too, and a GPU (cuda) tf32, fp16 and bf16"
             )
 
     def load(self, module: nn.Module, file: Path | None, inputs: Inputs) -> Runner:
@@ -135,26 +136,20 @@ class OnnxRuntime:
         from hardware.export import feed
 
         assert file is not None
-        used = self.file_run(file)
-        if used != file and not used.exists():
-            self._quantise(file, inputs, used)
+        used = file_made(file, self.precision, inputs)
         session = OnnxSession(str(used), self.optimisation, self._threads)
         session.give(feed(inputs, session.inputs))
         return session
 
     def file_run(self, exported: Path) -> Path:
         """The file that is run: one in eight bits lies beside the one in float."""
-        return exported.with_suffix(f".{self.precision}.onnx") if self.precision in EIGHT_BITS else exported
+        return file_run(exported, self.precision)
 
-    def peak_mib(self, exported: Path, inputs: Inputs) -> float | None:
+    def peak_mib(self, module: nn.Module, file: Path | None, inputs: Inputs) -> float | None:
         """The most memory that a network takes that was loaded before, see `hardware.peak_memory`."""
+        assert file is not None
         arrays = [tensor.numpy() for tensor in inputs.tensors]
-        return peak_mib(self.file_run(exported), arrays, self.optimisation, self._threads)
-
-    def _quantise(self, file: Path, inputs: Inputs, into: Path) -> None:
-        from hardware.quantise import QuantiseOptions, quantise
-
-        quantise(file, [inputs], into, QuantiseOptions(self.precision))
+        return peak_mib(self.file_run(file), arrays, self.optimisation, self._threads)
 
 
 @runtimes.register("torch")

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
 from hardware.measurement import Profile
 from hardware.options import DeviceOptions, ProfileOptions
@@ -53,7 +54,8 @@ def test_memory_grows_with_what_a_call_holds_and_not_with_its_inputs(tmp_path: P
 
 def test_memory_is_not_available_where_the_process_fails(tmp_path: Path) -> None:
     assert peak_mib(tmp_path / "missing.onnx", [], "all", 1) is None
-    assert peak_of(runtimes["torch"](DeviceOptions(runtime="torch")), None, Inputs.of(tiny_images(1))) is None
+    eager = runtimes["torch"](DeviceOptions(runtime="torch"))
+    assert peak_of(eager, nn.Identity(), None, Inputs.of(tiny_images(1))) is None
 
 
 def test_a_profile_knows_the_size_of_every_file_that_was_run(
@@ -65,8 +67,8 @@ def test_a_profile_knows_the_size_of_every_file_that_was_run(
     options = ProfileOptions(subnets=3, seconds=0.1, warm_calls=1, warm_ms=0, rounds=1, burst=3)
     asked: list[Path] = []
 
-    def told(runtime: OnnxRuntime, exported: Path, inputs: Inputs) -> float:
-        asked.append(exported)
+    def told(runtime: OnnxRuntime, module: nn.Module, file: Path, inputs: Inputs) -> float:
+        asked.append(file)
         return 12.5
 
     monkeypatch.setattr(OnnxRuntime, "peak_mib", told)

@@ -8,7 +8,9 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import onnx
 import pytest
 
 from hardware import remote
@@ -19,6 +21,7 @@ from hardware.measurement import Profile
 from hardware.options import DeviceOptions, ProfileOptions
 from hardware.profiler import profile
 from hardware.remote import TOKEN, RemoteRuntime
+from hardware.runners import OnnxRuntime, bytes_run
 from hardware.sampling import spread
 from supernet.elastic.inputs import Inputs
 from supernet.errors import ConfigError
@@ -141,6 +144,28 @@ def test_a_killed_agent_costs_no_measurement(elsewhere: Elsewhere, file: Path, t
     assert {m.file_bytes for m in found.measurements} == {file.stat().st_size} and found.peak_mib is None
 
 
+def test_an_agent_runs_the_file_in_eight_bits_that_is_run_here(
+    elsewhere: Elsewhere, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network is put into eight bits before it is sent: once, and as on this machine."""
+    here, there = DeviceOptions(precision="u8s8"), replace(elsewhere.options, precision="u8s8")
+    assert local_device(there) == local_device(here) != local_device(elsewhere.options)
+    runtime, sent = RemoteRuntime(there), []  # type: tuple[RemoteRuntime, list[bytes]]
+    small, once = runtime.file_run(file), runtime._once
+
+    def watched(method: str, path: str, body: bytes) -> dict[str, Any]:
+        if method == "PUT" and not path.endswith("inputs"):
+            sent.append(body)
+        return once(method, path, body)
+
+    monkeypatch.setattr(runtime, "_once", watched)
+    for _ in range(2):
+        assert len(runtime.load(tiny_supernet(), file, Inputs.of(tiny_images(1))).burst(3)) == 3
+    assert sent == [small.read_bytes()] * 2 and file.read_bytes() not in sent
+    assert small == OnnxRuntime(here).file_run(file) and bytes_run(runtime, file) == len(sent[0])
+    assert {node.op_type for node in onnx.load(small).graph.node} >= {"QuantizeLinear", "DequantizeLinear"}
+
+
 def test_a_wrong_token_is_refused(elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch) -> None:
     for wrong in ("guess", ""):
         monkeypatch.setenv(TOKEN, wrong)
@@ -181,8 +206,15 @@ def test_an_agent_of_another_version_is_refused(
 
 
 @pytest.mark.parametrize(
-    "options", [{"address": "board:8765"}, {"address": "http://board", "runtime": "torch"}]
+    "options",
+    [
+        {"address": "board:8765"},
+        {"address": "http://board", "runtime": "torch"},
+        {"address": "http://board", "precision": "mixed"},
+    ],
 )
-def test_an_address_that_is_none_is_refused(options: dict[str, str]) -> None:
-    with pytest.raises(ConfigError, match=r"device\.(address|runtime)"):
+def test_an_address_that_is_none_or_does_not_go_with_the_rest_is_refused(options: dict[str, str]) -> None:
+    with pytest.raises(
+        ConfigError, match=r"device\.(address|runtime|precision is 'mixed'.*fp32, u8s8, s8s8)"
+    ):
         DeviceOptions(**options)  # type: ignore[arg-type]

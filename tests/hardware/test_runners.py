@@ -6,6 +6,7 @@ import itertools
 import sys
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import onnx
 import pytest
@@ -36,7 +37,7 @@ def made(name: str, options: DeviceOptions | None = None) -> Runtime:
     try:
         return runtimes[name](options or DeviceOptions(runtime=name))
     except DeviceError as error:
-        if "not installed" in str(error) or "compiler" in str(error):
+        if any(lack in str(error) for lack in ("not installed", "compiler", "need an NVIDIA GPU")):
             pytest.skip(str(error))
         raise
 
@@ -84,7 +85,7 @@ def test_a_runtime_that_is_not_installed_names_the_extra(
         runtimes[name](DeviceOptions(runtime=name))
 
 
-@pytest.mark.parametrize("name", ["onnxruntime", "torch", "openvino"])
+@pytest.mark.parametrize("name", ["onnxruntime", "torch", "openvino", "cuda", "cuda_graph"])
 def test_a_precision_that_a_runtime_lacks_is_refused_by_name(name: str) -> None:
     made(name)
     with pytest.raises(DeviceError, match="fp8"):
@@ -149,3 +150,18 @@ def test_openvino_is_imported_without_telling_its_makers(
     before = import_module("openvino_telemetry") if there else None
     assert openvino_runner._openvino().told is False
     assert sys.modules.get("openvino_telemetry") is before
+
+
+def test_networks_of_executorch_that_are_loaded_keep_their_pool_of_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from hardware import executorch_runner
+
+    sizes = [2]
+    pool = SimpleNamespace(
+        _threadpool_get_thread_count=lambda: sizes[-1], _unsafe_reset_threadpool=sizes.append
+    )
+    monkeypatch.setattr(executorch_runner, "_module", lambda name: pool)
+    for count in (1, 1, 1, 3):
+        executorch_runner._have_threads(count)
+    assert sizes == [2, 1, 3]
