@@ -21,7 +21,6 @@ of plain's bytes (`memory_model`): ``NAME.M.memory``, ``NAME.M.time``, and ``NAM
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from copy import deepcopy
 from itertools import pairwise
@@ -33,7 +32,7 @@ from torch.utils.checkpoint import checkpoint
 
 from benchmarks import memory_model
 from benchmarks.contract import Result, arguments
-from benchmarks.memory_peaks import Step, cpu_seconds, peak_bytes
+from benchmarks.memory_peaks import Step, clock_of, cpu_seconds, exact_kernels, peak_bytes
 from supernet.memory.modes import modes
 from supernet.presets.two_streams import inverted_bottleneck
 from supernet.reversible import ReversibleStage
@@ -144,8 +143,6 @@ def step_of(network: nn.Module, x: Tensor) -> Step:
     def step() -> None:
         network(x).square().sum().backward()
         network.zero_grad()
-        if x.is_cuda:
-            torch.cuda.synchronize()
 
     return step
 
@@ -160,8 +157,9 @@ def gradients(network: nn.Module, x: Tensor) -> Tensor:
 
 def error(network: nn.Module, plain: nn.Module, x: Tensor) -> float:
     """Relative L2 distance of the gradients of two networks."""
-    expected = gradients(plain, x)
-    return float((gradients(network, x) - expected).norm() / expected.norm())
+    with exact_kernels():
+        expected = gradients(plain, x)
+        return float((gradients(network, x) - expected).norm() / expected.norm())
 
 
 def measured(depth: int, side: int, batch: int, turns: int, device: str, result: Result) -> None:
@@ -172,7 +170,7 @@ def measured(depth: int, side: int, batch: int, turns: int, device: str, result:
     networks = {"plain": plain} | {name: way(plain) for name, way in ways(device == "cuda").items()}
     steps = {name: step_of(network, x) for name, network in networks.items()}
     peaks = {name: peak_bytes(step, device) for name, step in steps.items()}
-    seconds = cpu_seconds(steps, turns, clock=time.process_time if device == "cpu" else time.perf_counter)
+    seconds = cpu_seconds(steps, turns, clock=clock_of(device))
     for name, network in networks.items():
         row = {
             "depth": depth,
@@ -190,15 +188,15 @@ def measured(depth: int, side: int, batch: int, turns: int, device: str, result:
             result.figures[f"{name}.time.{depth}"] = row["time"]
 
 
-def exactness(result: Result, side: int = 8) -> None:
+def exactness(result: Result, device: str, side: int = 8) -> None:
     """The errors in float64 and in fixed point."""
     for name, dtype, options in (
         ("reversible.worst_gradient_error_float64", torch.float64, {}),
         ("fixed_point.worst_gradient_error", torch.float32, {"fixed_point": True}),
     ):
         torch.manual_seed(0)
-        plain = Stack(4, side, **options).to(dtype)
-        x = torch.randn(4, CHANNELS, side, side, dtype=dtype)
+        plain = Stack(4, side, **options).to(device, dtype)
+        x = torch.randn(4, CHANNELS, side, side, dtype=dtype, device=device)
         result.figures[name] = error(in_mode("reversible")(plain), plain, x)
 
 
@@ -238,7 +236,7 @@ def main() -> None:
     ]
     if growths:
         result.figures["growth_over_parameter_gradients"] = max(growths)
-    exactness(result)
+    exactness(result, args.device)
     result.finish(args.json)
 
 

@@ -1,8 +1,9 @@
 """What one training step needs: its highest memory above what was held before, and its time on the processor.
 
 Memory is what PyTorch's allocator hands out and takes back, as `torch.profiler` notes it; on CUDA the allocator
-counts itself. What libraries allocate past it (oneDNN's scratchpads) is not seen. Time is that of the process,
-of steps that take turns, so that what else the machine does weighs on all of them alike.
+counts itself. What libraries allocate past it (oneDNN's scratchpads) is not seen. Time is that of the process (on CUDA
+that of a clock, as the process only waits there), of steps that take turns, so that what else the machine does weighs
+on all of them alike.
 """
 
 from __future__ import annotations
@@ -10,13 +11,42 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
+from torch.backends import cudnn
 
 from supernet.memory.measuring import peak_bytes as measured_peak
 
 Step = Callable[[], object]
+Clock = Callable[[], float]
+
+
+def clock_of(device: torch.device | str) -> Clock:
+    """What the time of a step on a device is read from; of a GPU after all that it was given is done."""
+    if torch.device(device).type != "cuda":
+        return time.process_time
+
+    def clock() -> float:
+        """In seconds."""
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+    return clock
+
+
+@contextmanager
+def exact_kernels() -> Iterator[None]:
+    """Meanwhile the kernels of a GPU answer alike every time where they can, and reckon in all of float32."""
+    before = cudnn.deterministic, cudnn.allow_tf32, torch.are_deterministic_algorithms_enabled()
+    cudnn.deterministic, cudnn.allow_tf32 = True, False
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.allow_tf32 = before[:2]
+        torch.use_deterministic_algorithms(before[2])
 
 
 def peak_bytes(step: Step, device: torch.device | str = "cpu", *, warm: bool = True) -> int:
@@ -36,7 +66,7 @@ def peak_bytes(step: Step, device: torch.device | str = "cpu", *, warm: bool = T
 
 
 def cpu_seconds(
-    steps: Mapping[str, Step], turns: int, best: bool = True, clock: Callable[[], float] = time.process_time
+    steps: Mapping[str, Step], turns: int, best: bool = True, clock: Clock = time.process_time
 ) -> dict[str, float]:
     """Processor time of each step, in seconds, by name; they run in turn, after one turn that is not timed.
 
@@ -44,7 +74,7 @@ def cpu_seconds(
         steps: by name.
         turns: how many times each is timed.
         best: the least of the turns, which other programs disturb least; or else the median.
-        clock: what is read before and after; `time.perf_counter` for steps that wait for a GPU.
+        clock: what is read before and after, see `clock_of`.
     """
     spent: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(turns + 1):

@@ -59,13 +59,10 @@ class ExecuTorch:
                 lowered = exir.to_edge_transform_and_lower(
                     traced, partitioner=[partitioner()]
                 ).to_executorch()
+                _have_threads(self._threads)
                 checked = _module("executorch.runtime").Verification.Minimal
                 program = self._runtime.load_program(lowered.buffer, verification=checked)
                 method = program.load_method("forward")
-                # Its pool is the process's: as many threads as there are cores, unless it is told.
-                _module("executorch.extension.pybindings.portable_lib")._unsafe_reset_threadpool(
-                    self._threads
-                )
                 method.execute(inputs.tensors)
         except Exception as error:  # each of its passes raises what it likes
             raise ExportError(f"ExecuTorch {self.version} cannot run the network: {error}") from error
@@ -81,6 +78,16 @@ class _Method:
     def burst(self, calls: int) -> list[int]:
         """See `Runner`."""
         return timed(self._call, calls)
+
+
+def _have_threads(count: int) -> None:
+    """Its pool is the process's, with as many threads as there are cores, unless it is told before networks are loaded.
+
+    Those that are loaded run in the pool that there was: a new one leaves them with none, and the process breaks off.
+    """
+    pool = _module("executorch.extension.pybindings.portable_lib")
+    if pool._threadpool_get_thread_count() != count:
+        pool._unsafe_reset_threadpool(count)
 
 
 def _module(name: str) -> ModuleType:

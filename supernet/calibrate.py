@@ -130,7 +130,8 @@ def _observed(largest: nn.Module, slices: Slices, norms: Iterable[str], seen: _M
         norm = modules[name]
         assert isinstance(norm, _BatchNorm) and norm.running_mean is not None
         width = torch.zeros_like(norm.running_mean)
-        norm._buffers = {"running_mean": width, "running_var": width.clone(), "num_batches_tracked": None}
+        own = {"running_mean": width, "running_var": width.clone(), "num_batches_tracked": None}
+        norm._buffers = {**norm._buffers, **own}
         norm.momentum, norm.training = 1.0, True
         # The copy shares its dictionaries of hooks with the supernet; this one must be its own.
         norm._forward_hooks = OrderedDict(norm._forward_hooks)

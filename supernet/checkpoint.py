@@ -207,12 +207,19 @@ def restore_optimizer(
         for what in group.keys() - optimizer.defaults.keys() - _NOT_COUNTED:
             del group[what]
     parameters = dict(model.named_parameters())
+    on_device = any(group.get("capturable") or group.get("fused") for group in optimizer.param_groups)
     for key, value in tensors.items():
         owner, sign, what = re.split("([:=])", key)
         if owner.isdigit():
             kept, like = optimizer.param_groups[int(owner)], optimizer.param_groups[int(owner)]["params"][0]
         else:
             kept, like = optimizer.state[parameters[owner]], parameters[owner]
-        # in the layout of the parameter: in another one a norm adds up in another order
-        there = torch.empty_like(like, dtype=value.dtype).copy_(value) if value.shape == like.shape else value
-        kept[what] = value.item() if sign == "=" else there.to(like.device)
+        # a count of steps is kept where PyTorch keeps it: on a GPU, reading it would wait for each parameter
+        stays = what == "step" and not on_device
+        kept[what] = value.item() if sign == "=" else value if stays else _beside(value, like)
+
+
+def _beside(value: Tensor, like: Tensor) -> Tensor:
+    """A tensor on the device of a parameter and in its layout: in another one a norm adds up in another order."""
+    there = torch.empty_like(like, dtype=value.dtype).copy_(value) if value.shape == like.shape else value
+    return there.to(like.device)

@@ -67,7 +67,7 @@ class Lessons:
 
     def learn(self, lessons: Sequence[Lesson], batch: Batch, step: int, guard: Guard) -> list[float]:
         """Add the gradients of all lessons of a step; their losses, over all processes."""
-        losses = [0.0] * len(lessons)
+        losses: list[list[Tensor]] = [[] for _ in lessons]
         with torch.random.fork_rng():
             torch.manual_seed(derive(self.options.seed, "layers", step) + self.ranks.rank)
             for piece in self.pieces:
@@ -75,8 +75,9 @@ class Lessons:
                 for number, lesson in enumerate(lessons):
                     answer, loss = self.teach(lesson, batch, piece, teaching, guard)
                     teaching.answers.append(answer)
-                    losses[number] += loss
-        return self.ranks.totals(losses)
+                    losses[number].append(loss)
+        # read in the end: a GPU is waited for once in a step
+        return self.ranks.totals([sum(loss.item() for loss in some) for some in losses])
 
     def probe(self, batch: Batch, step: int) -> Probe:
         """Looks at subnets on the batch of a step."""
@@ -115,7 +116,7 @@ class Lessons:
 
     def teach(
         self, lesson: Lesson, batch: Batch, piece: tuple[int, int], teaching: Teaching, guard: Guard
-    ) -> tuple[Answer, float]:
+    ) -> tuple[Answer, Tensor]:
         """Add the gradients of one lesson on a piece of its part of the batch.
 
         A part is cut into pieces, and not a piece into parts: the lesson then learns from the same examples however
@@ -156,7 +157,7 @@ class Lessons:
         self.stepper.backward(loss * lesson.weight * share)
         if slices:
             self.gradients.add_up(lesson.arch)
-        return Answer(*_detached((outputs, features))), told.item() * share
+        return Answer(*_detached((outputs, features))), told.detach().double() * share
 
     def _meet(self, guard: Guard, outputs: Any, batch: Batch) -> None:
         """Show the guard the first answers of a training; all ranks then know the same."""

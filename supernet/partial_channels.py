@@ -76,6 +76,7 @@ class PartialChannels:
         self.layers: dict[str, Learning] = {}
         """By path of the layer."""
         self._inside: dict[tuple[str, tuple[int, ...]], Tensor] = {}
+        self._places: dict[str, Tensor] = {}
         if 0 < share < 1:
             for path, layer in _layers(network, plan):
                 self.layers[path] = _drawn(layer, share, generator(seed, "partial channels", path))
@@ -109,7 +110,10 @@ class PartialChannels:
 
         Make the optimiser, restore it and let it step in here.
         """
-        kept = [_Compact(self._weight(path), learning) for path, learning in self.layers.items()]
+        kept = [
+            _Compact(self._weight(path), learning.axis, self._where(path))
+            for path, learning in self.layers.items()
+        ]
         try:
             yield
         finally:
@@ -120,6 +124,13 @@ class PartialChannels:
         weight = self.network.get_submodule(path).weight
         assert isinstance(weight, nn.Parameter)
         return weight
+
+    def _where(self, path: str) -> Tensor:
+        """The entries of a weight that learn, where the weight is; a GPU is waited for once."""
+        device = self._weight(path).device
+        if path not in self._places or self._places[path].device != device:
+            self._places[path] = self.layers[path].entries.to(device).nonzero().flatten()
+        return self._places[path]
 
     def _channels(self, path: str, learning: Learning, layer: nn.Module, sizes: Sizes | None) -> Tensor:
         """The input channels, or the groups, of a layer of some width that learn."""
@@ -186,9 +197,8 @@ def _drawn(layer: nn.Module, share: float, chance: torch.Generator) -> Learning:
 class _Compact:
     """One parameter that is, for a while, only what learns of it."""
 
-    def __init__(self, parameter: nn.Parameter, learning: Learning) -> None:
-        self.parameter, self.axis = parameter, learning.axis
-        self.index = learning.entries.to(parameter.device).nonzero().flatten()
+    def __init__(self, parameter: nn.Parameter, axis: int, index: Tensor) -> None:
+        self.parameter, self.axis, self.index = parameter, axis, index
         self.whole, self.gradient = parameter.data, parameter.grad
         parameter.grad = None
         parameter.data = self.whole.index_select(self.axis, self.index)

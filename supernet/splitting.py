@@ -211,7 +211,9 @@ def _profile(probe: Probe, arch: Architecture) -> Tensor:
     with caught(network, paths) as outputs:
         probe.loss(arch)
     nothing = torch.tensor(float("nan"))
-    found = [local_dimension(outputs[path].flatten(1)) if path in outputs else nothing for path in paths]
+    found = [
+        local_dimension(outputs[path].flatten(1)).cpu() if path in outputs else nothing for path in paths
+    ]
     return torch.stack(found).log()
 
 

@@ -131,8 +131,8 @@ def weighed(
 
 def hard(soft: Tensor, drawn: Tensor | int) -> Tensor:
     """One at an entry and zero at the others, with the gradient of the soft weights."""
-    one_hot = torch.zeros_like(soft)
-    one_hot[drawn] = 1
+    place = torch.as_tensor(drawn, device=soft.device)
+    one_hot = torch.zeros_like(soft).index_fill_(0, place, 1)  # an index would be waited for on a GPU
     return one_hot + (soft - soft.detach())
 
 

@@ -202,7 +202,8 @@ def answered(network: nn.Module, inputs: Inputs, *, gradient: bool = False, seed
     Raises:
         Failed: when the network raises an error.
     """
-    with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(gradient):
+    on_gpu = {tensor.device for tensor in inputs.tensors if tensor.is_cuda}
+    with torch.random.fork_rng(devices=on_gpu), torch.set_grad_enabled(gradient):
         torch.manual_seed(seed)
         try:
             outputs = inputs.call(network)

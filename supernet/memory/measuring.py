@@ -176,7 +176,8 @@ class Passes:
     def __init__(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         self._module = module
         self._given = tree_map(_copied, (args, dict(kwargs)))
-        self._start = torch.zeros((), requires_grad=True)
+        device = next((leaf.device for leaf in tree_leaves(self._given) if isinstance(leaf, Tensor)), None)
+        self._start = torch.zeros((), device=device, requires_grad=True)
         self._out: list[Tensor] = []
 
     def forward(self) -> None:

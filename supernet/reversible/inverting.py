@@ -252,11 +252,11 @@ class Pass:
             if (factor := self._factor(step, inputs)) is not None:
                 grads[coupling.stream] = grad * factor
                 if isinstance(step.factor, int) and again.own is not None:
-                    _add(found, step.factor, (grad * again.own).sum_to_size(inputs[step.factor].shape))
+                    side.add(found, step.factor, (grad * again.own).sum_to_size(inputs[step.factor].shape))
             for place, part in zip(places[:count], parts[:count]):
-                _add(grads, place, part)
+                side.add(grads, place, part)
             for place, part in zip(places[count:], parts[count:]):
-                _add(found, place, part)
+                side.add(found, place, part)
 
 
 class _Inverting(torch.autograd.Function):
@@ -287,12 +287,6 @@ class _Inverting(torch.autograd.Function):
             every[i] = grad
         del saved
         return None, *run.backward(held, inputs, every)
-
-
-def _add(into: list[Tensor | None], place: int, part: Tensor | None) -> None:
-    if part is not None:
-        known = into[place]
-        into[place] = part if known is None else known + part
 
 
 def random_branch(title: str, what: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from typing import Any
 
 import torch
@@ -32,6 +33,12 @@ class Lanes:
         """Where the gradients of branch ``k`` are computed."""
         return nullcontext()
 
+    def add(self, into: list[Tensor | None], place: int, part: Tensor | None) -> None:
+        """Add a gradient to what others have given to the same tensor."""
+        if part is not None:
+            known = into[place]
+            into[place] = part if known is None else known + part
+
 
 class CudaLanes(Lanes):
     """Two queues of a GPU, between which the branches take turns.
@@ -41,7 +48,7 @@ class CudaLanes(Lanes):
 
     def __init__(self, device: torch.device) -> None:
         self.outer = torch.cuda.current_stream(device)
-        self.queues = [torch.cuda.Stream(device) for _ in range(2)]  # type: ignore[no-untyped-call]
+        self.queues = _queues(self.outer.device)
         self.inverted: torch.cuda.Event | None = None
         self.differentiated: torch.cuda.Event | None = None
 
@@ -77,12 +84,23 @@ class CudaLanes(Lanes):
         self._hold(grads)
         self.differentiated = queue.record_event()
 
+    def add(self, into: list[Tensor | None], place: int, part: Tensor | None) -> None:
+        """What was there may have been computed in the other queue, and its memory must wait for this one."""
+        self._hold([into[place]])
+        super().add(into, place, part)
+
     def _hold(self, tensors: Sequence[Tensor | None]) -> None:
         """Memory of these is given to nobody else before all queues are done with it."""
         for tensor in tensors:
             if tensor is not None:
                 for queue in (*self.queues, self.outer):
                     tensor.record_stream(queue)
+
+
+@cache
+def _queues(device: torch.device) -> list[torch.cuda.Stream]:
+    """Those of a GPU: always the same, because PyTorch keeps the memory that is free again for each of its own."""
+    return [torch.cuda.Stream(device) for _ in range(2)]  # type: ignore[no-untyped-call]
 
 
 def lanes(device: torch.device | None) -> Lanes:

@@ -6,6 +6,7 @@ import itertools
 import sys
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import onnx
 import pytest
@@ -149,3 +150,18 @@ def test_openvino_is_imported_without_telling_its_makers(
     before = import_module("openvino_telemetry") if there else None
     assert openvino_runner._openvino().told is False
     assert sys.modules.get("openvino_telemetry") is before
+
+
+def test_networks_of_executorch_that_are_loaded_keep_their_pool_of_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from hardware import executorch_runner
+
+    sizes = [2]
+    pool = SimpleNamespace(
+        _threadpool_get_thread_count=lambda: sizes[-1], _unsafe_reset_threadpool=sizes.append
+    )
+    monkeypatch.setattr(executorch_runner, "_module", lambda name: pool)
+    for count in (1, 1, 1, 3):
+        executorch_runner._have_threads(count)
+    assert sizes == [2, 1, 3]

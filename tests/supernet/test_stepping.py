@@ -295,3 +295,13 @@ def test_compiled_lessons_teach_what_plain_ones_do() -> None:
     compiled = trained(options, net)
     for name, value in trained(replace(options, execution="plain")).items():
         torch.testing.assert_close(compiled[name], value)
+
+
+def test_a_count_of_steps_stays_where_no_gpu_is_waited_for() -> None:
+    network = nn.Linear(2, 3, device="meta")
+    optimizer = torch.optim.Adam(network.parameters())
+    kept = {"weight:step": torch.tensor(3.0), "weight:exp_avg": torch.zeros(3, 2)}
+    restore_optimizer(network, optimizer, kept)
+    found = optimizer.state[network.weight]
+    assert found["step"].device.type == "cpu" and found["step"] == 3
+    assert found["exp_avg"].device.type == "meta"

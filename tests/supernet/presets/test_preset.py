@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from supernet.calibrate import calibrate
 from supernet.elastic.slicing import PRESENT
 from supernet.elastic.supernet import Supernet
 from supernet.elastic.trace import trace
@@ -161,6 +162,15 @@ def test_a_cut_out_choice_block_is_a_plain_sequence_of_one() -> None:
     subnet = preset.supernet().extract(preset.space.sample(Random(0)))
     blocks = subnet.get_submodule("features")
     assert [(type(block), len(block)) for block in blocks.children()] == [(nn.Sequential, 1)] * 3  # type: ignore[arg-type]
+
+
+def test_batch_norms_that_are_candidates_are_calibrated() -> None:
+    preset, supernet = made("mixpath")
+    arch, x = preset.space.sample(Random(0)), images("mixpath")
+    statistics = calibrate(supernet.subnet(arch), [x])
+    with torch.no_grad():
+        by_batch, by_statistics = supernet.extract(arch).train()(x), supernet.extract(arch, statistics)(x)
+    torch.testing.assert_close(by_statistics, by_batch, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["ofa_proxyless", "spos"])
