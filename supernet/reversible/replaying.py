@@ -115,7 +115,7 @@ class Replaying(TorchFunctionMode):
         self._drop(x.numel())
         variance = deviation.pow(-2)
         out: Tensor = _BatchNorm.apply(x, weight, bias, mean, deviation, variance)
-        self._note(out, F.batch_norm, (x, mean, variance, weight, bias, False, 0.0, 0.0), {})
+        self._note(out, _normalised, (x, mean, variance, weight, bias), {})
         return out
 
     def _note(self, out: Tensor, func: Callable[..., Any], args: Any, kwargs: Any) -> None:
@@ -156,6 +156,13 @@ def _unpack(kept: Any) -> Any:
     return kept() if isinstance(kept, Made) else kept
 
 
+def _normalised(
+    x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None
+) -> Tensor:
+    """By statistics that have epsilon in them; `F.batch_norm` of PyTorch 2.11 takes none of zero."""
+    return torch.batch_norm(x, weight, bias, mean, variance, False, 0.0, 0.0, False)
+
+
 class _BatchNorm(torch.autograd.Function):
     """A batch norm of known statistics, with the gradient of one that measures them."""
 
@@ -171,7 +178,7 @@ class _BatchNorm(torch.autograd.Function):
     ) -> Tensor:
         """Of the shape of ``x``."""
         ctx.save_for_backward(x, weight, mean, deviation)
-        return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, 0.0)
+        return _normalised(x, mean, variance, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
