@@ -239,14 +239,17 @@ def as_used(precision: str) -> Iterator[None]:
 
 @contextmanager
 def _told(what: str) -> Iterator[None]:
-    """Turn what PyTorch raises into an `ExportError`; of several errors the first is the cause."""
+    """Turn what PyTorch raises into an `ExportError`."""
     try:
         yield
-    except (RuntimeError, TypeError) as error:
-        cause = error.__context__ or error
-        line = str(cause).strip().partition("\n")[0]
-        more = "; try a smaller batch" if isinstance(cause, torch.OutOfMemoryError) else ""
-        raise ExportError(f"{what}: {line}{more}") from error
+    except (RuntimeError, TypeError) as error:  # under no other name: that would keep alive what the call had
+        raise ExportError(f"{what}: {_in_words(error.__context__ or error)}") from error
+
+
+def _in_words(cause: BaseException) -> str:
+    """The first line; an error in a capture is the context of another, about the capture."""
+    line = str(cause).strip().partition("\n")[0]
+    return f"{line}; try a smaller batch" if isinstance(cause, torch.OutOfMemoryError) else line
 
 
 @contextmanager

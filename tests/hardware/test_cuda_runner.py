@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hardware.bursts import no_garbage_collection
 from hardware.checkup import check_up
 from hardware.cuda_runner import PRECISIONS, CudaCalls, _told, as_used, timed_by_events
 from hardware.device import chip, local_device
@@ -53,7 +56,11 @@ class Waits(nn.Module):
 
 
 class Hungry(nn.Module):
-    """Asks for 64 TiB."""
+    """Has 16 MiB of weights, and asks for 64 TiB."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(2**22))
 
     def forward(self, x: Tensor) -> Tensor:
         return x + torch.empty(2**44, device=x.device)[0]
@@ -129,6 +136,22 @@ def test_a_failure_says_its_first_cause_in_one_line() -> None:
         raise torch.OutOfMemoryError("out of memory")
     with pytest.raises(ExportError, match=r"^in it$"), _told("around it"):
         raise ExportError("in it")
+
+
+def test_a_failure_keeps_nothing_alive_that_the_call_had() -> None:
+    """Nobody collects garbage while networks are timed, and the next one needs the memory."""
+
+    class Weights:
+        """Anything that can be looked after."""
+
+    def fails() -> weakref.ref[Weights]:
+        weights = Weights()
+        with suppress(ExportError), _told("it does not run"):
+            raise RuntimeError("out of memory")
+        return weakref.ref(weights)
+
+    with no_garbage_collection():
+        assert fails()() is None
 
 
 def test_a_runtime_may_name_the_chip_that_it_runs_networks_on() -> None:
@@ -304,6 +327,11 @@ def test_a_network_that_does_not_fit_costs_only_itself(name: str) -> None:
     runtime = runtimes[name](options(name))
     with pytest.raises(ExportError, match=r"Hungry does not run on the GPU: .*memory.*smaller batch"):
         runtime.load(Hungry(), None, Inputs.of(tiny_images(1)))
+    with no_garbage_collection():
+        before = torch.cuda.memory_allocated()
+        with suppress(ExportError):
+            runtime.load(Hungry(), None, Inputs.of(tiny_images(1)))
+        assert torch.cuda.memory_allocated() == before
     assert min(runtime.load(subnet(), None, Inputs.of(tiny_images(1))).burst(3)) > 0
 
 
