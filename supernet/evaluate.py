@@ -17,7 +17,7 @@ from supernet.space import Architecture, Value
 from supernet.tasks.task import AS_TRAINED, Batch, Dataset, Score, SplitName, added_up, is_unknown, moved
 
 PREPARED_BYTES = 1 << 28
-"""A split whose batches need no more than this is prepared once."""
+"""A split whose batches need no more than this is prepared once, where the network is."""
 BATCH, LARGEST_BATCH, BATCH_BYTES = 64, 256, 1 << 22
 """Examples per forward pass: more than the first only while their inputs stay below so many bytes."""
 
@@ -95,8 +95,8 @@ class Evaluator:
     def _prepare(self) -> list[Batch] | None:
         kept, size = [], 0
         for batch in self.dataset.batches(self.split, self.batch_size, self.examples):
-            kept.append(batch)
-            size += sum(t.nbytes for t in self.task.inputs(batch).tensors)
+            kept.append(moved(batch, self.device))
+            size += sum(t.nbytes for t in self.task.inputs(kept[-1]).tensors)
             if size > PREPARED_BYTES:
                 return None
         return kept

@@ -11,6 +11,7 @@ from torch import nn
 
 from supernet.errors import ConfigError
 from supernet.options import TrainOptions
+from supernet.ranks import launched
 from supernet.recipe import SCHEDULES, Schedules, optimizer_of, schedule_of
 
 STEPS, WARM = 20, 5
@@ -114,3 +115,20 @@ def test_a_training_is_made_longer_by_a_restart() -> None:
     for restarts in ((5,), (0,), (3, 2), (2, 2)):
         with pytest.raises(ConfigError, match="restarts is"):
             TrainOptions(epochs=5, restarts=restarts)
+
+
+@pytest.mark.parametrize(("device", "chosen"), [("cuda", [3]), ("cuda:1", []), ("cpu", [])])
+def test_each_process_of_a_machine_takes_a_gpu_of_its_own(
+    device: str, chosen: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    joined: list[str] = []
+    for name, value in {"WORLD_SIZE": "8", "LOCAL_RANK": "3"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setattr(torch.distributed, "init_process_group", joined.append)
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: joined.clear())
+    with launched(device):
+        assert joined == ["gloo" if device == "cpu" else "nccl"]
+        assert taken == chosen
+    assert not joined
