@@ -116,14 +116,15 @@ def step(net: Supernet, arch: Architecture, x: Tensor) -> tuple[Tensor, dict[str
 
 @pytest.mark.parametrize("make", [mobile, vision_transformer, of_timm])
 def test_subnets_answer_and_learn_as_on_the_cpu(make: Callable[[], tuple[Supernet, Tensor]]) -> None:
+    close = 1e-6 if make is mobile else 1e-10  # PyTorch's hardswish takes a sixth in float32 on a GPU
     torch.manual_seed(0)
     net, x = make()
     net, x = net.double(), x.double()
     there = deepcopy(net).to(DEVICE)
     for arch in (net.space.largest(), net.space.smallest(), net.space.sample(Random(0))):
         (answer, gradients), (ours, found) = step(net, arch, x), step(there, arch, x.to(DEVICE))
-        assert error(ours, answer) < 1e-10
-        assert far(found, gradients) < 1e-9
+        assert error(ours, answer) < close
+        assert far(found, gradients) < 10 * close
     assert all(tensor.device.type == DEVICE for tensor in (*there.parameters(), *there.buffers()))
 
 
