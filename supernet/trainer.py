@@ -92,9 +92,9 @@ class Trainer:
         strategy: Strategy | None = None,
     ) -> None:
         self.options = options = options or TrainOptions()
-        self.layout = layout_of(supernet)
         self.ranks = joined()
         self.device = self.ranks.device(device_of(options))
+        self.layout = layout_of(supernet, self.device)
         self.supernet = supernet.to(self.device, memory_format=self.layout)  # type: ignore[call-overload]
         self.dataset, self.task = dataset, dataset.task
         self.folder = folder

@@ -129,7 +129,8 @@ class DifferentiableTrainer:
                 "order='exact' differentiates through a step of the weights, and the gates of proxylessnas have a "
                 "first derivative only; take order='second' or 'first'"
             )
-        self.device, self.layout = device_of(self.options), layout_of(supernet)
+        self.device = device_of(self.options)
+        self.layout = layout_of(supernet, self.device)
         self.supernet: Supernet = supernet.to(self.device, memory_format=self.layout)  # type: ignore[call-overload]
         self.dataset, self.task, self.penalty = dataset, dataset.task, penalty
         self.epoch_steps = dataset.epoch_steps(self.options.batch_size)

@@ -1,0 +1,37 @@
+"""How maps lie in memory while a network learns or is judged."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from supernet.elastic.supernet import Supernet
+from supernet.evaluate import layout_of
+from supernet.presets import NASBench201
+from tests.tiny import tiny_supernet
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+CELLS = NASBench201(cells=1, widths=(4, 8), channels=1, classes=10, resolution=16)
+
+
+@pytest.mark.parametrize(
+    ("make", "on_gpu"),
+    [
+        (tiny_supernet, torch.channels_last),
+        (CELLS.supernet, torch.contiguous_format),  # pools on the average, with padding
+    ],
+)
+def test_maps_have_channels_last_but_where_a_gpu_gets_gradients_of_them_wrong(
+    make: type[Supernet], on_gpu: torch.memory_format
+) -> None:
+    net = make()
+    assert layout_of(net, CPU) is torch.channels_last
+    assert layout_of(net, GPU) is on_gpu
+
+
+@pytest.mark.parametrize(("padding", "wrong"), [(0, False), ((0, 0), False), (1, True), ((0, 1), True)])
+def test_only_pooling_with_padding_is_wrong(padding: int | tuple[int, int], wrong: bool) -> None:
+    net = tiny_supernet()
+    net.add_module("pool", nn.AvgPool2d(3, 1, padding))
+    assert layout_of(net, GPU) is (torch.contiguous_format if wrong else torch.channels_last)
