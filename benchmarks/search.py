@@ -8,7 +8,8 @@ of the worst seed; ``nsga2.share.N`` and ``random.share.N`` of the peers. ``dupl
 twice, over all seeds. The reference is the front of three evolutions of 50,000 networks on the oracle
 itself and of a fourth that begins at theirs; the box
 ends at 71 % and at 0.65 latencies of the largest network. With ``predicted:M`` the search sees latencies predicted
-from M measurements of the device and is judged by the true ones. Without a kit, a made-up oracle takes its place.
+from M measurements of the device, of networks chosen as `supernet profile` does, and is judged by the true ones.
+Without a kit, a made-up oracle takes its place.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ import numpy as np
 
 from benchmarks.contract import Result, arguments
 from benchmarks.search_kit import SearchKit, Yardstick, add_task, load_kit, yardstick
+from hardware.sampling import spread
 from predictors.tabular import Tabular
 from search.engine import search
 from search.objective import Objective, Values
-from search.operators import sample_genes
 from search.options import SearchOptions
 from supernet.space import Genes
 
@@ -83,7 +84,7 @@ def objectives(kit: SearchKit, device: str, latency: str, seed: int) -> tuple[Ob
         return accuracy, exact, *costs
     if kind != "predicted" or not count.isdigit():
         raise SystemExit(f"--latency is {latency!r}; give exact, or predicted:20 for twenty measurements")
-    genes = sample_genes(kit.space, int(count), np.random.default_rng([seed, 5]))
+    genes = kit.space.matrix(spread(kit.space, int(count), seed, kit.macs))
     predictor = Tabular(kit.space, macs=kit.macs, params=kit.params)
     predictor.fit(genes, kit.latency_ms(genes, device))
 

@@ -22,11 +22,14 @@ class Table:
 
     Args:
         costs: logarithms of exact costs ``(architectures, costs)``; the first is what a line is drawn over.
+        depths: the choices that others need ``(architectures, depths)``: how much of each stage there is. A few columns
+            that say most of what costs do not, of a device whose time is launches more than multiply-adds.
         features: how they are made ``(architectures, features)``.
         elsewhere: logarithms of what other devices are predicted to need ``(architectures, devices)``.
     """
 
     costs: Values
+    depths: Values
     features: Values
     elsewhere: Values
 
@@ -35,8 +38,8 @@ class Table:
 
     @property
     def blocks(self) -> tuple[Values, ...]:
-        """All three."""
-        return self.elsewhere, self.costs, self.features
+        """What others need, costs, depths and features."""
+        return self.elsewhere, self.costs, self.depths, self.features
 
     @property
     def everything(self) -> Values:
@@ -49,7 +52,7 @@ class Table:
 
     def rows(self, which: NDArray[np.int64]) -> Table:
         """Some of the architectures."""
-        return Table(self.costs[which], self.features[which], self.elsewhere[which])
+        return Table(self.costs[which], self.depths[which], self.features[which], self.elsewhere[which])
 
 
 class Columns:
@@ -75,6 +78,7 @@ class Columns:
         self._costs = [cost for cost in (macs, params) if cost is not None]
         self.references = dict(references or {})
         self._describe: Describe = features or Encoding(space).ordinal
+        self._needed = sorted({space.index(choice.needs[0]) for choice in space.choices if choice.needs})
 
     def table(self, genes: Genes) -> Table:
         """Of canonical genes ``(architectures, choices)``; without costs, the mean of the features is one."""
@@ -84,6 +88,7 @@ class Columns:
         nowhere = np.zeros((len(genes), 0))
         return Table(
             np.stack(costs or [features.mean(1)], axis=1),
+            np.asarray(genes, dtype=np.float64)[:, self._needed],
             features,
             np.stack(others, axis=1) if others else nowhere,
         )

@@ -67,9 +67,11 @@ class Linear:
         return self._model.predict(table.blocks)
 
 
-WITH_REFERENCES = ((1.0, 0.0, 0.0), (1.0, 0.1, 0.0), (1.0, 0.3, 0.0), (1.0, 0.1, 0.02))
-ALONE = tuple((0.0, 1.0, features) for features in (0.0, 0.03, 0.1, 0.3))
-"""Variances of the other devices', the costs' and the features' share, to average over."""
+WITH_REFERENCES = ((1.0, 0.0, 0.0, 0.0), (1.0, 0.1, 0.0, 0.0), (1.0, 0.3, 0.0, 0.0), (1.0, 0.1, 0.0, 0.02))
+ALONE = tuple(
+    (0.0, 1.0, depths, features) for depths in (0.0, 0.1, 0.3, 1.0) for features in (0.0, 0.03, 0.1, 0.3)
+)
+"""Variances of the other devices', the costs', the depths' and the features' share, to average over."""
 
 
 class Process:
