@@ -50,8 +50,8 @@ class Result:
 def layout_of(supernet: Supernet, device: torch.device) -> torch.memory_format:
     """How maps lie in memory: channels last, in which depth-wise convolutions run up to twice as fast on a CPU.
 
-    It is for maps only, and not for average pooling with padding on a GPU, whose gradients are wrong there in PyTorch 2.11
-    and some versions after it (https://github.com/pytorch/pytorch/issues/188344).
+    It is for maps only, and not for average pooling with padding on a GPU, whose gradients are wrong there in PyTorch
+    2.11 and some versions after it (https://github.com/pytorch/pytorch/issues/188344).
     """
     if any(parameter.dim() > 4 for parameter in supernet.parameters()):
         return torch.preserve_format
