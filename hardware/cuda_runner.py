@@ -102,12 +102,12 @@ class Cuda:
 
     def _there(self, inputs: Inputs) -> Inputs:
         """A copy of what the network is run with."""
-        with _told("the input does not fit on the GPU"):
+        with _Told("the input does not fit on the GPU"):
             return inputs.to(GPU, PRECISIONS[self.precision]).map(Tensor.clone)
 
     def _loaded(self, module: nn.Module, given: Inputs) -> CudaCalls:
         name = type(module).__name__
-        with _told(f"{name} does not run on the GPU"):
+        with _Told(f"{name} does not run on the GPU"):
             network = deepcopy(module).to(GPU, PRECISIONS[self.precision])
             with as_used(self.precision):
                 call = self._prepared(partial(given.call, network), name)
@@ -144,7 +144,7 @@ class CudaGraph(Cuda):
         with torch.cuda.stream(self._stream):
             for _ in range(WARM_CALLS):
                 call()
-            with _told(f"{name} cannot be captured as one CUDA graph (the runtime cuda may run it)"):
+            with _Told(f"{name} cannot be captured as one CUDA graph (the runtime cuda may run it)"):
                 with _waiting_is_an_error():
                     call()
                 self._broken.append(graph)
@@ -192,13 +192,13 @@ class CudaCalls:
 
     def burst(self, calls: int) -> list[int]:
         """See `hardware.runners.Runner`; raises `ExportError` when the memory of the GPU is used up."""
-        with _told(self._failure), as_used(self._precision):
+        with _Told(self._failure), as_used(self._precision):
             torch.cuda.synchronize()
             return timed_by_events(self._call, calls, self._start, self._end)
 
     def answer(self, inputs: Inputs) -> Any:
         """What the network answers, on the GPU and in its precision; `burst` goes on with these inputs."""
-        with _told(self._failure), as_used(self._precision):
+        with _Told(self._failure), as_used(self._precision):
             for there, tensor in zip(self._given.tensors, inputs.tensors, strict=True):
                 there.copy_(tensor)
             answer = self._call()
@@ -237,13 +237,25 @@ def as_used(precision: str) -> Iterator[None]:
             matmul.allow_tf32 = before
 
 
-@contextmanager
-def _told(what: str) -> Iterator[None]:
-    """Turn what PyTorch raises into an `ExportError`."""
-    try:
-        yield
-    except (RuntimeError, TypeError) as error:  # under no other name: that would keep alive what the call had
-        raise ExportError(f"{what}: {_in_words(error.__context__ or error)}") from error
+@dataclass(frozen=True)
+class _Told:
+    """Turns what PyTorch raises into an `ExportError`; keeps nothing of the call alive when that one is forgotten.
+
+    No generator: since Python 3.12 one that raises is a cycle of its frame, its caller's and the error it was given,
+    and nobody collects garbage while networks are timed.
+
+    Args:
+        what: did not work.
+    """
+
+    what: str
+
+    def __enter__(self) -> None:
+        """Nothing is needed before."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, RuntimeError | TypeError):
+            raise ExportError(f"{self.what}: {_in_words(error.__context__ or error)}") from error
 
 
 def _in_words(cause: BaseException) -> str:

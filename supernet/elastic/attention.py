@@ -26,7 +26,8 @@ class NarrowAttention(nn.MultiheadAttention):
     @property
     def _qkv_same_embed_dim(self) -> bool:
         # PyTorch asks this before a whole encoder layer takes a fused path, which needs heads and width to fit.
-        return bool(self.__dict__["_qkv_same_embed_dim"]) and self.fits
+        # The layer's own value is not read from __dict__, where the compiler of PyTorch 2.11 finds this property again.
+        return self.in_proj_weight is not None and self.fits
 
     @property
     def fits(self) -> bool:

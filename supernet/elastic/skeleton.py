@@ -90,7 +90,7 @@ class Variant:
     plain: type[nn.Module]
     attributes: tuple[str, ...]
     skippable: bool
-    size_attributes: dict[str, tuple[SizeAttribute, ...]]
+    size_attributes: dict[str, tuple[Any, tuple[SizeAttribute, ...]]]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # The class was made while the program ran: another process has to make it first.
@@ -107,8 +107,9 @@ def _revived(plain: type[nn.Module], attributes: tuple[str, ...], skippable: boo
 def _reader(attribute: str) -> property:
     def read(self: Any) -> Any:
         """The integer as the slices in the module have it."""
-        stored = self.__dict__[attribute]
-        for size_attribute in self.size_attributes[attribute]:
+        # Not from __dict__: the compiler of PyTorch 2.11 looks there and finds this property again.
+        stored, size_attributes = self.size_attributes[attribute]
+        for size_attribute in size_attributes:
             owner = self
             *path, name = size_attribute.tensor.split(".")
             for step in path:
@@ -150,7 +151,9 @@ def make_elastic(largest: nn.Module, plan: Plan) -> nn.Module:
         if plan.passes.get(path) is not None:
             module.passes = plan.passes[path]  # type: ignore[assignment]
         attributes = tuple(sorted(size_attributes[path]))
-        module.size_attributes = {name: tuple(size_attributes[path][name]) for name in attributes}  # type: ignore[assignment]
+        module.size_attributes = {  # type: ignore[assignment]
+            name: (module.__dict__[name], tuple(size_attributes[path][name])) for name in attributes
+        }
         plain = narrowed(type(module))
         module.__class__ = _variant(plain, attributes, path in plan.switches)  # type: ignore[arg-type]
     return largest

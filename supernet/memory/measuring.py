@@ -1,7 +1,7 @@
 """What a step holds at most, and what each piece of a network holds, and how long it takes, in a mode.
 
-Memory is what PyTorch's allocator hands out and takes back: on the CPU as `torch.profiler` notes it, on CUDA as the
-allocator counts itself. Time is that of the processor, so that other programs weigh little.
+Memory is what PyTorch's allocator hands out and takes back: on the CPU as `torch.autograd.profiler` notes it, on CUDA
+as the allocator counts itself. Time is that of the processor, so that other programs weigh little.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile, record_function
+from torch.autograd.profiler import profile, record_function
 from torch.utils._pytree import tree_leaves, tree_map
 
 # PyTorch's profiler writes its own steps to stderr, whatever its level, up to this; it reads that once.
@@ -45,7 +45,7 @@ def peak_bytes(step: Callable[[], object], device: torch.device) -> int:
     """The most that a step holds at a time above what was held when it began, in bytes."""
     if device.type == "cuda":
         return _spent_on_cuda(step, device)[1]
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+    with _noting_memory() as seen:
         step()
     return _most([change for _, change in _changes(seen)])[1]
 
@@ -113,7 +113,7 @@ def _bytes(
         with record_function(f"backward of piece {number}"):
             passes.backward()
 
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+    with _noting_memory() as seen:
         _visit(networks, run, measure)
     times = {
         event.name(): (event.start_ns(), event.start_ns() + event.duration_ns()) for event in _events(seen)
@@ -284,11 +284,17 @@ def _spent_on_cuda(step: Callable[[], object], device: torch.device) -> tuple[in
     return found
 
 
-def _events(seen: Any) -> Any:
-    return seen.profiler.kineto_results.events()
+def _noting_memory() -> profile:
+    """What `torch.profiler.profile` is made of; that one warns of its cycles in PyTorch 2.11, and here is only one."""
+    return profile(profile_memory=True, use_kineto=True)
 
 
-def _changes(seen: Any) -> list[tuple[int, int]]:
+def _events(seen: profile) -> Any:
+    assert seen.kineto_results is not None  # it has ended
+    return seen.kineto_results.events()
+
+
+def _changes(seen: profile) -> list[tuple[int, int]]:
     """When memory was taken (bytes) or given back (negative), in order."""
     moves = ((event.start_ns(), event.nbytes()) for event in _events(seen) if event.name() == "[memory]")
     return sorted(moves, key=lambda move: move[0])

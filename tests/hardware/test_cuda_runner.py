@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from hardware.bursts import no_garbage_collection
 from hardware.checkup import check_up
-from hardware.cuda_runner import PRECISIONS, CudaCalls, _told, as_used, timed_by_events
+from hardware.cuda_runner import PRECISIONS, CudaCalls, _Told, as_used, timed_by_events
 from hardware.device import chip, local_device
 from hardware.energy import in_words
 from hardware.errors import DeviceError, ExportError
@@ -126,15 +126,15 @@ def test_a_failure_says_its_first_cause_in_one_line() -> None:
     """A capture that is left by an error raises another one, about itself."""
     with (
         pytest.raises(ExportError, match=r"^it does not run: stream is capturing$"),
-        _told("it does not run"),
+        _Told("it does not run"),
     ):
         try:
             raise RuntimeError("stream is capturing\nand much more")
         finally:
             raise RuntimeError("the capture is broken")
-    with pytest.raises(ExportError, match="of memory; try a smaller batch"), _told("no"):
+    with pytest.raises(ExportError, match="of memory; try a smaller batch"), _Told("no"):
         raise torch.OutOfMemoryError("out of memory")
-    with pytest.raises(ExportError, match=r"^in it$"), _told("around it"):
+    with pytest.raises(ExportError, match=r"^in it$"), _Told("around it"):
         raise ExportError("in it")
 
 
@@ -146,7 +146,7 @@ def test_a_failure_keeps_nothing_alive_that_the_call_had() -> None:
 
     def fails() -> weakref.ref[Weights]:
         weights = Weights()
-        with suppress(ExportError), _told("it does not run"):
+        with suppress(ExportError), _Told("it does not run"):
             raise RuntimeError("out of memory")
         return weakref.ref(weights)
 

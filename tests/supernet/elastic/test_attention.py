@@ -205,3 +205,11 @@ def test_heads_of_torchvisions_swin_move_in_proportion_to_its_residuals() -> Non
         tensor for group in supernet.conversion["groups"] if group["live"] for tensor, _ in group["members"]
     }
     assert "features.1.0.attn.qkv.weight" in members
+
+
+def test_fewer_heads_answer_alike_when_they_are_compiled() -> None:
+    narrow, x = with_heads(shuffled(nn.MultiheadAttention(8, 4, batch_first=True)), 2), images(2, 5, 8)
+    torch.compiler.reset()
+    compiled = torch.compile(narrow, backend="eager", fullgraph=True)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(x, x, x), narrow(x, x, x))
