@@ -42,6 +42,7 @@ class Measurement:
         load_average: processes waiting for a core, mean over the bursts; -1 when unknown.
         method: how it was measured.
         file_bytes: of the file that was run; None for a runtime that reads none.
+        peak_mib: memory that it takes, as `Profile.peak_mib` of the reference; None where it was not asked for.
     """
 
     arch: str
@@ -58,6 +59,7 @@ class Measurement:
     load_average: float
     method: str = "bursts beside a reference"
     file_bytes: int | None = None
+    peak_mib: float | None = None
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,8 @@ class ProfileOptions:
         repeat: share of the networks that is measured a second time at the end, at least four.
         seconds: of measuring, after which no rounds are added, however wide the intervals still are.
         workers: processes that export side by side.
+        memory: whether the peak memory of every network is measured, and not of the reference alone; each of ONNX
+            Runtime takes a process of its own, and a third of a second.
         seed: decides which subnets are measured and in which order.
 
     Raises:
@@ -124,6 +126,7 @@ class ProfileOptions:
     repeat: float = 0.05
     seconds: float = 30.0
     workers: int = 1
+    memory: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -114,18 +114,20 @@ def profile(
             """A network that is ready to be timed."""
             return runtime.load(subnets[arch], given.get(arch.id), shown(arch))
 
+        def taken(arch: Architecture) -> float | None:
+            """The memory of a network, where it can be told."""
+            return peak_of(runtime, subnets[arch], given.get(arch.id), shown(arch))
+
         with pinned(used), no_garbage_collection():
             failed = _measure(journal, archs, reference, load, options, progress)
             counted = [] if used.address else counters()
             energy = energy_of(load(reference).burst, counted) if counted else None
-            peak = (
-                against.peak_mib
-                if against
-                else peak_of(runtime, subnets[reference], given.get(reference.id), shown(reference))
-            )
+            peak = against.peak_mib if against else taken(reference)
+            peaks = _peaks(archs if options.memory else [], failed, taken, progress)
         found = _summarise(journal, here, archs, reference, shown(reference), options, against)
         sized = tuple(
-            replace(m, file_bytes=bytes_run(runtime, given.get(m.arch))) for m in found.measurements
+            replace(m, file_bytes=bytes_run(runtime, given.get(m.arch)), peak_mib=peaks.get(m.arch))
+            for m in found.measurements
         )
         found = replace(found, measurements=sized, failed=failed, energy=energy, peak_mib=peak)
         found.save(result)
@@ -180,6 +182,21 @@ def _measure(
     return failed
 
 
+def _peaks(
+    archs: Sequence[Architecture],
+    failed: Mapping[str, str],
+    taken: Callable[[Architecture], float | None],
+    progress: Progress,
+) -> dict[str, float | None]:
+    """The peak memory of those that run, by id."""
+    found: dict[str, float | None] = {}
+    for number, arch in enumerate(archs):
+        if arch.id not in failed:
+            found[arch.id] = taken(arch)
+        progress("measure memory", number + 1, len(archs))
+    return found
+
+
 def _loaded(
     archs: Sequence[Architecture], load: Callable[[Architecture], Runner], failed: dict[str, str]
 ) -> dict[str, Runner]:
@@ -225,7 +242,8 @@ def _heading(
     files: Mapping[str, Path],
 ) -> dict[str, object]:
     """What makes two journals the same one; how long it may take and by how many processes does not."""
-    kept = {key: value for key, value in asdict(options).items() if key not in ("seconds", "workers")}
+    free = ("seconds", "workers") if options.memory else ("seconds", "workers", "memory")
+    kept = {key: value for key, value in asdict(options).items() if key not in free}
     return {
         "space": reference.space,
         "device": device.to_json(),

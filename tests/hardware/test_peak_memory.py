@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from hardware.profiler import profile
 from hardware.runners import OnnxRuntime, bytes_run, peak_of, runtimes
 from hardware.sampling import spread
 from supernet.elastic.inputs import Inputs
+from supernet.errors import StateError
 from tests.tiny import tiny_images, tiny_supernet
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the most that a process had")
@@ -73,9 +75,10 @@ def test_a_profile_knows_the_size_of_every_file_that_was_run(
 
     monkeypatch.setattr(OnnxRuntime, "peak_mib", told)
 
-    def run(folder: str, against: Profile | None = None) -> Profile:
+    def run(folder: str, against: Profile | None = None, **more: bool) -> Profile:
         inputs = Inputs.of(tiny_images()[:, 0, 0, :1].expand(-1, 1024))
-        return profile(net, archs, inputs, tmp_path / folder, options=options, files=files, against=against)
+        asked_for = replace(options, **more)
+        return profile(net, archs, inputs, tmp_path / folder, options=asked_for, files=files, against=against)
 
     found = run("a")
     largest = files[net.space.largest().id]
@@ -85,6 +88,12 @@ def test_a_profile_knows_the_size_of_every_file_that_was_run(
     assert found.peak_mib == 12.5 and asked == [largest]
     assert Profile.load(tmp_path / "a" / "profile.json") == found
     assert run("b", against=found).peak_mib == 12.5 and len(asked) == 1  # the reference is measured once
+    assert {m.peak_mib for m in found.measurements} == {None}
+    every = run("c", against=found, memory=True)
+    assert set(asked[1:]) == set(files.values()) and {m.peak_mib for m in every.measurements} == {12.5}
+    assert Profile.load(tmp_path / "c" / "profile.json") == every
+    with pytest.raises(StateError):  # what lies there was measured without
+        run("a", memory=True)
 
 
 def test_a_runtime_that_reads_no_file_has_no_size_and_one_in_eight_bits_that_of_its_own(

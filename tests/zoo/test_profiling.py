@@ -99,6 +99,9 @@ def test_the_report_says_throughput_sizes_and_memory_or_that_they_are_not_availa
     rate = "Throughput: 83 to 1,000 examples a second;"
     assert f"{rate} files: not available; {where} not available." in said_of(plain)
     assert f"{rate} files: 1 to 12 KiB; {where} 9.8 MiB." in said_of(with_sizes(plain))
+    every = tuple(replace(m, peak_mib=10.0 + i) for i, m in enumerate(plain.measurements))
+    said = said_of(replace(plain, measurements=every, peak_mib=9.75))
+    assert f"{where} 9.8 MiB, and 10.0 to 21.0 MiB of all." in said
 
 
 def test_a_program_is_told_them_network_by_network(tmp_path: Path) -> None:

@@ -284,6 +284,8 @@ def print_architecture(workspace: Workspace, arch: Architecture, known: Known, n
     if known.measured is not None:
         size = known.measured.file_bytes
         file = "" if size is None else f", with a file of {size / 1024:,.0f} KiB"
+        if (peak := known.measured.peak_mib) is not None:
+            file += f" and {peak:,.1f} MiB of memory at most"
         narrator.say(f"{where}: {known.measured.median_ms:.3g} ms measured ± {known.measured.ci:.1%}{file}")
     told = [f"{m.name} {m.show(known.values[m.name])}" for m in task.measures if m.name in known.values]
     if told:

@@ -53,6 +53,9 @@ def _beside_time(found: Profile) -> str:
     sizes = [m.file_bytes / 1024 for m in found.measurements if m.file_bytes is not None]
     files = f"{min(sizes):,.0f} to {max(sizes):,.0f} KiB" if sizes else NOT_AVAILABLE
     peak = NOT_AVAILABLE if found.peak_mib is None else f"{found.peak_mib:,.1f} MiB"
+    peaks = [m.peak_mib for m in found.measurements if m.peak_mib is not None]
+    if peaks:
+        peak += f", and {min(peaks):,.1f} to {max(peaks):,.1f} MiB of all"
     return (
         f"Throughput: {slow:,.0f} to {fast:,.0f} examples a second; files: {files}; "
         f"peak memory of the network beside which they were timed: {peak}."
