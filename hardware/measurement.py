@@ -160,8 +160,9 @@ class Profile:
         """
         within = np.sqrt(2) * np.array([m.ci for m in self.measurements])
         sd = np.sqrt(np.pi / 2) * self.repeat.mean  # of normal differences, by their mean absolute value
-        between = student.ppf(0.975, self.repeat.archs) * sd
-        return np.maximum(np.where(np.isfinite(within), within, 0.0), between) * self.median_ms
+        between = float(student.ppf(0.975, self.repeat.archs)) * sd
+        apart: NDArray[np.float64] = np.maximum(np.where(np.isfinite(within), within, 0.0), between)
+        return apart * self.median_ms
 
     @property
     def is_quiet(self) -> bool:
