@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from timm.layers.pool2d_same import AvgPool2dSame
@@ -15,6 +17,7 @@ from supernet.presets.attentivenas import PooledShortcut
 from tests.tiny import tiny_supernet
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+LISTED: Any = [0, 1]
 CELLS = NASBench201(cells=1, widths=(4, 8), channels=1, classes=10, resolution=16)
 
 
@@ -41,7 +44,7 @@ def test_maps_have_channels_last_but_where_a_gpu_gets_gradients_of_them_wrong(
         (AvgPool2dSame(3), False),  # pads by itself
         (nn.AvgPool2d(3, 1, 1), True),
         (nn.AvgPool2d(3, 1, (0, 1)), True),
-        (nn.AvgPool2d(3, 1, [0, 1]), True),  # type: ignore[arg-type]
+        (nn.AvgPool2d(3, 1, LISTED), True),
         (PooledShortcut(4, 4, 2), True),  # by a function, as the next one
         (InceptionA(8, 4), True),
     ],
