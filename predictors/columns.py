@@ -22,8 +22,9 @@ class Table:
 
     Args:
         costs: logarithms of exact costs ``(architectures, costs)``; the first is what a line is drawn over.
-        depths: the choices that others need ``(architectures, depths)``: how much of each stage there is. A few columns
-            that say most of what costs do not, of a device whose time is launches more than multiply-adds.
+        depths: the numbers that other choices need ``(architectures, depths)``: how much of each stage there is, 0
+            where that does not matter. A few columns that say most of what costs do not, of a device whose time is
+            launches more than multiply-adds.
         features: how they are made ``(architectures, features)``.
         elsewhere: logarithms of what other devices are predicted to need ``(architectures, devices)``.
     """
@@ -78,7 +79,13 @@ class Columns:
         self._costs = [cost for cost in (macs, params) if cost is not None]
         self.references = dict(references or {})
         self._describe: Describe = features or Encoding(space).ordinal
-        self._needed = sorted({space.index(choice.needs[0]) for choice in space.choices if choice.needs})
+        self._space = space
+        needed = {space.index(choice.needs[0]) for choice in space.choices if choice.needs}
+        self._depths = {
+            i: np.array(space.choices[i].values, dtype=np.float64)
+            for i in sorted(needed)
+            if not any(isinstance(value, str) for value in space.choices[i].values)
+        }
 
     def table(self, genes: Genes) -> Table:
         """Of canonical genes ``(architectures, choices)``; without costs, the mean of the features is one."""
@@ -88,7 +95,15 @@ class Columns:
         nowhere = np.zeros((len(genes), 0))
         return Table(
             np.stack(costs or [features.mean(1)], axis=1),
-            np.asarray(genes, dtype=np.float64)[:, self._needed],
+            self._depths_of(genes),
             features,
             np.stack(others, axis=1) if others else nowhere,
         )
+
+    def _depths_of(self, genes: Genes) -> Values:
+        found = np.zeros((len(genes), len(self._depths)))
+        if self._depths:
+            matters = self._space.matters(genes)
+            for column, (i, values) in enumerate(self._depths.items()):
+                found[:, column] = values[genes[:, i]] * matters[:, i]
+        return found

@@ -60,6 +60,8 @@ class Linear:
 
     def __init__(self, table: Table, logs: Values, noise: Values, like: Linear | None = None) -> None:
         grid = WITH_REFERENCES if table.elsewhere.shape[1] else ALONE
+        if not table.depths.shape[1]:  # however far nothing is trusted
+            grid = tuple(dict.fromkeys((other, costs, 0.0, features) for other, costs, _, features in grid))
         self._model = BlockLinear(table.blocks, logs, noise, grid)
 
     def predict(self, table: Table) -> tuple[Values, Values]:

@@ -108,7 +108,8 @@ def load(
     if not np.allclose(found, document["predicted"], rtol=_CLOSE, atol=0):
         raise StateError(
             f"{path} holds a predictor that learned {document['predicted'][0]:.5g} where it now learns "
-            f"{found[0]:.5g}; give the costs (macs, params) and references it had, or fit it again from its profile"
+            f"{found[0]:.5g}; give the costs (macs, params) and references it had, or fit it again from its profile, "
+            f"as where another version of supernet had learned it"
         )
     if device is not None and device.id != measured_on.id:
         raise StateError(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -55,13 +56,18 @@ def layout_of(supernet: Supernet, device: torch.device) -> torch.memory_format:
     """
     if any(parameter.dim() > 4 for parameter in supernet.parameters()):
         return torch.preserve_format
-    pools = any(isinstance(module, nn.AvgPool2d) and _pads(module) for module in supernet.modules())
-    return torch.contiguous_format if pools and device.type == "cuda" else torch.channels_last
+    pools = device.type == "cuda" and any(map(_may_pad, supernet.modules()))
+    return torch.contiguous_format if pools else torch.channels_last
 
 
-def _pads(pool: nn.AvgPool2d) -> bool:
-    padding = pool.padding
-    return any(padding) if isinstance(padding, tuple) else padding > 0
+def _may_pad(module: nn.Module) -> bool:
+    """Whether it pools on the average with padding, or its own code calls the function, whose padding is not seen."""
+    if isinstance(module, nn.AvgPool2d):
+        padding: int | Sequence[int] = module.padding
+        return padding > 0 if isinstance(padding, int) else any(padding)
+    owners = [kind for kind in type(module).__mro__ if not kind.__module__.startswith("torch.nn.")]
+    methods = [method for owner in owners for method in vars(owner).values()]
+    return any("avg_pool2d" in m.__code__.co_names for m in methods if isinstance(m, FunctionType))
 
 
 class Evaluator:

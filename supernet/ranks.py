@@ -253,14 +253,29 @@ def launched(device: str) -> Iterator[None]:
 
     Args:
         device: where they train, which decides how gradients travel: nccl between GPUs, gloo otherwise.
+
+    Raises:
+        ConfigError: when this machine has fewer GPUs than processes that train on one of their own.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
     if device == "cuda":  # what is made without saying where shall not lie on the first GPU of all
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(_own_gpu())
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def _own_gpu() -> int:
+    """The GPU of this process, by its number on the machine."""
+    number, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if number >= there:
+        way = f"start at most {there} here (torchrun --nproc-per-node={there}), or set" if there else "set"
+        raise ConfigError(
+            f"train.device is 'cuda', where each process has a GPU of its own, and this machine has {there} of them "
+            f"for process {number} (from 0); {way} train.device=cpu"
+        )
+    return number

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from timm.layers.pool2d_same import AvgPool2dSame
+from timm.models.inception_v3 import InceptionA
 from torch import nn
 
 from supernet.elastic.supernet import Supernet
 from supernet.evaluate import layout_of
 from supernet.presets import NASBench201
+from supernet.presets.attentivenas import PooledShortcut
 from tests.tiny import tiny_supernet
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+LISTED: Any = [0, 1]
 CELLS = NASBench201(cells=1, widths=(4, 8), channels=1, classes=10, resolution=16)
 
 
@@ -30,8 +36,20 @@ def test_maps_have_channels_last_but_where_a_gpu_gets_gradients_of_them_wrong(
     assert layout_of(net, GPU) is on_gpu
 
 
-@pytest.mark.parametrize(("padding", "wrong"), [(0, False), ((0, 0), False), (1, True), ((0, 1), True)])
-def test_only_pooling_with_padding_is_wrong(padding: int | tuple[int, int], wrong: bool) -> None:
+@pytest.mark.parametrize(
+    ("pool", "wrong"),
+    [
+        (nn.AvgPool2d(3, 1, 0), False),
+        (nn.AvgPool2d(3, 1, (0, 0)), False),
+        (AvgPool2dSame(3), False),  # pads by itself
+        (nn.AvgPool2d(3, 1, 1), True),
+        (nn.AvgPool2d(3, 1, (0, 1)), True),
+        (nn.AvgPool2d(3, 1, LISTED), True),
+        (PooledShortcut(4, 4, 2), True),  # by a function, as the next one
+        (InceptionA(8, 4), True),
+    ],
+)
+def test_only_pooling_with_padding_is_wrong(pool: nn.Module, wrong: bool) -> None:
     net = tiny_supernet()
-    net.add_module("pool", nn.AvgPool2d(3, 1, padding))
+    net.add_module("pool", pool)
     assert layout_of(net, GPU) is (torch.contiguous_format if wrong else torch.channels_last)

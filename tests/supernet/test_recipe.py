@@ -126,9 +126,21 @@ def test_each_process_of_a_machine_takes_a_gpu_of_its_own(
     for name, value in {"WORLD_SIZE": "8", "LOCAL_RANK": "3"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setattr(torch.distributed, "init_process_group", joined.append)
     monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: joined.clear())
     with launched(device):
         assert joined == ["gloo" if device == "cpu" else "nccl"]
         assert taken == chosen
     assert not joined
+
+
+@pytest.mark.parametrize(("there", "said"), [(0, "has 0 .*; set train"), (3, r"per-node=3\), or set train")])
+def test_a_process_without_a_gpu_of_its_own_is_told(
+    there: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"WORLD_SIZE": "8", "LOCAL_RANK": "3"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
+    with pytest.raises(ConfigError, match=said), launched("cuda"):
+        pass
