@@ -6,7 +6,7 @@ import hashlib
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -14,7 +14,7 @@ from random import Random
 from statistics import mean, median
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from hardware.bursts import half_width, measure, no_garbage_collection
 from hardware.device import Device, local_device, pinned
@@ -24,7 +24,7 @@ from hardware.export import NONE_FREE
 from hardware.journal import Journal
 from hardware.measurement import Measurement, Profile, Reference, RepeatError
 from hardware.options import DeviceOptions, ProfileOptions
-from hardware.runners import Runner, bytes_run, peak_of, runtime_of
+from hardware.runners import Runner, Runtime, bytes_run, peak_of, runtime_of
 from hardware.subnet_files import export_subnets
 from supernet.elastic.inputs import Inputs
 from supernet.elastic.supernet import Supernet
@@ -110,23 +110,17 @@ def profile(
                 progress=partial(progress, "export"),
             )
 
-        def load(arch: Architecture) -> Runner:
-            """A network that is ready to be timed."""
-            return runtime.load(subnets[arch], given.get(arch.id), shown(arch))
-
-        def taken(arch: Architecture) -> float | None:
-            """The memory of a network, where it can be told."""
-            return peak_of(runtime, subnets[arch], given.get(arch.id), shown(arch))
-
+        networks = _Networks(runtime, subnets, given, shown)
         with pinned(used), no_garbage_collection():
-            failed = _measure(journal, archs, reference, load, options, progress)
+            failed = _measure(journal, archs, reference, networks.load, options, progress)
             counted = [] if used.address else counters()
-            energy = energy_of(load(reference).burst, counted) if counted else None
-            peak = against.peak_mib if against else taken(reference)
-            peaks = _peaks(archs if options.memory else [], failed, taken, progress)
+            energy = energy_of(networks.load(reference).burst, counted) if counted else None
+            peak = against.peak_mib if against else networks.peak_mib(reference)
+            wanted = [arch for arch in archs if options.memory and arch.id not in failed]
+            peaks = networks.peaks(wanted, progress)
         found = _summarise(journal, here, archs, reference, shown(reference), options, against)
         sized = tuple(
-            replace(m, file_bytes=bytes_run(runtime, given.get(m.arch)), peak_mib=peaks.get(m.arch))
+            replace(m, file_bytes=networks.file_bytes(m.arch), peak_mib=peaks.get(m.arch))
             for m in found.measurements
         )
         found = replace(found, measurements=sized, failed=failed, energy=energy, peak_mib=peak)
@@ -134,6 +128,36 @@ def profile(
     if exports is None:
         shutil.rmtree(folder / "onnx", ignore_errors=True)
     return found
+
+
+@dataclass(frozen=True)
+class _Networks:
+    """What is measured: networks, their files by id, what each is run with, and what runs them."""
+
+    runtime: Runtime
+    subnets: Mapping[Architecture, nn.Module]
+    files: Mapping[str, Path]
+    shown: Callable[[Architecture], Inputs]
+
+    def load(self, arch: Architecture) -> Runner:
+        """One that is ready to be timed."""
+        return self.runtime.load(self.subnets[arch], self.files.get(arch.id), self.shown(arch))
+
+    def file_bytes(self, arch: str) -> int | None:
+        """The size of the file that is run, where there is one."""
+        return bytes_run(self.runtime, self.files.get(arch))
+
+    def peak_mib(self, arch: Architecture) -> float | None:
+        """The memory that one takes at most, where it can be told."""
+        return peak_of(self.runtime, self.subnets[arch], self.files.get(arch.id), self.shown(arch))
+
+    def peaks(self, archs: Sequence[Architecture], progress: Progress) -> dict[str, float | None]:
+        """That of several, by id."""
+        found: dict[str, float | None] = {}
+        for number, arch in enumerate(archs, start=1):
+            found[arch.id] = self.peak_mib(arch)
+            progress("measure memory", number, len(archs))
+        return found
 
 
 def _reference(space: SearchSpace, here: Device, against: Profile | None) -> Architecture:
@@ -180,21 +204,6 @@ def _measure(
             partial(progress, _STEPS[phase]),
         )
     return failed
-
-
-def _peaks(
-    archs: Sequence[Architecture],
-    failed: Mapping[str, str],
-    taken: Callable[[Architecture], float | None],
-    progress: Progress,
-) -> dict[str, float | None]:
-    """The peak memory of those that run, by id."""
-    found: dict[str, float | None] = {}
-    for number, arch in enumerate(archs):
-        if arch.id not in failed:
-            found[arch.id] = taken(arch)
-        progress("measure memory", number + 1, len(archs))
-    return found
 
 
 def _loaded(
