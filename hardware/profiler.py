@@ -250,8 +250,8 @@ def _heading(
     options: ProfileOptions,
     files: Mapping[str, Path],
 ) -> dict[str, object]:
-    """What makes two journals the same one; how long it may take and by how many processes does not."""
-    free = ("seconds", "workers") if options.memory else ("seconds", "workers", "memory")
+    """What makes two journals the same one; how long it may take, by how many processes and what else is told does not."""
+    free = ("seconds", "workers", "memory")
     kept = {key: value for key, value in asdict(options).items() if key not in free}
     return {
         "space": reference.space,
