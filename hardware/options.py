@@ -106,8 +106,8 @@ class ProfileOptions:
         repeat: share of the networks that is measured a second time at the end, at least four.
         seconds: of measuring, after which no rounds are added, however wide the intervals still are.
         workers: processes that export side by side.
-        memory: whether a profile that is made has the peak memory of every network, and not of the reference alone; each
-            of ONNX Runtime takes a process of its own, and a third of a second.
+        memory: whether a profile that is made has the peak memory of every network, and not of the reference alone;
+            each of ONNX Runtime takes a process of its own, and a third of a second.
         seed: decides which subnets are measured and in which order.
 
     Raises:

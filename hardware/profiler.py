@@ -250,7 +250,7 @@ def _heading(
     options: ProfileOptions,
     files: Mapping[str, Path],
 ) -> dict[str, object]:
-    """What makes two journals the same one; how long it may take, by how many processes and what else is told does not."""
+    """What makes two journals the same one; how long, by how many processes and what else is told does not."""
     free = ("seconds", "workers", "memory")
     kept = {key: value for key, value in asdict(options).items() if key not in free}
     return {
