@@ -39,14 +39,13 @@ def clock_of(device: torch.device | str) -> Clock:
 @contextmanager
 def exact_kernels() -> Iterator[None]:
     """Meanwhile the kernels of a GPU answer alike every time where they can, and reckon in all of float32."""
-    before = cudnn.deterministic, cudnn.allow_tf32, torch.are_deterministic_algorithms_enabled()
-    cudnn.deterministic, cudnn.allow_tf32 = True, False
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        yield
-    finally:
-        cudnn.deterministic, cudnn.allow_tf32 = before[:2]
-        torch.use_deterministic_algorithms(before[2])
+    before = torch.are_deterministic_algorithms_enabled()
+    with cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before)
 
 
 def peak_bytes(step: Step, device: torch.device | str = "cpu", *, warm: bool = True) -> int:

@@ -72,8 +72,8 @@ def bytes_run(runtime: Runtime, exported: Path | None) -> int | None:
     """The size of the file that a runtime runs for an exported one; None for a runtime that reads none."""
     if exported is None or not runtime.reads_onnx:
         return None
-    file_run: Callable[[Path], Path] = getattr(runtime, "file_run", lambda same: same)
-    return file_run(exported).stat().st_size
+    which: Callable[[Path], Path] = getattr(runtime, "file_run", lambda same: same)
+    return which(exported).stat().st_size
 
 
 def peak_of(runtime: Runtime, module: nn.Module, file: Path | None, inputs: Inputs) -> float | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import FunctionType
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from supernet.calibrate import calibrate
 from supernet.elastic.inputs import Inputs
+from supernet.elastic.notes import beyond_torch, codes
 from supernet.elastic.supernet import Supernet
 from supernet.errors import SupernetError
 from supernet.space import Architecture, Value
@@ -65,9 +65,7 @@ def _may_pad(module: nn.Module) -> bool:
     if isinstance(module, nn.AvgPool2d):
         padding: int | Sequence[int] = module.padding
         return padding > 0 if isinstance(padding, int) else any(padding)
-    owners = [kind for kind in type(module).__mro__ if not kind.__module__.startswith("torch.nn.")]
-    methods = [method for owner in owners for method in vars(owner).values()]
-    return any("avg_pool2d" in m.__code__.co_names for m in methods if isinstance(m, FunctionType))
+    return any("avg_pool2d" in code.co_names for base in beyond_torch(type(module)) for code in codes(base))
 
 
 class Evaluator:

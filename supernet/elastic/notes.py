@@ -147,8 +147,8 @@ def written(cls: type) -> tuple[frozenset[str], frozenset[str]]:
     """
     assigned: set[str] = set()
     filled: set[str] = set()
-    for base in _beyond_torch(cls):
-        for code in _codes(base):
+    for base in beyond_torch(cls):
+        for code in codes(base):
             found = list(dis.get_instructions(code))
             assigned |= {str(i.argval) for i in found if i.opname in ("STORE_ATTR", "DELETE_ATTR")}
             if any(i.opname == "STORE_SUBSCR" or i.argval in FILLS for i in found):
@@ -159,20 +159,20 @@ def written(cls: type) -> tuple[frozenset[str], frozenset[str]]:
 @cache
 def _is_plain(cls: type) -> bool:
     """Whether a class is of a library whose modules leave each other alone, and its methods name no hooks."""
-    bases = _beyond_torch(cls)
+    bases = beyond_torch(cls)
     return all(base.__module__.startswith(PLAIN) for base in bases) and not any(
-        "hook" in name for base in bases for code in _codes(base) for name in code.co_names
+        "hook" in name for base in bases for code in codes(base) for name in code.co_names
     )
 
 
-def _beyond_torch(cls: type) -> list[type]:
+def beyond_torch(cls: type) -> list[type]:
     """A class and its bases, without PyTorch's own layers."""
     return [
         base for base in cls.__mro__ if base is not object and not base.__module__.startswith("torch.nn.")
     ]
 
 
-def _codes(cls: type) -> Iterator[CodeType]:
+def codes(cls: type) -> Iterator[CodeType]:
     """The code of every method of a class but its constructor, with the functions inside it."""
     for name, member in vars(cls).items():
         functions = [getattr(member, "__func__", member)]

@@ -17,9 +17,9 @@ import pytest
 import timm
 import torch
 from torch import Tensor, nn
-from torch.backends import cudnn
 
 import supernet.trainer as trainer_module
+from benchmarks.memory_peaks import exact_kernels
 from hardware.export import export_onnx
 from supernet.budget import _subject
 from supernet.data import ImageDataset
@@ -66,12 +66,8 @@ HERE = replace(OPTIONS, epochs=2, device=DEVICE)
 @pytest.fixture(autouse=True)
 def _exact_kernels() -> Iterator[None]:
     """Deterministic ones where there are some, in all of float32."""
-    before = cudnn.deterministic, cudnn.allow_tf32
-    cudnn.deterministic, cudnn.allow_tf32 = True, False
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    yield
-    torch.use_deterministic_algorithms(False)
-    cudnn.deterministic, cudnn.allow_tf32 = before
+    with exact_kernels():
+        yield
 
 
 def error(found: Tensor, expected: Tensor) -> float:
