@@ -39,7 +39,7 @@ def measure(
     seconds: float,
     tick: Tick,
 ) -> None:
-    """Measure networks until their intervals are narrow or the time is over, window by window.
+    """Measure networks until, on a calm machine, their intervals are narrow, or the time is over, window by window.
 
     Args:
         phase: name of this set of rounds in the journal.
@@ -84,15 +84,20 @@ def next_window(
 def _groups(
     journal: Journal, phase: str, number: int, archs: Sequence[str], options: ProfileOptions, seconds: float
 ) -> list[list[str]]:
-    """The windows of a round: in random order, the networks whose interval is still too wide."""
+    """The windows of a round: in random order, the networks whose interval in calm windows is still too wide."""
     active = list(archs)
     if number >= 2 and sum(w.seconds for w in journal.of(phase) if w.round < number) > seconds:
         return []
     if number >= options.rounds:
-        ratios = journal.ratios(phase, before_round=number)
-        active = [arch for arch in archs if half_width(ratios[arch]) > options.spread]
+        calm = journal.calm(phase, options, before_round=number)
+        active = [arch for arch in archs if not _is_known(arch, calm.get(arch, []), options)]
     Random(f"{options.seed} {phase} {number}").shuffle(active)
     return [active[i : i + options.window] for i in range(0, len(active), options.window)]
+
+
+def _is_known(arch: str, calm: Sequence[Window], options: ProfileOptions) -> bool:
+    ratios = [window.ratio(arch) for window in calm]
+    return len(ratios) >= options.rounds and half_width(ratios) <= options.spread
 
 
 def half_width(ratios: Sequence[float]) -> float:

@@ -3,12 +3,16 @@
 A *burst* is some calls of one network in a row. A *window* is a burst of the reference, one of each of
 a few networks, and the reference again. The journal is a heading and one line for each window; a line
 that was cut short by a kill is dropped.
+
+A machine has states: while its neighbour on the same core is busy, a network may take twice as long, and a large one
+loses more than a small one, so that its ratio to the reference is another. Windows in which the reference took longer
+than at its best are therefore written down, and do not count.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from hardware.options import ProfileOptions
 from supernet.lines import LineFile
 
 
@@ -69,13 +74,18 @@ class Window:
         """How far the reference moved while the window was measured, as a share."""
         return abs(self.after.p10 / self.before.p10 - 1)
 
+    @property
+    def reference_ms(self) -> float:
+        """The latency of the reference in it."""
+        return (self.before.p25 + self.after.p25) / 2
+
     def ratio(self, arch: str) -> float:
         """Latency of one of its networks over that of the reference."""
         return self.relative(self.bursts[arch].p25)
 
     def relative(self, ms: float) -> float:
         """A time in this window over the latency of the reference in it."""
-        return 2 * ms / (self.before.p25 + self.after.p25)
+        return ms / self.reference_ms
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Window:
@@ -93,14 +103,16 @@ class Journal:
     Args:
         path: the file; it is made when there is none.
         heading: what the windows belong to: space, device, architectures, options.
+        best_ms: latency of the reference as an earlier profile of the device knows it; None for none.
 
     Raises:
         StateError: when the file belongs to something else, is damaged, is written to by another process,
             or cannot be read or written.
     """
 
-    def __init__(self, path: Path, heading: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, heading: Mapping[str, Any], best_ms: float | None = None) -> None:
         self.windows: list[Window] = []
+        self._best_ms = best_ms
         self._lines = LineFile(
             path,
             heading,
@@ -126,11 +138,46 @@ class Journal:
         """The windows of one phase, in the order measured."""
         return [window for window in self.windows if window.phase == phase]
 
-    def ratios(self, phase: str, before_round: int | None = None) -> dict[str, list[float]]:
-        """Every ratio of every architecture in one phase, perhaps only from the rounds before one."""
-        found: defaultdict[str, list[float]] = defaultdict(list)
-        for window in self.of(phase):
-            if before_round is None or window.round < before_round:
-                for arch in window.bursts:
-                    found[arch].append(window.ratio(arch))
+    def calm(self, phase: str, options: ProfileOptions, before_round: int | None = None) -> Windows:
+        """The windows of every architecture in one phase, of a calm machine alone; perhaps of the rounds before one.
+
+        Calm is when the reference takes at most `ProfileOptions.calm` more than at its best, by what was known then.
+        """
+        among = [
+            place
+            for place, window in enumerate(self.windows)
+            if window.phase == phase and (before_round is None or window.round < before_round)
+        ]
+        if not among:
+            return {}
+        most = (1 + options.calm) * self._quiet_ms(self.windows[: among[-1] + 1])
+        return _by_arch(self.windows[place] for place in among if self.windows[place].reference_ms <= most)
+
+    def counted(self, phase: str, options: ProfileOptions) -> Windows:
+        """The windows by which every architecture is judged: the calm ones, or the calmest where too few are."""
+        calm, found = self.calm(phase, options), _by_arch(self.of(phase))
+        for arch, windows in found.items():
+            calmest = sorted(windows, key=lambda window: window.reference_ms)[: options.rounds]
+            found[arch] = max(calm.get(arch, []), calmest, key=len)
         return found
+
+    def quiet_ms(self, phase: str) -> float:
+        """Latency of the reference at its best, in one phase or as an earlier profile knows it."""
+        return self._quiet_ms(self.of(phase))
+
+    def _quiet_ms(self, windows: Sequence[Window]) -> float:
+        if self._best_ms is not None:
+            return self._best_ms
+        return float(np.percentile([burst.p25 for w in windows for burst in (w.before, w.after)], 10))
+
+
+Windows = dict[str, list[Window]]
+"""Of every architecture, by its id."""
+
+
+def _by_arch(windows: Iterable[Window]) -> Windows:
+    found: defaultdict[str, list[Window]] = defaultdict(list)
+    for window in windows:
+        for arch in window.bursts:
+            found[arch].append(window)
+    return dict(found)

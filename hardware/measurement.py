@@ -106,6 +106,7 @@ class Profile:
         windows: how many windows were measured.
         drifts: how often one was measured again because the reference had moved.
         seconds: time spent measuring.
+        busy: how many were measured on a machine that was busier than at its best, as it was not calm for long enough.
         options: the `ProfileOptions` it was made with.
         failed: why some do not run on the device, by the id of the architecture.
         energy: of a call of the reference; None where nothing counts it, and for a device elsewhere.
@@ -126,6 +127,7 @@ class Profile:
     failed: dict[str, str] = field(default_factory=dict)
     energy: Energy | None = None
     peak_mib: float | None = None
+    busy: int = 0
 
     @property
     def genes(self) -> Genes:
@@ -166,8 +168,8 @@ class Profile:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether second measurements were as near to the first as the reference had to stay within a window."""
-        return bool(self.repeat.mean <= self.options["drift"])
+        """Whether it was calm, and second measurements as near to the first as the reference stays within a window."""
+        return not self.busy and bool(self.repeat.mean <= self.options["drift"])
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain JSON values; `from_json` reads it back."""

@@ -103,6 +103,7 @@ class ProfileOptions:
         rounds: bursts of every network, at least.
         spread: enough bursts: half the 95 % confidence interval of a latency, over the latency.
         drift: how far the reference may move within a window before the window is measured again.
+        calm: how much longer than at its best the reference may take in a window that counts.
         repeat: share of the networks that is measured a second time at the end, at least four.
         seconds: of measuring, after which no rounds are added, however wide the intervals still are.
         workers: processes that export side by side.
@@ -123,6 +124,7 @@ class ProfileOptions:
     rounds: int = 5
     spread: float = 0.01
     drift: float = 0.03
+    calm: float = 0.1
     repeat: float = 0.05
     seconds: float = 30.0
     workers: int = 1
@@ -137,6 +139,6 @@ class ProfileOptions:
             )
         for name in ("window", "rounds", "workers"):
             within(name, getattr(self, name), 1)
-        for name in ("warm_calls", "warm_ms", "spread", "drift", "seconds", "seed"):
+        for name in ("warm_calls", "warm_ms", "spread", "drift", "calm", "seconds", "seed"):
             within(name, getattr(self, name), 0)
         within("repeat", self.repeat, 0.0, 1.0)

@@ -13,7 +13,6 @@ from pathlib import Path
 from random import Random
 from statistics import mean, median
 
-import numpy as np
 from torch import Tensor, nn
 
 from hardware.bursts import half_width, measure, no_garbage_collection
@@ -21,7 +20,7 @@ from hardware.device import Device, local_device, pinned
 from hardware.energy import counters, energy_of
 from hardware.errors import DeviceError, ExportError
 from hardware.export import NONE_FREE
-from hardware.journal import Journal
+from hardware.journal import Journal, Window
 from hardware.measurement import Measurement, Profile, Reference, RepeatError
 from hardware.options import DeviceOptions, ProfileOptions
 from hardware.runners import Runner, Runtime, bytes_run, peak_of, runtime_of
@@ -89,9 +88,9 @@ def profile(
     archs = [supernet.space.check(arch) for arch in dict.fromkeys(archs)]
     shown = _per_architecture(inputs, used.batch)
     result = folder / "profile.json"
-    with Journal(
-        folder / "journal.jsonl", _heading(here, archs, reference, shown(reference), options, given)
-    ) as journal:
+    heading = _heading(here, archs, reference, shown(reference), options, given)
+    best_ms = against.reference.ms if against else None
+    with Journal(folder / "journal.jsonl", heading, best_ms) as journal:
         if result.exists():
             return Profile.load(result)
         runtime = runtime_of(used)
@@ -118,7 +117,7 @@ def profile(
             peak = against.peak_mib if against else networks.peak_mib(reference)
             wanted = [arch for arch in archs if options.memory and arch.id not in failed]
             peaks = networks.peaks(wanted, progress)
-        found = _summarise(journal, here, archs, reference, shown(reference), options, against)
+        found = _summarise(journal, here, archs, reference, shown(reference), options)
         sized = tuple(
             replace(m, file_bytes=networks.file_bytes(m.arch), peak_mib=peaks.get(m.arch))
             for m in found.measurements
@@ -250,8 +249,8 @@ def _heading(
     options: ProfileOptions,
     files: Mapping[str, Path],
 ) -> dict[str, object]:
-    """What makes two journals the same one; how long, by how many processes and what else is told does not."""
-    free = ("seconds", "workers", "memory")
+    """What makes two journals the same one; how long, what of it counts and what else is told does not."""
+    free = ("seconds", "calm", "workers", "memory")
     kept = {key: value for key, value in asdict(options).items() if key not in free}
     return {
         "space": reference.space,
@@ -271,30 +270,36 @@ def _summarise(
     reference: Architecture,
     inputs: Inputs,
     options: ProfileOptions,
-    against: Profile | None,
 ) -> Profile:
-    first, windows = journal.ratios("first"), journal.of("first")
-    quiet = np.percentile([burst.p25 for window in windows for burst in (window.before, window.after)], 10)
-    ms = against.reference.ms if against else float(quiet)
-    twice = [
-        abs(median(ratios) / median(first[arch]) - 1) for arch, ratios in journal.ratios("repeat").items()
-    ]
+    first, again = journal.counted("first", options), journal.counted("repeat", options)
+    ms = journal.quiet_ms("first")
+    twice = [abs(_ratio(arch, windows) / _ratio(arch, first[arch]) - 1) for arch, windows in again.items()]
     return Profile(
         space=reference.space,
         device=device,
         inputs=inputs.to_json(),
         reference=Reference(reference.id, reference.genes, ms),
-        measurements=tuple(_measurement(journal, arch, device, ms) for arch in archs if arch.id in first),
+        measurements=tuple(
+            _measurement(first[arch.id], arch, device, ms) for arch in archs if arch.id in first
+        ),
         repeat=RepeatError(mean(twice), max(twice), len(twice)),
         windows=len(journal.windows),
         drifts=sum(window.attempts - 1 for window in journal.windows),
+        busy=sum(
+            median(w.reference_ms for w in windows) > (1 + options.calm) * ms for windows in first.values()
+        ),
         seconds=round(sum(window.seconds for window in journal.windows), 3),
         options=asdict(options),
     )
 
 
-def _measurement(journal: Journal, arch: Architecture, device: Device, reference_ms: float) -> Measurement:
-    windows = [window for window in journal.of("first") if arch.id in window.bursts]
+def _ratio(arch: str, windows: Sequence[Window]) -> float:
+    return median(window.ratio(arch) for window in windows)
+
+
+def _measurement(
+    windows: Sequence[Window], arch: Architecture, device: Device, reference_ms: float
+) -> Measurement:
     bursts = [window.bursts[arch.id] for window in windows]
     p10, p90 = (
         median(window.relative(getattr(burst, name)) for window, burst in zip(windows, bursts))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -173,12 +174,12 @@ def test_a_ratio_is_to_the_reference_before_and_after_it() -> None:
 
 def test_the_percentiles_of_calls_are_on_the_scale_of_the_median(net: Supernet, tmp_path: Path) -> None:
     arch, device = net.space.smallest(), local_device(FAKE)
-    with Journal(tmp_path / "journal", {"space": "s"}) as journal:
-        for number, busy in enumerate((1.0, 3.0, 3.0)):
-            around = Burst(*[0.1 * busy] * 4, calls=9)
-            bursts = {arch.id: Burst(0.19 * busy, 0.2 * busy, 0.21 * busy, 0.25 * busy, calls=9)}
-            journal.add(Window("first", number, 0, around, around, bursts, 1, 1.0, "", 0.0))
-        found = _measurement(journal, arch, device, reference_ms=0.1)
+    windows = []
+    for number, busy in enumerate((1.0, 3.0, 3.0)):
+        around = Burst(*[0.1 * busy] * 4, calls=9)
+        bursts = {arch.id: Burst(0.19 * busy, 0.2 * busy, 0.21 * busy, 0.25 * busy, calls=9)}
+        windows.append(Window("first", number, 0, around, around, bursts, 1, 1.0, "", 0.0))
+    found = _measurement(windows, arch, device, reference_ms=0.1)
     assert (found.p10_ms, found.median_ms, found.p90_ms) == pytest.approx((0.19, 0.2, 0.25))
 
 
@@ -210,6 +211,79 @@ def test_a_network_is_timed_until_its_interval_is_narrow_or_the_time_is_over(tmp
     assert due(2000, seconds=3.0) == ["restless"]
     assert due(2000, seconds=1.5) is None
     assert due(1001, seconds=3.0) is None
+
+
+def _stately(journal: Journal, *windows: tuple[str, float, float]) -> Journal:
+    """Rounds of one window each: a phase, and what the reference and the network ``a`` took in it."""
+    for number, (phase, reference, network) in enumerate(windows):
+        around, of_a = Burst(*[reference] * 4, calls=9), Burst(*[network] * 4, calls=9)
+        journal.add(Window(phase, number, 0, around, around, {"a": of_a}, 1, 1.0, "", 0.0))
+    return journal
+
+
+def test_windows_of_a_busy_machine_do_not_count_though_they_agree(tmp_path: Path) -> None:
+    options = ProfileOptions(rounds=3)
+    busy, calm = [("first", 2.0, 1.0)] * 5, [("first", 1.0, 0.6)] * 2
+    with _stately(Journal(tmp_path / "journal", {}), *busy, *calm) as journal:
+        due = next_window(journal, "first", ["a"], options, 99.0)
+        assert due and due[2] == ["a"]  # five windows agree, but of another state than two of the calm ones
+        assert [w.ratio("a") for w in journal.counted("first", options)["a"]] == [0.6, 0.6, 0.5]
+        _stately(journal, ("first", 1.05, 0.63))
+        assert next_window(journal, "first", ["a"], replace(options, rounds=8), 99.0)
+        counted = [w.ratio("a") for w in journal.counted("first", options)["a"]]
+        assert counted == pytest.approx([0.6, 0.6, 0.6]) and journal.quiet_ms("first") == 1.0
+
+
+def test_calm_is_as_calm_as_an_earlier_profile_was(tmp_path: Path) -> None:
+    options = ProfileOptions(rounds=2)
+    windows = [("first", 2.0, 1.0)] * 4
+    with _stately(Journal(tmp_path / "alone", {}), *windows) as alone:
+        assert next_window(alone, "first", ["a"], options, 99.0) is None
+    with _stately(Journal(tmp_path / "against", {}, best_ms=1.0), *windows) as against:
+        assert next_window(against, "first", ["a"], options, 99.0)
+        assert next_window(against, "first", ["a"], options, 3.0) is None  # it never is: the time is over
+        assert against.calm("first", options) == {} and len(against.counted("first", options)["a"]) == 2
+
+
+def test_a_phase_does_not_know_how_calm_the_machine_was_later(tmp_path: Path) -> None:
+    options = ProfileOptions(rounds=2)
+    windows = [("first", 2.0, 1.0)] * 3 + [("repeat", 1.0, 0.6)] * 3
+    with _stately(Journal(tmp_path / "journal", {}), *windows) as journal:
+        assert next_window(journal, "first", ["a"], options, 99.0) is None
+        assert len(journal.calm("first", options)["a"]) == len(journal.calm("repeat", options)["a"]) == 3
+
+
+class _Flickering:
+    """A machine of two states: in the busy one a network of many parameters loses more than a small one."""
+
+    version, provider, optimisation, precision, reads_onnx = "1", "none", "none", "fp32", False
+
+    def __init__(self, options: DeviceOptions) -> None:
+        self.bursts = 0
+
+    def load(self, module: nn.Module, file: Path | None, inputs: Inputs) -> Runner:
+        parameters, machine = sum(p.numel() for p in module.parameters()), self
+
+        class Network:
+            def burst(self, calls: int) -> list[int]:
+                machine.bursts += 1
+                busy = machine.bursts // 97 % 2 == 0
+                return [int(1000 * (parameters**1.1 * 1.5 if busy else parameters))] * calls
+
+        return Network()
+
+
+def test_a_machine_of_two_states_is_measured_in_its_calm_one(
+    net: Supernet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(runtimes._entries, "fake", _Flickering)
+    found = run(net, tmp_path / "a")
+    for measurement in found.measurements:
+        subnet = net.extract(net.space.architecture(measurement.genes))
+        assert measurement.median_ms == pytest.approx(sum(p.numel() for p in subnet.parameters()) / 1e3)
+    assert not found.busy and found.is_quiet
+    impatient = run(net, tmp_path / "b", against=replace(found, reference=replace(found.reference, ms=1e-3)))
+    assert impatient.busy == 6 and not impatient.is_quiet
 
 
 def test_one_disturbed_burst_does_not_widen_the_interval() -> None:

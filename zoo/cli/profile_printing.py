@@ -35,16 +35,21 @@ def print_profile(known: Profiled, narrator: Narrator) -> None:
         narrator.say(f"Note: {arch} is left out, as it does not run there: {why}.")
     if not found.is_quiet:
         narrator.say(
-            f"Note: the device was too noisy to be believed, as second measurements should differ by "
-            f"{found.options['drift']:.0%} at most. End what else runs there, or give it more time with "
-            f"--set profile.seconds={max(60, round(4 * found.seconds))}; the folder {Path('profile', known.name)} "
-            f"of the run has to be removed before it is profiled again."
+            f"Note: the device was too noisy to be believed, as {_noise(found)}. End what else "
+            f"runs there, or give it more time with --set profile.seconds={max(60, round(4 * found.seconds))}; "
+            f"the folder {Path('profile', known.name)} of the run has to be removed before it is profiled again."
         )
     narrator.say(f"Predictor: {known.predictor.model}. On subnets it has not seen: {off}.")
     errors = ", ".join(f"{part.mape:.1%}" for part in known.regions)
     narrator.say(
         f"Of the fastest third, the middle and the slowest, predictions are off by {errors} on average."
     )
+
+
+def _noise(found: Profile) -> str:
+    if found.busy:
+        return f"{counted(found.busy, 'subnet')} could not be measured while it was as calm as at its best"
+    return f"second measurements should differ by {found.options['drift']:.0%} at most"
 
 
 def _beside_time(found: Profile) -> str:
