@@ -59,9 +59,9 @@ class Linear:
     """A Bayesian linear model; what is known of other devices is trusted most, single features least."""
 
     def __init__(self, table: Table, logs: Values, noise: Values, like: Linear | None = None) -> None:
-        grid = WITH_REFERENCES if table.elsewhere.shape[1] else ALONE
-        if not table.depths.shape[1]:  # however far nothing is trusted
-            grid = tuple(dict.fromkeys((other, costs, 0.0, features) for other, costs, _, features in grid))
+        trusts = WITH_REFERENCES if table.elsewhere.shape[1] else ALONE
+        there = [block.shape[1] > 0 for block in table.blocks]
+        grid = tuple(dict.fromkeys(tuple(t * some for t, some in zip(trust, there)) for trust in trusts))
         self._model = BlockLinear(table.blocks, logs, noise, grid)
 
     def predict(self, table: Table) -> tuple[Values, Values]:
