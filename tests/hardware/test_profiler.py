@@ -77,7 +77,7 @@ def test_latencies_are_those_of_the_machine_though_many_calls_are_disturbed(
         true_ms = sum(p.numel() for p in subnet.parameters()) * 1000 / 1e6
         assert measurement.median_ms == pytest.approx(true_ms, rel=0.01)
     assert found.repeat.archs == 4
-    assert (found.second_ms < 0.02 * found.median_ms).all()
+    assert (found.second_ms < 0.05 * found.median_ms).all()
     assert found.repeat.largest < 0.01
 
 
@@ -215,7 +215,7 @@ def test_a_network_is_timed_until_its_interval_is_narrow_or_the_time_is_over(tmp
 
 def _stately(journal: Journal, *windows: tuple[str, float, float]) -> Journal:
     """Rounds of one window each: a phase, and what the reference and the network ``a`` took in it."""
-    for number, (phase, reference, network) in enumerate(windows):
+    for number, (phase, reference, network) in enumerate(windows, start=len(journal.windows)):
         around, of_a = Burst(*[reference] * 4, calls=9), Burst(*[network] * 4, calls=9)
         journal.add(Window(phase, number, 0, around, around, {"a": of_a}, 1, 1.0, "", 0.0))
     return journal
@@ -282,7 +282,8 @@ def test_a_machine_of_two_states_is_measured_in_its_calm_one(
         subnet = net.extract(net.space.architecture(measurement.genes))
         assert measurement.median_ms == pytest.approx(sum(p.numel() for p in subnet.parameters()) / 1e3)
     assert not found.busy and found.is_quiet
-    impatient = run(net, tmp_path / "b", against=replace(found, reference=replace(found.reference, ms=1e-3)))
+    calmer = replace(found, reference=replace(found.reference, ms=1e-3))  # than the machine is ever again
+    impatient = run(net, tmp_path / "b", against=calmer, options=replace(QUICK, seconds=0.1))
     assert impatient.busy == 6 and not impatient.is_quiet
 
 

@@ -52,17 +52,20 @@ class Profiled:
     verified: Mapping[str, Measurement] = field(default_factory=dict, repr=False)
 
     @cached_property
-    def _found(self) -> dict[bytes, Measurement]:
-        return {stored(np.array([m.genes]))[0]: m for m in self.verified.values()}
+    def _found(self) -> dict[bytes, tuple[float, float]]:
+        """Of those that were verified: what they took, and how far from that a second measurement lies."""
+        found = self.profile
+        rows = zip(found.measurements, found.median_ms, found.second_ms)
+        return {stored(np.array([m.genes]))[0]: (ms, off) for m, ms, off in rows if m.arch in self.verified}
 
     def estimate(self, genes: Genes) -> Estimate:
         """Latencies ``(networks,)``: as measured of those that were verified, as predicted of the others."""
         found = self.predictor.predict(genes)
         for row, key in enumerate(stored(genes)) if self.verified else ():
             if one := self._found.get(key):
-                off = one.ci if np.isfinite(one.ci) else self.profile.repeat.mean
-                found.mean[row], found.sd[row] = one.median_ms, one.median_ms * off / 1.96
-                found.low[row], found.high[row] = one.median_ms * (1 - off), one.median_ms * (1 + off)
+                ms, off = one
+                found.mean[row], found.sd[row] = ms, off / 1.96
+                found.low[row], found.high[row] = ms - off, ms + off
         return found
 
     @cached_property
