@@ -4,6 +4,7 @@
         --n 10,20,50,100,300,900 [--target-devices A,B] [--json FILE]
 
 Of every device ``n`` architectures are measured, drawn at random, and 1,500 others (1,000 of HAT) are predicted.
+``peer_spearman.N`` is of what one would write instead (`benchmarks.latency_peer`), on the same measurements.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import spearmanr
 
+from benchmarks import latency_peer
 from benchmarks.contract import Result, arguments
 from benchmarks.latency_judge import Trial, summarise
 from benchmarks.latency_tables import Networks, hat, latencies, made_up, networks
@@ -64,7 +67,9 @@ def trial(table: Networks, device: str, ms: Values, count: int, seed: int) -> di
     rows = np.random.default_rng(seed).permutation(np.flatnonzero(table.live & (ms > 0)))
     tested = rows[-min(1500, len(rows) // 2) :]
     predictor = Tabular(table.space, macs=table.macs, features=table.features, seed=seed)
-    return Trial(device, table, ms, tested).row(predictor, rows[:count], seed)
+    row = Trial(device, table, ms, tested).row(predictor, rows[:count], seed)
+    guessed = latency_peer.predict(table, rows[:count], ms[rows[:count]], tested)
+    return row | {"peer_spearman": float(spearmanr(guessed, ms[tested]).statistic)}
 
 
 if __name__ == "__main__":

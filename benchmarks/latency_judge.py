@@ -17,6 +17,8 @@ from predictors.estimate import Predictor, Values
 from predictors.validate import compare
 
 KINDS = ("spearman", "macs_spearman", "kendall", "mape", "within5", "within10", "coverage90")
+OPTIONAL = ("peer_spearman",)
+"""What only some of these benchmarks have in their rows."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,11 @@ def summarise(result: Result, rows: Sequence[dict[str, object]]) -> None:
     groups = defaultdict(list)
     for row in rows:
         groups[row["n"], row["device"]].append(row)
+    kinds = (*KINDS, *(kind for kind in OPTIONAL if kind in rows[0]))
     by_count = defaultdict(list)
     for (count, device), group in sorted(groups.items(), key=str):
         means = {
-            kind: float(np.mean([row[kind] for row in group])) for kind in (*KINDS, "reach", "fit_seconds")
+            kind: float(np.mean([row[kind] for row in group])) for kind in (*kinds, "reach", "fit_seconds")
         }
         spread = float(np.std([row["spearman"] for row in group]))
         result.rows.append(
@@ -73,7 +76,7 @@ def summarise(result: Result, rows: Sequence[dict[str, object]]) -> None:
         )
         by_count[count].append(means)
     for count, found in sorted(by_count.items()):
-        for kind in KINDS:
+        for kind in kinds:
             result.figures[f"{kind}.{count}"] = float(np.mean([means[kind] for means in found]))
         result.figures[f"worst_coverage90.{count}"] = min(means["coverage90"] for means in found)
-    result.columns = ("n", "device", *KINDS, "reach", "spread", "fit_seconds", "model")
+    result.columns = ("n", "device", *kinds, "reach", "spread", "fit_seconds", "model")
