@@ -22,7 +22,7 @@ from predictors.estimate import (
     measured,
     predictors,
 )
-from predictors.intervals import Calibration
+from predictors.intervals import FEW, Calibration
 from predictors.models import ENOUGH_FOR_TREES, MODELS, Model, candidates
 from supernet.space import SearchSpace
 
@@ -97,7 +97,7 @@ class Tabular(Learner):
         self.weights = dict(zip(self._models, believed.tolist()))
         self.errors = dict(zip(self._models, np.abs(errors).mean(0).tolist()))
         unsure = np.sqrt(_variance(errors, sds, believed)) + TINY
-        self._calibration = Calibration.of(errors @ believed, unsure, self.level)
+        self._calibration = Calibration.of(_unseen(errors), unsure, self.level)
         self._measured = known
 
     def predict(self, archs: Archs) -> Estimate:
@@ -187,6 +187,17 @@ def weigh(errors: Values) -> Values:
     rows = [errors / scale / count**0.5, doubt * np.eye(models), 1e3 * np.ones((1, models))]
     found: Values = nnls(np.vstack(rows), np.concatenate([np.zeros(count + models), [1e3]]))[0]
     return np.asarray(found / found.sum(), dtype=np.float64)
+
+
+def _unseen(errors: Values) -> Values:
+    """How far off the mean of several models is on each measurement, by weights that have not seen it either.
+
+    Of a few measurements the weights fit the very errors that they are judged by, and intervals would be too narrow.
+    """
+    count = len(errors)
+    if count > FEW:
+        return np.asarray(errors @ weigh(errors), dtype=np.float64)
+    return np.array([errors[i] @ weigh(np.delete(errors, i, axis=0)) for i in range(count)])
 
 
 def _variance(means: Values, sds: Values, weights: Values) -> Values:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from predictors.tabular import Tabular, weigh
+from predictors.tabular import Tabular, _unseen, weigh
 from tests.predictors.latencies import SPACE, latency_ms, macs, sampled
 
 
@@ -83,3 +83,13 @@ def test_equal_measurements_are_no_trouble() -> None:
     found = learned(8, lambda genes: np.full(len(genes), 2.0)).predict(sampled(5))
     np.testing.assert_allclose(found.mean, 2.0)
     assert np.isfinite(found.high).all()
+
+
+def test_an_error_has_no_part_in_the_weights_that_it_is_judged_by() -> None:
+    errors = np.random.default_rng(0).normal(size=(12, 3))
+    twice = errors.copy()
+    twice[4] *= 2
+    before, after = _unseen(errors), _unseen(twice)
+    assert after[4] == pytest.approx(2 * before[4])
+    assert before[4] == pytest.approx(errors[4] @ weigh(np.delete(errors, 4, axis=0)))
+    assert _unseen(errors[:, :1]) == pytest.approx(errors[:, 0])  # of one model, which has all the weight
