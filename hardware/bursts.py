@@ -19,7 +19,7 @@ from time import perf_counter
 from scipy.stats import t as student
 
 from hardware.device import load_average
-from hardware.journal import Burst, Journal, Window
+from hardware.journal import Burst, Journal, Window, by_arch
 from hardware.options import ProfileOptions
 from hardware.runners import Runner
 
@@ -89,7 +89,7 @@ def _groups(
     if number >= 2 and sum(w.seconds for w in journal.of(phase) if w.round < number) > seconds:
         return []
     if number >= options.rounds:
-        calm = journal.calm(phase, options, before_round=number)
+        calm = by_arch(journal.calm(phase, options, before_round=number))
         active = [arch for arch in archs if not _is_known(arch, calm.get(arch, []), options)]
     Random(f"{options.seed} {phase} {number}").shuffle(active)
     return [active[i : i + options.window] for i in range(0, len(active), options.window)]

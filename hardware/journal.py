@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from types import TracebackType
 from typing import Any
 
@@ -112,7 +113,7 @@ class Journal:
 
     def __init__(self, path: Path, heading: Mapping[str, Any], best_ms: float | None = None) -> None:
         self.windows: list[Window] = []
-        self._best_ms = best_ms
+        self.best_ms = best_ms
         self._lines = LineFile(
             path,
             heading,
@@ -138,8 +139,8 @@ class Journal:
         """The windows of one phase, in the order measured."""
         return [window for window in self.windows if window.phase == phase]
 
-    def calm(self, phase: str, options: ProfileOptions, before_round: int | None = None) -> Windows:
-        """The windows of every architecture in one phase, of a calm machine alone; perhaps of the rounds before one.
+    def calm(self, phase: str, options: ProfileOptions, before_round: int | None = None) -> list[Window]:
+        """The windows of one phase in which the machine was calm; perhaps only from the rounds before one.
 
         Calm is when the reference takes at most `ProfileOptions.calm` more than at its best, by what was known then.
         """
@@ -149,25 +150,26 @@ class Journal:
             if window.phase == phase and (before_round is None or window.round < before_round)
         ]
         if not among:
-            return {}
+            return []
         most = (1 + options.calm) * self._quiet_ms(self.windows[: among[-1] + 1])
-        return _by_arch(self.windows[place] for place in among if self.windows[place].reference_ms <= most)
+        return [self.windows[place] for place in among if self.windows[place].reference_ms <= most]
 
     def counted(self, phase: str, options: ProfileOptions) -> Windows:
         """The windows by which every architecture is judged: the calm ones, or the calmest where too few are."""
-        calm, found = self.calm(phase, options), _by_arch(self.of(phase))
+        calm, found = by_arch(self.calm(phase, options)), by_arch(self.of(phase))
         for arch, windows in found.items():
             calmest = sorted(windows, key=lambda window: window.reference_ms)[: options.rounds]
             found[arch] = max(calm.get(arch, []), calmest, key=len)
         return found
 
-    def quiet_ms(self, phase: str) -> float:
-        """Latency of the reference at its best, in one phase or as an earlier profile knows it."""
-        return self._quiet_ms(self.of(phase))
+    def level_ms(self, phase: str, options: ProfileOptions) -> float:
+        """Latency of the reference in the calm windows of a phase; else as an earlier profile knows it."""
+        calm = self.calm(phase, options)
+        return median(w.reference_ms for w in calm) if calm else self._quiet_ms(self.of(phase))
 
     def _quiet_ms(self, windows: Sequence[Window]) -> float:
-        if self._best_ms is not None:
-            return self._best_ms
+        if self.best_ms is not None:
+            return self.best_ms
         return float(np.percentile([burst.p25 for w in windows for burst in (w.before, w.after)], 10))
 
 
@@ -175,7 +177,8 @@ Windows = dict[str, list[Window]]
 """Of every architecture, by its id."""
 
 
-def _by_arch(windows: Iterable[Window]) -> Windows:
+def by_arch(windows: Iterable[Window]) -> Windows:
+    """The windows that each architecture was measured in."""
     found: defaultdict[str, list[Window]] = defaultdict(list)
     for window in windows:
         for arch in window.bursts:

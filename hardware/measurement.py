@@ -20,9 +20,9 @@ from supernet.space import Genes
 from supernet.versions import check_version
 
 FORMAT = 1
-SESSION = 0.02
-"""How far all of one profile are off those of another of the same device together, as a standard deviation: 21 profiles
-of a shared machine were off by 0 to 4.1 %, the root of the mean square was 1.8 %."""
+SESSION = 0.013
+"""How far all of one profile are off those of another of the same device together, as a standard deviation: the root of
+the mean square of eight profiles after eight others on a shared machine, off by 0.5 to 2.3 % (`benchmarks.profiler`)."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Measurement:
         arch: id of the architecture.
         genes: the architecture itself.
         device: id of the device.
-        median_ms: median ratio to the reference network, times the reference's latency: comparable
+        median_ms: median ratio to the reference network, times the reference's latency on a calm machine: comparable
             between measurements even when the machine was busier during one of them.
         p10_ms: tenth percentile of single calls, by the same ratio.
         p90_ms: ninetieth percentile of single calls, likewise.

@@ -104,7 +104,7 @@ class ProfileOptions:
         spread: enough bursts: half the 95 % confidence interval of a latency, over the latency.
         drift: how far the reference may move within a window before the window is measured again.
         calm: how much longer than at its best the reference may take in a window that counts.
-        repeat: share of the networks that is measured a second time at the end, at least four.
+        repeat: share of the networks that is measured a second time at the end, at least six.
         seconds: of measuring, after which no rounds are added, however wide the intervals still are.
         workers: processes that export side by side.
         memory: whether a profile that is made has the peak memory of every network, and not of the reference alone;

@@ -219,7 +219,7 @@ def _loaded(
     return found
 
 
-TWICE = 4
+TWICE = 6
 """How many networks are measured a second time at least: two told of nothing but luck."""
 _STEPS = {"first": "measure", "repeat": "measure again"}
 log = logging.getLogger(__name__)
@@ -271,14 +271,19 @@ def _summarise(
     inputs: Inputs,
     options: ProfileOptions,
 ) -> Profile:
-    first, again = journal.counted("first", options), journal.counted("repeat", options)
-    ms = journal.quiet_ms("first")
-    twice = [abs(_ratio(arch, windows) / _ratio(arch, first[arch]) - 1) for arch, windows in again.items()]
+    phases = {phase: (journal.counted(phase, options), journal.level_ms(phase, options)) for phase in _STEPS}
+    first, ms = phases["first"]
+    latencies = {
+        phase: {arch: _ratio(arch, windows) * level for arch, windows in found.items()}
+        for phase, (found, level) in phases.items()
+    }
+    twice = [abs(again / latencies["first"][arch] - 1) for arch, again in latencies["repeat"].items()]
+    best_ms = ms if journal.best_ms is None else journal.best_ms
     return Profile(
         space=reference.space,
         device=device,
         inputs=inputs.to_json(),
-        reference=Reference(reference.id, reference.genes, ms),
+        reference=Reference(reference.id, reference.genes, best_ms),
         measurements=tuple(
             _measurement(first[arch.id], arch, device, ms) for arch in archs if arch.id in first
         ),
@@ -286,7 +291,8 @@ def _summarise(
         windows=len(journal.windows),
         drifts=sum(window.attempts - 1 for window in journal.windows),
         busy=sum(
-            median(w.reference_ms for w in windows) > (1 + options.calm) * ms for windows in first.values()
+            median(w.reference_ms for w in windows) > (1 + options.calm) * best_ms
+            for windows in first.values()
         ),
         seconds=round(sum(window.seconds for window in journal.windows), 3),
         options=asdict(options),
