@@ -22,7 +22,7 @@ from supernet.versions import check_version
 FORMAT = 1
 SESSION = 0.013
 """How far all of one profile are off those of another of the same device together, as a standard deviation: the root of
-the mean square of eight profiles after eight others on a shared machine, off by 0.5 to 2.3 % (`benchmarks.profiler`)."""
+the mean square of eight pairs of profiles on a shared machine, off by 0.5 to 2.3 % (`benchmarks.profiler`)."""
 
 
 @dataclass(frozen=True)
