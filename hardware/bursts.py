@@ -75,7 +75,7 @@ def next_window(
     number = windows[-1].round if windows else 0
     index = sum(window.round == number for window in windows)
     groups = _groups(journal, phase, number, archs, options, seconds)
-    if index == len(groups):
+    if index >= len(groups):  # more, where what counts as calm was told otherwise before a kill
         number, index = number + 1, 0
         groups = _groups(journal, phase, number, archs, options, seconds)
     return (number, index, groups[index]) if groups else None

@@ -144,33 +144,48 @@ class Journal:
 
         Calm is when the reference takes at most `ProfileOptions.calm` more than at its best, by what was known then.
         """
-        among = [
-            place
-            for place, window in enumerate(self.windows)
-            if window.phase == phase and (before_round is None or window.round < before_round)
-        ]
-        if not among:
-            return []
-        most = (1 + options.calm) * self._quiet_ms(self.windows[: among[-1] + 1])
-        return [self.windows[place] for place in among if self.windows[place].reference_ms <= most]
+        among = self._until(phase, before_round)
+        windows = [w for w in among if w.phase == phase and (before_round is None or w.round < before_round)]
+        most = (1 + options.calm) * self._quiet_ms(among) if windows else 0.0
+        return [window for window in windows if window.reference_ms <= most]
 
     def counted(self, phase: str, options: ProfileOptions) -> Windows:
         """The windows by which every architecture is judged: the calm ones, or the calmest where too few are."""
         calm, found = by_arch(self.calm(phase, options)), by_arch(self.of(phase))
         for arch, windows in found.items():
-            calmest = sorted(windows, key=lambda window: window.reference_ms)[: options.rounds]
-            found[arch] = max(calm.get(arch, []), calmest, key=len)
+            calmest = sorted(range(len(windows)), key=lambda place: windows[place].reference_ms)[
+                : options.rounds
+            ]
+            in_order = [windows[place] for place in sorted(calmest)]
+            found[arch] = max(calm.get(arch, []), in_order, key=len)
         return found
 
     def level_ms(self, phase: str, options: ProfileOptions) -> float:
-        """Latency of the reference in the calm windows of a phase; else as an earlier profile knows it."""
+        """The latency of the reference that the ratios of a phase are to be multiplied by.
+
+        That of its calm windows; where they are another calm than an earlier profile knew, and where there are none,
+        that of the best moments known, so that milliseconds of all profiles compare.
+        """
         calm = self.calm(phase, options)
-        return median(w.reference_ms for w in calm) if calm else self._quiet_ms(self.of(phase))
+        best = self._quiet_ms(self._until(phase)) if self.best_ms is None else self.best_ms
+        level = median(window.reference_ms for window in calm) if calm else best
+        return level if self.best_ms is None or abs(level / best - 1) <= options.calm else best
+
+    def _until(self, phase: str, before_round: int | None = None) -> list[Window]:
+        """All windows up to the last of a phase; perhaps only from its rounds before one."""
+        last = max(
+            (
+                place
+                for place, window in enumerate(self.windows)
+                if window.phase == phase and (before_round is None or window.round < before_round)
+            ),
+            default=-1,
+        )
+        return self.windows[: last + 1]
 
     def _quiet_ms(self, windows: Sequence[Window]) -> float:
-        if self.best_ms is not None:
-            return self.best_ms
-        return float(np.percentile([burst.p25 for w in windows for burst in (w.before, w.after)], 10))
+        own = float(np.percentile([burst.p25 for w in windows for burst in (w.before, w.after)], 10))
+        return own if self.best_ms is None else min(own, self.best_ms)
 
 
 Windows = dict[str, list[Window]]

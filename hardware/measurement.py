@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ class Measurement:
         method: how it was measured.
         file_bytes: of the file that was run; None for a runtime that reads none.
         peak_mib: memory that it takes, as `Profile.peak_mib` of the reference; None where it was not asked for.
+        busy: whether the machine was busier than at its best in most of the bursts that count, for want of calm ones.
     """
 
     arch: str
@@ -63,6 +64,7 @@ class Measurement:
     method: str = "bursts beside a reference"
     file_bytes: int | None = None
     peak_mib: float | None = None
+    busy: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,26 @@ class RepeatError:
     archs: int
 
 
+def second_ms(measurements: Sequence[Measurement], repeat: RepeatError) -> NDArray[np.float64]:
+    """How far from each a second measurement of it lies, 95 times in 100, ``(measurements,)``, in milliseconds.
+
+    By its confidence interval, which a second one has too, or by how far apart those were that were measured twice,
+    with networks loaded anew; few of them tell it badly, and it is the wider for that (Student's t). Besides, all of a
+    later profile are off together, which nothing inside this one can tell (`SESSION`).
+
+    Args:
+        measurements: of one profile, or beside it.
+        repeat: what was measured twice in it.
+    """
+    within = np.sqrt(2) * np.array([m.ci for m in measurements])
+    sd = np.sqrt(np.pi / 2) * repeat.mean  # of normal differences, by their mean absolute value
+    between = float(student.ppf(0.975, repeat.archs)) * sd
+    alone: NDArray[np.float64] = np.maximum(np.where(np.isfinite(within), within, 0.0), between)
+    median_ms = np.array([m.median_ms for m in measurements])
+    apart: NDArray[np.float64] = np.hypot(alone, 1.96 * SESSION) * median_ms
+    return apart
+
+
 @dataclass(frozen=True)
 class Profile:
     """What was measured of one space on one device.
@@ -109,7 +131,6 @@ class Profile:
         windows: how many windows were measured.
         drifts: how often one was measured again because the reference had moved.
         seconds: time spent measuring.
-        busy: how many were measured on a machine that was busier than at its best, as it was not calm for long enough.
         options: the `ProfileOptions` it was made with.
         failed: why some do not run on the device, by the id of the architecture.
         energy: of a call of the reference; None where nothing counts it, and for a device elsewhere.
@@ -130,7 +151,11 @@ class Profile:
     failed: dict[str, str] = field(default_factory=dict)
     energy: Energy | None = None
     peak_mib: float | None = None
-    busy: int = 0
+
+    @property
+    def busy(self) -> int:
+        """How many networks were measured on a machine that was not calm for long enough."""
+        return sum(m.busy for m in self.measurements)
 
     @property
     def genes(self) -> Genes:
@@ -158,17 +183,8 @@ class Profile:
 
     @property
     def second_ms(self) -> NDArray[np.float64]:
-        """How far from each a second measurement of it lies, 95 times in 100, ``(measurements,)``, in milliseconds.
-
-        By its confidence interval, which a second one has too, or by how far apart those were that were measured
-        twice, with networks loaded anew; few of them tell it badly, and it is the wider for that (Student's t).
-        Besides, all of a later profile are off together, which nothing inside this one can tell (`SESSION`).
-        """
-        within = np.sqrt(2) * np.array([m.ci for m in self.measurements])
-        sd = np.sqrt(np.pi / 2) * self.repeat.mean  # of normal differences, by their mean absolute value
-        between = float(student.ppf(0.975, self.repeat.archs)) * sd
-        alone: NDArray[np.float64] = np.maximum(np.where(np.isfinite(within), within, 0.0), between)
-        return np.hypot(alone, 1.96 * SESSION) * self.median_ms
+        """How far from each a second measurement of it lies, see `second_ms`, ``(measurements,)``, in milliseconds."""
+        return second_ms(self.measurements, self.repeat)
 
     @property
     def is_quiet(self) -> bool:

@@ -124,7 +124,7 @@ class ProfileOptions:
     rounds: int = 5
     spread: float = 0.01
     drift: float = 0.03
-    calm: float = 0.1
+    calm: float = 0.06
     repeat: float = 0.05
     seconds: float = 30.0
     workers: int = 1

@@ -20,7 +20,7 @@ from hardware.device import Device, local_device, pinned
 from hardware.energy import counters, energy_of
 from hardware.errors import DeviceError, ExportError
 from hardware.export import NONE_FREE
-from hardware.journal import Journal, Window
+from hardware.journal import Journal, Window, by_arch
 from hardware.measurement import Measurement, Profile, Reference, RepeatError
 from hardware.options import DeviceOptions, ProfileOptions
 from hardware.runners import Runner, Runtime, bytes_run, peak_of, runtime_of
@@ -273,6 +273,7 @@ def _summarise(
 ) -> Profile:
     phases = {phase: (journal.counted(phase, options), journal.level_ms(phase, options)) for phase in _STEPS}
     first, ms = phases["first"]
+    calm = by_arch(journal.calm("first", options))
     latencies = {
         phase: {arch: _ratio(arch, windows) * level for arch, windows in found.items()}
         for phase, (found, level) in phases.items()
@@ -285,15 +286,13 @@ def _summarise(
         inputs=inputs.to_json(),
         reference=Reference(reference.id, reference.genes, best_ms),
         measurements=tuple(
-            _measurement(first[arch.id], arch, device, ms) for arch in archs if arch.id in first
+            _measurement(found, arch, device, ms, busy=2 * len(calm.get(arch.id, [])) < len(found))
+            for arch in archs
+            if (found := first.get(arch.id))
         ),
         repeat=RepeatError(mean(twice), max(twice), len(twice)),
         windows=len(journal.windows),
         drifts=sum(window.attempts - 1 for window in journal.windows),
-        busy=sum(
-            median(w.reference_ms for w in windows) > (1 + options.calm) * best_ms
-            for windows in first.values()
-        ),
         seconds=round(sum(window.seconds for window in journal.windows), 3),
         options=asdict(options),
     )
@@ -304,7 +303,7 @@ def _ratio(arch: str, windows: Sequence[Window]) -> float:
 
 
 def _measurement(
-    windows: Sequence[Window], arch: Architecture, device: Device, reference_ms: float
+    windows: Sequence[Window], arch: Architecture, device: Device, reference_ms: float, busy: bool = False
 ) -> Measurement:
     bursts = [window.bursts[arch.id] for window in windows]
     p10, p90 = (
@@ -325,4 +324,5 @@ def _measurement(
         rounds=len(bursts),
         date=windows[-1].date,
         load_average=round(mean(window.load_average for window in windows), 2),
+        busy=busy,
     )

@@ -227,7 +227,7 @@ def test_windows_of_a_busy_machine_do_not_count_though_they_agree(tmp_path: Path
     with _stately(Journal(tmp_path / "journal", {}), *busy, *calm) as journal:
         due = next_window(journal, "first", ["a"], options, 99.0)
         assert due and due[2] == ["a"]  # five windows agree, but of another state than two of the calm ones
-        assert [w.ratio("a") for w in journal.counted("first", options)["a"]] == [0.6, 0.6, 0.5]
+        assert [w.ratio("a") for w in journal.counted("first", options)["a"]] == [0.5, 0.6, 0.6]
         _stately(journal, ("first", 1.05, 0.63))
         assert next_window(journal, "first", ["a"], replace(options, rounds=8), 99.0)
         counted = [w.ratio("a") for w in journal.counted("first", options)["a"]]
@@ -245,14 +245,37 @@ def test_calm_is_as_calm_as_an_earlier_profile_was(tmp_path: Path) -> None:
         assert against.calm("first", options) == [] and len(against.counted("first", options)["a"]) == 2
 
 
-def test_a_calm_session_is_believed_and_a_busy_one_is_brought_to_the_calm_of_an_earlier(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    ("windows", "best_ms", "level"),
+    [
+        ([("first", 1.04, 0.5)] * 3, 1.0, 1.04),  # a calm session is believed
+        ([("first", 2.0, 1.0)] * 3, 1.0, 1.0),  # a busy one is brought to the calm of an earlier profile
+        (
+            [("first", 1.0, 0.6)] * 3 + [("first", 2.0, 1.0)] * 9,
+            2.0,
+            2.0,
+        ),  # and so is one that is calmer than that was
+        ([("first", 1.0, 0.6)] * 3 + [("repeat", 2.0, 1.0)] * 9, None, 1.0),  # the repeat is as busy as it is
+    ],
+)
+def test_what_a_ratio_is_of(
+    windows: list[tuple[str, float, float]], best_ms: float | None, level: float, tmp_path: Path
 ) -> None:
     options = ProfileOptions(rounds=2)
-    for took, level in ((1.04, 1.04), (2.0, 1.0)):
-        windows = [("first", took, took / 2)] * 3
-        with _stately(Journal(tmp_path / f"{took}", {}, best_ms=1.0), *windows) as journal:
-            assert journal.level_ms("first", options) == pytest.approx(level)
+    with _stately(Journal(tmp_path / "journal", {}, best_ms), *windows) as journal:
+        assert journal.level_ms(windows[-1][0], options) == pytest.approx(level)
+        calmest = {w.reference_ms for w in journal.counted("first", options)["a"]}
+    assert calmest == {min(reference for phase, reference, _ in windows if phase == "first")}
+
+
+def test_a_journal_goes_on_where_what_is_calm_was_told_otherwise(tmp_path: Path) -> None:
+    options = ProfileOptions(rounds=1, window=1, spread=9.0)
+    with Journal(tmp_path / "journal", {}) as journal:
+        for number, index in ((0, 0), (0, 1), (1, 0), (2, 0), (2, 1)):
+            around = Burst(*[1.0] * 4, calls=9)
+            arch = {"a" if index == 0 else "b": around}
+            journal.add(Window("first", number, index, around, around, arch, 1, 1.0, "", 0.0))
+        assert next_window(journal, "first", ["a", "b"], options, 99.0) is None
 
 
 def test_a_phase_does_not_know_how_calm_the_machine_was_later(tmp_path: Path) -> None:

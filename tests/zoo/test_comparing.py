@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hardware.measurement import Measurement
+from hardware.measurement import Measurement, RepeatError
 from predictors import Estimate
 from search.archive import Archive
 from search.objective import Objective, Values
@@ -67,7 +67,7 @@ def device() -> Profiled:
             ms = half_the_time(genes)
             return Estimate(ms, 0.9 * ms, 1.1 * ms, 0.05 * ms, "ms", 0.9)
 
-    profile = SimpleNamespace(repeat=SimpleNamespace(mean=0.02))
+    profile = SimpleNamespace(repeat=RepeatError(0.02, 0.03, 6))
     return Profiled(profile, Believes(), Believes)  # type: ignore[arg-type]
 
 

@@ -21,6 +21,7 @@ from supernet.trainer import Trainer
 from supernet.weights import Fitted
 from supernet.wording import alike, counted
 from zoo.cli.narrator import Narrator
+from zoo.cli.profile_printing import say_busy
 from zoo.pipeline.faster import NOT_FASTER
 from zoo.pipeline.find import Known
 from zoo.pipeline.kept import kept, weights_of
@@ -203,6 +204,7 @@ def print_remark(chosen: Picked, narrator: Narrator) -> None:
 def print_proofs(proofs: Sequence[Proof], narrator: Narrator) -> None:
     """What was proven of the chosen networks."""
     narrator.table("the chosen ones, re-estimated, cut out, exported, measured", proof_rows(proofs))
+    say_busy(narrator, [proof.measured for proof in proofs])
     narrator.say(
         f"Inside the supernet against cut out: largest difference {max(p.exact for p in proofs):g}. "
         f"ONNX Runtime against PyTorch: {max(p.parity.max_relative for p in proofs):.1e} relative, "

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from hardware.energy import NOT_AVAILABLE, in_words
-from hardware.measurement import Profile
+from hardware.measurement import Measurement, Profile
 from supernet.errors import SupernetError
 from supernet.wording import counted
 from zoo.cli.narrator import Narrator
@@ -44,6 +44,16 @@ def print_profile(known: Profiled, narrator: Narrator) -> None:
     narrator.say(
         f"Of the fastest third, the middle and the slowest, predictions are off by {errors} on average."
     )
+
+
+def say_busy(narrator: Narrator, measurements: Sequence[Measurement]) -> None:
+    """Which of some measurements a busy machine has made, when there are such."""
+    busy = sum(one.busy for one in measurements)
+    if busy:
+        narrator.say(
+            f"Note: {busy} of {counted(len(measurements), 'network')} could not be timed while the device was as calm "
+            f"as at its best, so that those latencies may be a tenth off; end what else runs there."
+        )
 
 
 def _noise(found: Profile) -> str:

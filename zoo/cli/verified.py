@@ -9,6 +9,7 @@ from supernet.tasks.task import Metric
 from supernet.wording import alike, counted
 from zoo.cli.documents import Document
 from zoo.cli.narrator import Narrator
+from zoo.cli.profile_printing import say_busy
 from zoo.pipeline.verifying import Check, Round, Verified
 from zoo.pipeline.workspace import Workspace
 
@@ -21,6 +22,7 @@ def print_verified(workspace: Workspace, found: Verified, narrator: Narrator) ->
         of = f" on {one.name}" if one.name else ""
         if checks:
             narrator.table(f"verified{of}: exported files", check_rows(checks, workspace.quality))
+        say_busy(narrator, [check.measured for check in checks])
         narrator.say(
             f"The front{of}: {'; '.join(_round(i, each) for i, each in enumerate(rounds, start=1))}."
         )

@@ -9,9 +9,10 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import norm
 
 from hardware.device import Device, local_device
-from hardware.measurement import Measurement, Profile
+from hardware.measurement import Measurement, Profile, second_ms
 from hardware.options import DeviceOptions
 from hardware.profiler import profile
 from predictors import Estimate, Predictor, predictors
@@ -53,19 +54,20 @@ class Profiled:
 
     @cached_property
     def _found(self) -> dict[bytes, tuple[float, float]]:
-        """Of those that were verified: what they took, and how far from that a second measurement lies."""
-        found = self.profile
-        rows = zip(found.measurements, found.median_ms, found.second_ms)
-        return {stored(np.array([m.genes]))[0]: (ms, off) for m, ms, off in rows if m.arch in self.verified}
+        """Of those that were verified: what they took, and the standard deviation of a second measurement."""
+        found = list(self.verified.values())
+        rows = zip(found, second_ms(found, self.profile.repeat) / 1.96)
+        return {stored(np.array([m.genes]))[0]: (m.median_ms, sd) for m, sd in rows}
 
     def estimate(self, genes: Genes) -> Estimate:
         """Latencies ``(networks,)``: as measured of those that were verified, as predicted of the others."""
         found = self.predictor.predict(genes)
         for row, key in enumerate(stored(genes)) if self.verified else ():
             if one := self._found.get(key):
-                ms, off = one
-                found.mean[row], found.sd[row] = ms, off / 1.96
-                found.low[row], found.high[row] = ms - off, ms + off
+                ms, sd = one
+                reach = float(norm.ppf(0.5 + found.level / 2)) * sd
+                found.mean[row], found.sd[row] = ms, sd
+                found.low[row], found.high[row] = max(ms - reach, 0.0), ms + reach
         return found
 
     @cached_property
