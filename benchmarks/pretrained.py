@@ -67,6 +67,7 @@ SIBLINGS = ("lite0", "lite1", "lite2")
 """From the smallest to the one that becomes a supernet."""
 RECIPE = (
     "data.shift=0.1",
+    "train.strategy_options={between=2}",
     "train.batch_size=64",
     "train.lr=0.02",
     "train.warmup=0.085",

@@ -16,13 +16,14 @@ class Sandwich:
     Source: Yu and Huang, arXiv:1903.05134; at scale in BigNAS, arXiv:2003.11142.
 
     Args:
-        between: random architectures per step.
+        between: random architectures per step. BigNAS draws two; one makes networks that are as good, in a quarter
+            less time (docs/benchmarks.md, fidelity).
 
     Raises:
         ConfigError: when ``between`` is negative.
     """
 
-    between: int = 2
+    between: int = 1
 
     def __post_init__(self) -> None:
         within("between", self.between, 0)
