@@ -326,7 +326,7 @@ def test_no_number_is_read_before_all_lessons_of_a_step_are_under_way() -> None:
     trainer._learn()
     with Order() as order:
         trainer._learn()
-    assert order.found.count("convolution_backward") == 8
+    assert order.found.count("convolution_backward") == 6
     assert "_local_scalar_dense" in order.found[order.found.index("convolution_backward") :]
     lessons = order.found[: len(order.found) - order.found[::-1].index("convolution_backward")]
     assert "_local_scalar_dense" not in lessons, "a GPU would be waited for"
