@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from pathlib import Path
 from statistics import median
 from types import TracebackType
@@ -146,8 +147,7 @@ class Journal:
         """
         among = self._until(phase, before_round)
         windows = [w for w in among if w.phase == phase and (before_round is None or w.round < before_round)]
-        most = (1 + options.calm) * self._quiet_ms(among) if windows else 0.0
-        return [window for window in windows if window.reference_ms <= most]
+        return self._calm_of(windows, among, options)
 
     def counted(self, phase: str, options: ProfileOptions) -> Windows:
         """The windows by which every architecture is judged: the calm ones, or the calmest where too few are."""
@@ -163,13 +163,20 @@ class Journal:
     def level_ms(self, phase: str, options: ProfileOptions) -> float:
         """The latency of the reference that the ratios of a phase are to be multiplied by.
 
-        That of its calm windows; where they are another calm than an earlier profile knew, and where there are none,
-        that of the best moments known, so that milliseconds of all profiles compare.
+        That of its calm windows. But what an earlier profile knew, or the windows before this phase, where there are too
+        few or the reference has moved by more than `ProfileOptions.drift`: then it is the machine that is another.
         """
-        calm = self.calm(phase, options)
-        best = self._quiet_ms(self._until(phase)) if self.best_ms is None else self.best_ms
-        level = median(window.reference_ms for window in calm) if calm else best
-        return level if self.best_ms is None or abs(level / best - 1) <= options.calm else best
+        calm, best = self.calm(phase, options), self._known_before(phase, options)
+        if best is None:
+            return _level(calm)
+        level = _level(calm) if len(calm) >= options.rounds else best
+        return level if abs(level / best - 1) <= options.drift else best
+
+    def _known_before(self, phase: str, options: ProfileOptions) -> float | None:
+        if self.best_ms is not None:
+            return self.best_ms
+        before = list(takewhile(lambda window: window.phase != phase, self.windows))
+        return _level(self._calm_of(before, before, options)) if before else None
 
     def _until(self, phase: str, before_round: int | None = None) -> list[Window]:
         """All windows up to the last of a phase; perhaps only from its rounds before one."""
@@ -183,6 +190,12 @@ class Journal:
         )
         return self.windows[: last + 1]
 
+    def _calm_of(
+        self, windows: Sequence[Window], known: Sequence[Window], options: ProfileOptions
+    ) -> list[Window]:
+        most = (1 + options.calm) * self._quiet_ms(known) if known else 0.0
+        return [window for window in windows if window.reference_ms <= most]
+
     def _quiet_ms(self, windows: Sequence[Window]) -> float:
         own = float(np.percentile([burst.p25 for w in windows for burst in (w.before, w.after)], 10))
         return own if self.best_ms is None else min(own, self.best_ms)
@@ -190,6 +203,10 @@ class Journal:
 
 Windows = dict[str, list[Window]]
 """Of every architecture, by its id."""
+
+
+def _level(windows: Sequence[Window]) -> float:
+    return median(window.reference_ms for window in windows)
 
 
 def by_arch(windows: Iterable[Window]) -> Windows:

@@ -102,7 +102,8 @@ class ProfileOptions:
         window: networks between two bursts of the reference network.
         rounds: bursts of every network, at least.
         spread: enough bursts: half the 95 % confidence interval of a latency, over the latency.
-        drift: how far the reference may move within a window before the window is measured again.
+        drift: how far the reference may move within a window before the window is measured again, and between two
+            sessions before it is the machine that has moved.
         calm: how much longer than at its best the reference may take in a window that counts.
         repeat: share of the networks that is measured a second time at the end, at least six.
         seconds: of measuring, after which no rounds are added, however wide the intervals still are.
