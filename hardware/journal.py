@@ -163,8 +163,8 @@ class Journal:
     def level_ms(self, phase: str, options: ProfileOptions) -> float:
         """The latency of the reference that the ratios of a phase are to be multiplied by.
 
-        That of its calm windows. But what an earlier profile knew, or the windows before this phase, where there are too
-        few or the reference has moved by more than `ProfileOptions.drift`: then it is the machine that is another.
+        That of its calm windows. But what an earlier profile knew, or the windows before this phase, where there are
+        too few or the reference has moved by more than `ProfileOptions.drift`: then it is the machine that has moved.
         """
         calm, best = self.calm(phase, options), self._known_before(phase, options)
         if best is None:
