@@ -67,7 +67,6 @@ SIBLINGS = ("lite0", "lite1", "lite2")
 """From the smallest to the one that becomes a supernet."""
 RECIPE = (
     "data.shift=0.1",
-    "train.strategy_options={between=2}",
     "train.batch_size=64",
     "train.lr=0.02",
     "train.warmup=0.085",
@@ -77,6 +76,8 @@ RECIPE = (
     "train.calibration_examples=512",
 )
 """Of all trainings alike; what else there is are the defaults."""
+TWO_BETWEEN = "train.strategy_options={between=2}"
+"""Of the sandwich, unless another strategy is asked for."""
 JUDGED_WITH = 1024
 """Training images that the statistics of whoever is tested are taken from."""
 
@@ -118,6 +119,7 @@ def _options(args: argparse.Namespace) -> RunOptions:
         "data.channels=3",
         f"train.epochs={args.epochs}",
         *RECIPE,
+        *([] if any(change.startswith("train.strategy") for change in args.set) else [TWO_BETWEEN]),
         f"search.evaluations={args.evaluations}",
         "search.examples=1500",
         *args.set,
