@@ -46,7 +46,7 @@ def main() -> None:
             for count in (int(n) for n in args.n.split(","))
             for seed in range(args.seeds)
         ]
-    summarise(result, rows)
+    summarise(result, rows, "peer_spearman")
     result.finish(args.json)
 
 

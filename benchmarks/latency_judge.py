@@ -17,8 +17,6 @@ from predictors.estimate import Predictor, Values
 from predictors.validate import compare
 
 KINDS = ("spearman", "macs_spearman", "kendall", "mape", "within5", "within10", "coverage90")
-OPTIONAL = ("peer_spearman",)
-"""What only some of these benchmarks have in their rows."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +57,12 @@ def trimmed(ms: Values, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     return rows[(ms[rows] >= low) & (ms[rows] <= high)]
 
 
-def summarise(result: Result, rows: Sequence[dict[str, object]]) -> None:
-    """One printed row for each device and number of measurements; figures are means over devices."""
+def summarise(result: Result, rows: Sequence[dict[str, object]], *more: str) -> None:
+    """One printed row for each device and number of measurements; figures are means over devices, of ``more`` too."""
     groups = defaultdict(list)
     for row in rows:
         groups[row["n"], row["device"]].append(row)
-    kinds = (*KINDS, *(kind for kind in OPTIONAL if kind in rows[0]))
+    kinds = (*KINDS, *more)
     by_count = defaultdict(list)
     for (count, device), group in sorted(groups.items(), key=str):
         means = {

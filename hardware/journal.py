@@ -145,18 +145,20 @@ class Journal:
 
         Calm is when the reference takes at most `ProfileOptions.calm` more than at its best, by what was known then.
         """
-        among = self._until(phase, before_round)
-        windows = [w for w in among if w.phase == phase and (before_round is None or w.round < before_round)]
-        return self._calm_of(windows, among, options)
+        among = [
+            place
+            for place, window in enumerate(self.windows)
+            if window.phase == phase and (before_round is None or window.round < before_round)
+        ]
+        known = self.windows[: among[-1] + 1] if among else []
+        return self._calm_of([self.windows[place] for place in among], known, options)
 
     def counted(self, phase: str, options: ProfileOptions) -> Windows:
         """The windows by which every architecture is judged: the calm ones, or the calmest where too few are."""
         calm, found = by_arch(self.calm(phase, options)), by_arch(self.of(phase))
         for arch, windows in found.items():
-            calmest = sorted(range(len(windows)), key=lambda place: windows[place].reference_ms)[
-                : options.rounds
-            ]
-            in_order = [windows[place] for place in sorted(calmest)]
+            calmest = sorted(range(len(windows)), key=[w.reference_ms for w in windows].__getitem__)
+            in_order = [windows[place] for place in sorted(calmest[: options.rounds])]
             found[arch] = max(calm.get(arch, []), in_order, key=len)
         return found
 
@@ -177,18 +179,6 @@ class Journal:
             return self.best_ms
         before = list(takewhile(lambda window: window.phase != phase, self.windows))
         return _level(self._calm_of(before, before, options)) if before else None
-
-    def _until(self, phase: str, before_round: int | None = None) -> list[Window]:
-        """All windows up to the last of a phase; perhaps only from its rounds before one."""
-        last = max(
-            (
-                place
-                for place, window in enumerate(self.windows)
-                if window.phase == phase and (before_round is None or window.round < before_round)
-            ),
-            default=-1,
-        )
-        return self.windows[: last + 1]
 
     def _calm_of(
         self, windows: Sequence[Window], known: Sequence[Window], options: ProfileOptions

@@ -97,7 +97,8 @@ class Tabular(Learner):
         self.weights = dict(zip(self._models, believed.tolist()))
         self.errors = dict(zip(self._models, np.abs(errors).mean(0).tolist()))
         unsure = np.sqrt(_variance(errors, sds, believed)) + TINY
-        self._calibration = Calibration.of(_unseen(errors), unsure, self.level)
+        off = errors @ believed if len(errors) > FEW else _unseen(errors)
+        self._calibration = Calibration.of(off, unsure, self.level)
         self._measured = known
 
     def predict(self, archs: Archs) -> Estimate:
@@ -194,10 +195,7 @@ def _unseen(errors: Values) -> Values:
 
     Of a few measurements the weights fit the very errors that they are judged by, and intervals would be too narrow.
     """
-    count = len(errors)
-    if count > FEW:
-        return np.asarray(errors @ weigh(errors), dtype=np.float64)
-    return np.array([errors[i] @ weigh(np.delete(errors, i, axis=0)) for i in range(count)])
+    return np.array([own @ weigh(np.delete(errors, i, axis=0)) for i, own in enumerate(errors)])
 
 
 def _variance(means: Values, sds: Values, weights: Values) -> Values:

@@ -245,27 +245,22 @@ def test_calm_is_as_calm_as_an_earlier_profile_was(tmp_path: Path) -> None:
         assert against.calm("first", options) == [] and len(against.counted("first", options)["a"]) == 2
 
 
+CALM = [("first", 1.0, 0.6)] * 3
+
+
 @pytest.mark.parametrize(
     ("windows", "best_ms", "level"),
     [
-        ([("first", 1.02, 0.5)] * 3, 1.0, 1.02),  # a calm session is believed
-        ([("first", 1.04, 0.5)] * 3, 1.0, 1.0),  # a machine that is slower is not
-        ([("first", 2.0, 1.0)] * 3, 1.0, 1.0),  # a busy one is brought to the calm of an earlier profile
-        (
-            [("first", 1.0, 0.6)] * 3 + [("first", 2.0, 1.0)] * 9,
-            2.0,
-            2.0,
-        ),  # and so is one that is calmer than that was
-        (
-            [("first", 1.0, 0.6)] * 3 + [("repeat", 2.0, 1.0)] * 9,
-            None,
-            1.0,
-        ),  # a busy repeat to that of the first
-        (
-            [("first", 1.0, 0.6)] * 3 + [("repeat", r, 0.6) for r in (1.05, *[1.1] * 9)],
-            None,
-            1.0,
-        ),  # by more than luck
+        pytest.param([("first", 1.02, 0.5)] * 3, 1.0, 1.02, id="a calm session is believed"),
+        pytest.param([("first", 1.04, 0.5)] * 3, 1.0, 1.0, id="a machine that is slower is not"),
+        pytest.param([("first", 2.0, 1.0)] * 3, 1.0, 1.0, id="a busy one is brought to an earlier calm"),
+        pytest.param([*CALM, *[("first", 2.0, 1.0)] * 9], 2.0, 2.0, id="so is one calmer than that was"),
+        pytest.param(
+            [*CALM, *[("repeat", 2.0, 1.0)] * 9], None, 1.0, id="a busy repeat to that of the first"
+        ),
+        pytest.param(
+            [*CALM, *(("repeat", r, 0.6) for r in (1.05, *[1.1] * 9))], None, 1.0, id="by more than luck"
+        ),
     ],
 )
 def test_what_a_ratio_is_of(

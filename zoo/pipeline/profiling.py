@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
-from scipy.stats import norm
 
 from hardware.device import Device, local_device
 from hardware.measurement import Measurement, Profile, second_ms
@@ -62,12 +62,12 @@ class Profiled:
     def estimate(self, genes: Genes) -> Estimate:
         """Latencies ``(networks,)``: as measured of those that were verified, as predicted of the others."""
         found = self.predictor.predict(genes)
+        deviations = NormalDist().inv_cdf(0.5 + found.level / 2)
         for row, key in enumerate(stored(genes)) if self.verified else ():
             if one := self._found.get(key):
                 ms, sd = one
-                reach = float(norm.ppf(0.5 + found.level / 2)) * sd
                 found.mean[row], found.sd[row] = ms, sd
-                found.low[row], found.high[row] = max(ms - reach, 0.0), ms + reach
+                found.low[row], found.high[row] = max(ms - deviations * sd, 0.0), ms + deviations * sd
         return found
 
     @cached_property
